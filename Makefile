@@ -1,0 +1,44 @@
+# The two commands of the README are `make book` and `make test`.
+
+PYTHON ?= python3
+PROFILE ?= quick
+SEEDS ?=
+RECORD ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: book test verify reproduce lint clean
+
+book: $(INSTALLED)
+	@$(BIN)/bump-diffusion book
+
+test: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pytest
+
+# Trains one shipped record again (RECORD=name, else a random one) and compares.
+verify: $(INSTALLED)
+	@$(BIN)/bump-diffusion verify $(RECORD)
+
+# Trains every record of the book from nothing, and builds the book from those alone. Interrupted,
+# it goes on where it stopped; remove _build/reproduce to begin anew.
+reproduce: export BUMP_DIFFUSION_STORE = $(CURDIR)/_build/reproduce/$(PROFILE)
+reproduce: export BUMP_DIFFUSION_BUILD = $(CURDIR)/_build/reproduce/$(PROFILE)-book
+reproduce: $(INSTALLED)
+	@$(BIN)/bump-diffusion run all --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BIN)/bump-diffusion book -p profile=$(PROFILE) $(if $(SEEDS),-p seeds=$(SEEDS))
+
+# The mark is written last: an installation that was interrupted is done again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; set PYTHON=, for example PYTHON=python3.12." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf _build $(VENV)

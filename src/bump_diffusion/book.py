@@ -1,0 +1,258 @@
+"""The book: notebooks run by papermill into a staging tree, the site built from there.
+
+Everything is written below `_build`: `executed/` holds the notebooks as they were last run, each
+with what it was made from; `stage/` the book as Jupyter Book reads it; `sites/` the built site, to
+which `html` points. A notebook or a site takes its place only when it is complete, so that an
+interrupted or failed build leaves the last good one.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import nbformat
+import pandas as pd
+import papermill
+import yaml
+from filelock import FileLock
+from IPython import get_ipython
+from IPython.display import HTML
+from papermill.exceptions import PapermillExecutionError
+
+from .errors import UserError, choose
+from .store import (
+    ROOT,
+    SHIPPED,
+    Record,
+    default_store,
+    read_manifest,
+    sha256,
+    to_json,
+    write_atomically,
+)
+from .train import PACKAGES, cpu_name
+
+SOURCE = ROOT / "book"
+BUILD = Path(os.environ.get("BUMP_DIFFUSION_BUILD", ROOT / "_build"))
+SITE = BUILD / "html"
+PROVENANCE = "bump_diffusion"
+"""Key of an output's metadata under which the records it was made from are listed."""
+
+
+def chapters() -> list[str]:
+    """The names of all pages in the order of `_toc.yml`."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    entries = [c for part in toc["parts"] for c in part["chapters"]]
+    return [Path(entry["file"]).name for entry in ({"file": toc["root"]}, *entries)]
+
+
+def notebooks() -> list[str]:
+    """The names of the pages that are notebooks."""
+    return [name for name in chapters() if (SOURCE / f"{name}.ipynb").exists()]
+
+
+def check_parameters() -> None:
+    """Refuse parameters that papermill injected and the notebook does not have.
+
+    Called in a notebook's first cell after its parameters. Raises UserError for a misspelt name,
+    which papermill itself only warns of.
+    """
+    cells = [source for source in get_ipython().user_ns["In"] if source]
+    injected = [source for source in cells if source.startswith("# Parameters\n")]
+    for source in injected:
+        for name in _assigned(source):
+            choose("a parameter of this chapter", name, _assigned(cells[0]))
+
+
+def _assigned(source: str) -> list[str]:
+    return [
+        target.id
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
+
+
+def shipped_records() -> HTML:
+    """The shipped records with their provenance, as a page shows them."""
+    records = [Record(SHIPPED / id) for id in sorted(read_manifest())]
+    table = pd.DataFrame(
+        {
+            "record": record.id,
+            **{
+                name: getattr(record.configuration, name)
+                for name in ("N", "d_x", "d_y", "sigma", "width", "conditioning", "steps", "seed")
+            },
+            "final accuracy": f"{record.checkpoints['accuracy'].iloc[-1]:.1%}",
+            "minutes": f"{record.provenance['wall_seconds'] / 60:.1f}",
+            "device": record.provenance["device"],
+            "made": record.provenance["finished"][:10],
+        }
+        for record in records
+    )
+    return _Table(table.to_html(index=False, border=0), {r.id: r.digest for r in records})
+
+
+def environment() -> HTML:
+    """The versions and the processor of this build, as a page shows them."""
+    rows = [("Python", platform.python_version()), ("processor", cpu_name())]
+    rows += [(name, version(name)) for name in ("jupyter-book", "papermill", *PACKAGES)]
+    table = pd.DataFrame(rows, columns=["", "version"])
+    return _Table(table.to_html(index=False, border=0), {})
+
+
+class _Table(HTML):
+    """A table that tells, in its output's metadata, the records that it was made from."""
+
+    def __init__(self, page: str, records: dict[str, str]):
+        super().__init__(
+            f'<div class="wide">{page}</div>', metadata={PROVENANCE: {"records": records}}
+        )
+
+
+def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) -> None:
+    """Run the notebooks that need it and build the site; with `chapter`, run only that one.
+
+    `parameters` replace those of the chapter, or of every chapter that has them. Raises UserError
+    for a chapter or parameter that does not exist and for what a notebook refuses; ClickException,
+    which names the chapter and the cell, for a notebook that fails.
+    """
+    parameters = parameters or {}
+    running = notebooks()
+    if chapter is not None:
+        running = [choose("a chapter that is a notebook", chapter, running)]
+    own = {name: _parameters(name) for name in running}
+    for name in parameters:
+        known = set().union(*own.values())
+        choose(f"a parameter of {f'chapter {chapter}' if chapter else 'any chapter'}", name, known)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with FileLock(BUILD / ".lock"):
+        for name in running:
+            given = {key: value for key, value in parameters.items() if key in own[name]}
+            _run_notebook(name, given)
+        _build_site()
+    page = SITE / "index.html"
+    click.echo(f"The book is built. Open {page} in a browser, for example: xdg-open {page}")
+
+
+def _parameters(chapter: str) -> list[str]:
+    notebook = nbformat.read(SOURCE / f"{chapter}.ipynb", as_version=4)
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    return _assigned(tagged[0].source) if tagged else []
+
+
+def _inputs_digest(name: str, parameters: dict[str, Any]) -> str:
+    """A hash of all that a notebook's outputs depend on, the records apart."""
+    package = Path(__file__).parent
+    files = sorted(f for f in package.iterdir() if f.suffix in (".py", ".yml", ".mplstyle"))
+    files += [SOURCE / f"{name}.ipynb", ROOT / "requirements.lock"]
+    digests = {file.name: sha256(file) for file in files}
+    return hashlib.sha256(to_json([digests, parameters])).hexdigest()
+
+
+def _records_used(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """The digests of the records behind a notebook's figures, by name, from its outputs."""
+    used = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            used |= output.get("metadata", {}).get(PROVENANCE, {}).get("records", {})
+    return used
+
+
+def _is_current(name: str, inputs: str) -> bool:
+    made_from = BUILD / "executed" / f"{name}.json"
+    if not (made_from.exists() and made_from.with_suffix(".ipynb").exists()):
+        return False
+    content = json.loads(made_from.read_bytes())
+    return content["inputs"] == inputs and all(
+        (folder := default_store().folder(id)) and sha256(folder / "checksums.json") == digest
+        for id, digest in content["records"].items()
+    )
+
+
+def _run_notebook(name: str, parameters: dict[str, Any]) -> None:
+    inputs = _inputs_digest(name, parameters)
+    if _is_current(name, inputs):
+        click.echo(f"{name}: unchanged")
+        return
+    click.echo(f"{name}: running")
+    start = time.monotonic()
+    target = BUILD / "executed" / f"{name}.ipynb"
+    running = BUILD / "running" / f"{name}.ipynb"
+    running.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        executed = papermill.execute_notebook(
+            SOURCE / f"{name}.ipynb",
+            running,
+            parameters=parameters,
+            cwd=SOURCE,
+            kernel_name="python3",
+            progress_bar=False,
+            stderr_file=sys.stderr,
+        )
+    except UserError as error:
+        raise UserError(f"Chapter {name}: {error.message}") from None
+    except PapermillExecutionError as error:
+        first_line = error.source.strip().splitlines()[0]
+        raise click.ClickException(
+            f"Chapter {name} failed in cell {error.exec_count} ({first_line!r}): "
+            f"{error.ename}: {error.evalue}. The notebook as it stopped: {running}"
+        ) from None
+    made_from = {"inputs": inputs, "records": _records_used(executed)}
+    # The description goes first and comes back last: between the two the notebook counts as old.
+    target.with_suffix(".json").unlink(missing_ok=True)
+    write_atomically(target, running.read_bytes())
+    write_atomically(target.with_suffix(".json"), to_json(made_from))
+    click.echo(f"{name}: done in {time.monotonic() - start:.0f} s")
+
+
+def _build_site() -> None:
+    """Build the site from the executed notebooks; a notebook never run is shown as it is."""
+    stage = BUILD / "stage"
+    shutil.rmtree(stage, ignore_errors=True)
+    ignore = shutil.ignore_patterns(".ipynb_checkpoints")
+    shutil.copytree(SOURCE, stage / "book", ignore=ignore)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, stage)
+    for name in notebooks():
+        executed = BUILD / "executed" / f"{name}.ipynb"
+        if executed.exists():
+            shutil.copy(executed, stage / "book")
+    content = {str(f.relative_to(stage)): sha256(f) for f in stage.rglob("*") if f.is_file()}
+    content |= {f.name: sha256(f) for f in Path(__file__).parent.glob("*.py")}
+    digest = hashlib.sha256(to_json(content)).hexdigest()[:12]
+    site = BUILD / "sites" / digest
+    if not site.exists():
+        click.echo("site: building")
+        output = BUILD / "sphinx"
+        shutil.rmtree(output, ignore_errors=True)
+        command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(stage)]
+        command += ["--path-output", str(output), "--warningiserror", "--keep-going", "--quiet"]
+        run = subprocess.run(command, capture_output=True, text=True, env=_sphinx_environment())
+        if run.returncode != 0:
+            raise click.ClickException(f"The site was not built.\n{run.stdout}{run.stderr}")
+        site.parent.mkdir(exist_ok=True)
+        os.replace(output / "_build" / "html", site)
+    link = BUILD / ".html"
+    link.unlink(missing_ok=True)
+    link.symlink_to(site.relative_to(BUILD))
+    os.replace(link, SITE)
+    for old in site.parent.iterdir():
+        if old != site:
+            shutil.rmtree(old)
+
+
+def _sphinx_environment() -> dict[str, str]:
+    # A Python warning of a dependency is not a warning of the book.
+    return {**os.environ, "PYTHONWARNINGS": "ignore"}

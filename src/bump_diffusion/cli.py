@@ -1,0 +1,204 @@
+"""The command line: `bump-diffusion --help`."""
+
+import contextlib
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from .config import PROFILES, Configuration, configure
+from .errors import UserError, choose
+from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
+from .store import Record, Store, default_store, ship, shipped_faults
+
+SETTINGS = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Replace a field of the configuration, for example --set d_x=0.5; may be repeated.",
+)
+REMAKE = click.option("--remake", is_flag=True, help="Train again what is stored damaged.")
+WEIGHTS = click.option("--weights", is_flag=True, help="Keep the trained weights in the record.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Train small diffusion models on 2D bumps, and build the book made from them.
+
+    Records of finished runs lie in data/records (shipped) and data/local (yours). A run that is
+    interrupted goes on where it stopped when the same command is given again.
+    """
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """FIELD=VALUE pairs as a mapping, values read as YAML (1e-3 as the number that it is)."""
+    parsed = {}
+    for setting in settings:
+        field, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} is not a setting; allowed: FIELD=VALUE.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(
+                f"{field} is {text!r}, it must be a number, a word or a list."
+            ) from None
+        if isinstance(value, str):
+            # YAML 1.1 takes 1e-3, without a point, for a word.
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        parsed[field] = value
+    return parsed
+
+
+@main.command("train")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--profile", default="quick", show_default=True, help=f"{', '.join(PROFILES)}.")
+@SETTINGS
+@WEIGHTS
+@REMAKE
+def train_command(
+    file: Path | None, profile: str, settings: tuple[str, ...], weights: bool, remake: bool
+) -> None:
+    """Train one configuration and store its record.
+
+    It is a profile with fields replaced by --set; or FILE, a YAML file with a profile and fields
+    ("set"), as `bump-diffusion run` takes it, of a single run.
+    """
+    overrides = parse_settings(settings)
+    for field in overrides:
+        choose("a field of a configuration", field, Configuration.model_fields)
+    if file is None:
+        configurations = [configure(profile, **overrides)]
+    else:
+        configurations = experiment(str(file), **overrides)
+        if len(configurations) > 1:
+            raise UserError(
+                f"{file} describes {len(configurations)} runs; train takes one, use run."
+            )
+    _report(load_or_run(configurations, weights=weights, remake=remake))
+
+
+@main.command("run")
+@click.argument("name")
+@click.option("--profile", help=f"Instead of the experiment's own: {', '.join(PROFILES)}.")
+@click.option("--seeds", type=int, help="Number of seeds, instead of the experiment's own.")
+@SETTINGS
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: one a CPU core.")
+@REMAKE
+def run_command(
+    name: str,
+    profile: str | None,
+    seeds: int | None,
+    settings: tuple[str, ...],
+    workers: int | None,
+    remake: bool,
+) -> None:
+    """Make the records of an experiment that are missing.
+
+    NAME is an experiment of src/bump_diffusion/experiments.yml, "all" for each of them that the
+    book keeps records of, or a YAML file of the same fields. A list in --set varies the field:
+    --set sigma=[0.5,1,2].
+    """
+    names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
+    overrides = parse_settings(settings)
+    plans = [experiment(n, profile=profile, seeds=seeds, **overrides) for n in names]
+    for n, configurations in zip(names, plans, strict=True):
+        weights = find_experiment(n).weights
+        _report(load_or_run(configurations, weights=weights, workers=workers, remake=remake))
+
+
+def _report(records: list[Record]) -> None:
+    for record in records:
+        last = record.checkpoints.iloc[-1]
+        click.echo(f"{record.id}  accuracy {last['accuracy']:.3f}  {record.folder}")
+
+
+@main.command("list")
+def list_command() -> None:
+    """List the finished records, shipped and local."""
+    store = default_store()
+    click.echo(
+        "record        N  d_x  d_y  sigma  width  conditioning  steps  seed  accuracy  where"
+    )
+    for id in store.ids():
+        try:
+            record = Record(store.folder(id))
+        except UserError as error:
+            click.echo(f"{id}  {error.message}")
+            continue
+        c = record.configuration
+        accuracy = record.checkpoints["accuracy"].iloc[-1]
+        where = "local" if record.folder.parent == store.local else "shipped"
+        click.echo(
+            f"{id} {c.N:>2} {c.d_x:>4g} {c.d_y:>4g} {c.sigma:>6g} {c.width:>6} "
+            f"{c.conditioning:>13} {c.steps:>6} {c.seed:>5} {accuracy:>9.3f}  {where}"
+        )
+
+
+@main.command("book")
+@click.argument("chapter", required=False)
+@click.option(
+    "-p",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another value for a parameter of CHAPTER, or of every chapter that has it, for example "
+    "-p seeds=2; may be repeated.",
+)
+def book_command(chapter: str | None, settings: tuple[str, ...]) -> None:
+    """Run the notebooks and build the site, _build/html; or run one CHAPTER anew.
+
+    A notebook whose code, parameters and records have not changed is not run again.
+    """
+    from .book import build
+
+    build(chapter, parse_settings(settings))
+
+
+@main.command("verify")
+@click.argument("record", required=False)
+@click.option("--checksums", is_flag=True, help="Only check the files, train nothing.")
+def verify_command(record: str | None, checksums: bool) -> None:
+    """Train a shipped RECORD again (default: a random one) and compare.
+
+    Checks the shipped files against the manifest first. Exits with 1 if anything differs more than
+    it may.
+    """
+    from .verify import differences
+
+    faults = list(shipped_faults())
+    for fault in faults:
+        click.echo(fault, err=True)
+    if faults:
+        sys.exit(1)
+    shipped = default_store()
+    click.echo(f"{len(shipped.ids())} records match their checksums.")
+    if checksums:
+        return
+    if record is None:
+        if not shipped.ids():
+            raise UserError("There is no record to verify; make one with bump-diffusion run.")
+        record = random.choice(shipped.ids())
+    original = Record(shipped.folder(choose("a record", record, shipped.ids())))
+    click.echo(f"Training {record} again; it took {original.provenance['wall_seconds']:.0f} s.")
+    with tempfile.TemporaryDirectory() as folder:
+        again = load_or_run([original.configuration], Store(Path(folder)))[0]
+        verdict = differences(original, again)
+    click.echo(verdict.sentence)
+    sys.exit(0 if verdict.same_enough else 1)
+
+
+@main.command("ship")
+@click.argument("name")
+def ship_command(name: str) -> None:
+    """Copy an experiment's local records to data/records and list them in the manifest."""
+    for record in load_or_run(experiment(name), weights=find_experiment(name).weights):
+        if record.folder.parent == default_store().local:
+            ship(record)
+            click.echo(f"{record.id} shipped")

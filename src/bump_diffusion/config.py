@@ -1,0 +1,154 @@
+"""What a run is made from: a frozen, validated configuration, and the profiles it starts from."""
+
+import hashlib
+import json
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import UserError, choose
+
+# The version of a record's layout. Raise it when a record's files or their meaning change:
+# records of another version are refused by name, and made again.
+FORMAT = 1
+
+PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
+    files(__package__).joinpath("profiles.yml").read_text("utf-8")
+)
+
+Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
+
+
+class Configuration(BaseModel):
+    """Everything that determines a run's result, up to the machine's arithmetic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # Data (arXiv 2402.03305, section 2)
+    N: Annotated[int, Field(ge=8, le=128, multiple_of=8)] = 16
+    "Width and height of an image, pixels."
+    d_x: Annotated[float, Field(ge=0.01, le=64)] = 1.0
+    "Increment between neighbouring labels along x, pixels."
+    d_y: Annotated[float, Field(ge=0.01, le=64)] = 1.0
+    "Increment between neighbouring labels along y, pixels."
+    sigma: Annotated[float, Field(ge=0.25, le=16)] = 1.0
+    "Standard deviation of a bump, pixels."
+    polarity: Literal["dark", "light"] = "dark"
+    "Dark bumps on a light ground, or light on dark."
+
+    # Model
+    width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
+    "Channels of the first layer; the bottleneck has eight times as many."
+    conditioning: Literal["sinusoidal", "scalar", "table"] = "sinusoidal"
+    "How the label enters the network."
+    label_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
+    "What the label in pixels is multiplied by before its sinusoidal encoding."
+
+    # Diffusion
+    timesteps: Annotated[int, Field(ge=10, le=10_000)] = 1000
+    "Noising steps T."
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    "Variance added by the first noising step."
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    "Variance added by the last noising step."
+
+    # Training
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 4000
+    "Optimizer steps."
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    "Images per step."
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    "AdamW's learning rate, constant."
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    "Decay of the exponential moving average of the weights, which is what is evaluated."
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    "Determines the initial weights and every random draw."
+
+    # Evaluation
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
+    "Checkpoints evaluated after the untrained network, at log-spaced steps."
+    evaluation_images: Annotated[int, Field(ge=20, le=65_536)] = 256
+    "Images sampled per evaluation: all training labels, or a random choice if there are more."
+    sampler: Literal["ancestral", "ddim"] = "ancestral"
+    "Stochastic ancestral sampling, or deterministic DDIM."
+    sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = 100
+    "Denoising steps of the sampler."
+    compared_steps: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (10, 25, 50, 100)
+    "Sampler steps under which both samplers are compared once the network is trained."
+    probe_layer: Layer = "layer4"
+    "The layer whose output is probed."
+    probe_timestep: Annotated[int, Field(ge=0, le=9_999)] = 0
+    "The denoising step at which it is read; 0 is the last."
+    probe_input: Literal["sample", "bump", "noise"] = "sample"
+    "What the network sees then: the sample under way, a noised true bump, or pure noise."
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> "Configuration":
+        for name, value, limit, allowed in (
+            ("d_x", self.d_x, self.N, "at most N"),
+            ("d_y", self.d_y, self.N, "at most N"),
+            ("sigma", self.sigma, self.N / 2, "at most N / 2"),
+            ("sampler_steps", self.sampler_steps, self.timesteps, "at most timesteps"),
+            (
+                "compared_steps",
+                max(self.compared_steps, default=1),
+                self.timesteps,
+                "at most timesteps",
+            ),
+            ("probe_timestep", self.probe_timestep, self.timesteps - 1, "below timesteps"),
+            ("beta_start", self.beta_start, self.beta_end, "at most beta_end"),
+        ):
+            if value > limit:
+                raise ValueError(f"{name} is {value}, it must be {allowed} (here {limit:g})")
+        if self.conditioning != "sinusoidal" and self.label_scale != 1:
+            raise ValueError(
+                f"label_scale is {self.label_scale}, it must be 1 unless conditioning is sinusoidal"
+            )
+        return self
+
+    @property
+    def id(self) -> str:
+        """The run's name: the first 12 hex digits of the SHA-256 of the configuration."""
+        text = json.dumps({"format": FORMAT, **self.model_dump()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def evaluation_steps(self) -> list[int]:
+        """Step 0 (untrained), then `evaluations` steps spaced evenly in log, the last at `steps`.
+
+        They begin at a twentieth of the training; where whole steps are too few to go round, fewer
+        remain.
+        """
+        first = max(1, self.steps // 20)
+        spaced = np.geomspace(first, self.steps, self.evaluations) if self.evaluations > 1 else []
+        return sorted({0, *(round(s) for s in spaced), self.steps})
+
+
+def configure(profile: str, /, **overrides: Any) -> Configuration:
+    """The configuration of a profile with some of its fields replaced.
+
+    Raises UserError, in one sentence, for a profile or field that does not exist and for a value
+    that a field does not take.
+    """
+    choose("a profile", profile, PROFILES)
+    for name in overrides:
+        choose("a field of a configuration", name, Configuration.model_fields)
+    try:
+        return Configuration(**{**PROFILES[profile], **overrides})
+    except ValidationError as error:
+        raise UserError(one_sentence(error)) from None
+
+
+def one_sentence(error: ValidationError) -> str:
+    """The first complaint of a pydantic error, naming the field, the value and what is allowed."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not first["loc"]:
+        return f"{message}."
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{field!r} is not a name that is allowed here."
+    return f"{field} is {first['input']!r}, it {message}."

@@ -1,0 +1,32 @@
+"""The one error that a user's input can cause."""
+
+import difflib
+from collections.abc import Iterable
+
+import click
+
+
+class UserError(click.ClickException):
+    """Input that cannot be used, said in one sentence; a command that meets it exits with 2.
+
+    As a click exception it ends any click command line (ours and papermill's) with the sentence
+    alone, and in a notebook it is shown without a traceback.
+    """
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        return self.message
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self.message}"]
+
+
+def choose(what: str, name: str, allowed: Iterable[str]) -> str:
+    """Return `name` if it is one of `allowed`; raise UserError, with a guess, if it is not."""
+    allowed = sorted(allowed)
+    if name in allowed:
+        return name
+    close = difflib.get_close_matches(str(name), allowed, n=1)
+    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    raise UserError(f"{name!r} is not {what}{guess}; allowed: {', '.join(allowed)}.")

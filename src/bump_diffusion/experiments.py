@@ -1,0 +1,138 @@
+"""Experiments: which configurations a question needs, and their records."""
+
+import itertools
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import joblib
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .config import Configuration, configure, one_sentence
+from .errors import UserError, choose
+from .store import Record, Store, default_store
+from .train import pick_device, train
+
+
+class Experiment(BaseModel):
+    """Runs that belong together: a profile, fields set for all, fields that vary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: str = ""
+    "What the runs are for, in a sentence."
+    profile: str = "quick"
+    "The profile that they start from."
+    weights: bool = False
+    "Whether the records keep the averaged weights."
+    set: dict[str, Any] = Field(default_factory=dict)
+    "Fields of the configuration and their values, for all runs."
+    vary: dict[str, list[Any]] = Field(default_factory=dict)
+    "Fields and the values each takes; every combination is a run."
+
+    def configurations(self) -> list[Configuration]:
+        """One configuration per combination of the varied fields, the last varying fastest."""
+        for field in self.vary:
+            if not self.vary[field]:
+                raise UserError(f"{field} varies over [], it must have at least one value.")
+        return [
+            configure(self.profile, **{**self.set, **dict(zip(self.vary, values, strict=True))})
+            for values in itertools.product(*self.vary.values())
+        ]
+
+
+def _parse(name: str, content: Any) -> Experiment:
+    if not isinstance(content, dict):
+        raise UserError(f"Experiment {name} is {content!r}, it must be a mapping of fields.")
+    for field in content:
+        choose(f"a field of experiment {name}", field, Experiment.model_fields)
+    try:
+        return Experiment(**content)
+    except ValidationError as error:
+        raise UserError(f"In experiment {name}: {one_sentence(error)}") from None
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    name: _parse(name, content)
+    for name, content in yaml.safe_load(
+        files(__package__).joinpath("experiments.yml").read_text("utf-8")
+    ).items()
+}
+
+
+def experiment(
+    name: str,
+    /,
+    profile: str | None = None,
+    seeds: int | None = None,
+    spacing: float | None = None,
+    **overrides: Any,
+) -> list[Configuration]:
+    """The configurations of an experiment, by its name or from a YAML file of its fields.
+
+    `profile` replaces the experiment's; `seeds` is the number of seeds, counted from 0; `spacing`
+    sets d_x and d_y (pixels); any other argument is a field of the configuration, with a value for
+    all runs or a list to vary it over. None leaves what the experiment says. Raises UserError for
+    what does not exist or fit.
+    """
+    found = find_experiment(name)
+    fixed, varied = dict(found.set), dict(found.vary)
+    if seeds is not None:
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
+            raise UserError(f"seeds is {seeds!r}, it must be a whole number from 1 to 1000.")
+        overrides["seed"] = list(range(seeds))
+    if spacing is not None:
+        if isinstance(spacing, bool) or not isinstance(spacing, int | float):
+            raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
+        overrides |= {"d_x": float(spacing), "d_y": float(spacing)}
+    for field, value in overrides.items():
+        if value is None:
+            continue
+        fixed.pop(field, None)
+        varied.pop(field, None)
+        (varied if isinstance(value, list) else fixed)[field] = value
+    changed = {"set": fixed, "vary": varied, "profile": profile or found.profile}
+    return found.model_copy(update=changed).configurations()
+
+
+def find_experiment(name: str) -> Experiment:
+    """An experiment by its name, or from a YAML file if the name ends in .yml or .yaml."""
+    if not str(name).endswith((".yml", ".yaml")):
+        return EXPERIMENTS[choose("an experiment", name, EXPERIMENTS)]
+    try:
+        content = yaml.safe_load(Path(name).read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        where = f" at line {error.problem_mark.line + 1}" if hasattr(error, "problem_mark") else ""
+        raise UserError(f"{name} is not YAML{where}.") from None
+    return _parse(name, content)
+
+
+def load_or_run(
+    configurations: list[Configuration],
+    store: Store | None = None,
+    weights: bool = False,
+    workers: int | None = None,
+    remake: bool = False,
+) -> list[Record]:
+    """The records of the configurations, in their order, training those that the store lacks.
+
+    What is missing is trained by `workers` processes of one thread each, by default one per CPU
+    core, or one in all on a GPU. `weights` asks for records that hold the averaged weights.
+    `remake` trains again what the store holds damaged; else that raises UserError. Interrupted, a
+    second call goes on where the first stopped.
+    """
+    store = store or default_store()
+    missing = [c for c in configurations if store.get(c, weights, remake) is None]
+    if missing:
+        if workers is None:
+            workers = (os.cpu_count() or 1) if pick_device().type == "cpu" else 1
+        workers = min(workers, len(missing))
+        joblib.Parallel(n_jobs=workers)(
+            joblib.delayed(train)(c, store, weights, remake, bar_position=i % workers)
+            for i, c in enumerate(missing)
+        )
+    return [store.get(c) for c in configurations]

@@ -1,0 +1,740 @@
+"""The book's figures, one function each.
+
+A figure function takes records, or what else it draws, and returns the figure with its text
+alternative; the decorator `drawn` makes of that a `Drawing`, which a notebook shows with a link to
+the function and, folded, the provenance of the records. Figures are drawn 5.4 inches wide, to be
+read in print and on a phone. Colours are Okabe and Ito's, which the colour-blind can tell apart.
+"""
+
+import base64
+import functools
+import html
+import io
+import itertools
+from collections.abc import Callable, Sequence
+from importlib.resources import as_file, files
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from .book import PROVENANCE
+from .config import Configuration
+from .data import axis_positions, bump_height, label_grid, render_bumps
+from .diffusion import NoiseSchedule, add_noise
+from .evaluation import generate, shown
+from .generation import KINDS
+from .model import UNet
+from .phases import (
+    MANIFOLD,
+    ORDER,
+    PHASES,
+    PLACED,
+    SINGLE,
+    agreement,
+    assign_phases,
+    order_parameters,
+)
+from .seeds import generator
+from .store import Record
+from .train import build_model
+
+WIDTH = 5.4
+CSS_PIXELS_PER_INCH = 130
+KIND_COLOURS = {
+    "none": "#999999",
+    "several": "#E69F00",
+    "misplaced": "#56B4E9",
+    "correct": "#009E73",
+}
+PHASE_COLOURS = {"A": "#E69F00", "B": "#56B4E9", "C": "#009E73"}
+FEATURE_STYLES = {
+    "trained": ("as published", "#D55E00", "-"),
+    "ablated": ("label ablated", "#0072B2", "-"),
+    "untrained": ("untrained network", "#D55E00", ":"),
+    "untrained, ablated": ("untrained, label ablated", "#0072B2", ":"),
+    "shuffled": ("shuffled labels", "#555555", "--"),
+}
+IMAGES_SEEN = "images seen in training"
+BAND = "line: mean over {} seeds; band: their range"
+
+
+class Drawing:
+    """A figure as a notebook shows it: image, text alternative, source, provenance."""
+
+    def __init__(self, figure: Figure, alt: str, function: Callable, records: Sequence[Record]):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        plt.close(figure)
+        self.png = buffer.getvalue()
+        self.width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
+        self.alt = alt
+        self.function = function
+        self.records = records
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
+        name = self.function.__name__
+        module = self.function.__module__
+        image = base64.b64encode(self.png).decode()
+        source = f"../_modules/{module.replace('.', '/')}.html#{name}"
+        page = (
+            f'<figure class="drawing"><img alt="{html.escape(self.alt)}" '
+            f'style="max-width: min(100%, {self.width}px)" src="data:image/png;base64,{image}">'
+            f'<figcaption>Drawn by <a href="{source}"><code>{module}.{name}</code></a>'
+            f"{provenance_html(self.records)}</figcaption></figure>"
+        )
+        records = {record.id: record.digest for record in self.records}
+        return (
+            {"text/html": page, "text/plain": f"<Drawing {name}: {self.alt}>"},
+            {"text/html": {}, PROVENANCE: {"records": records}},
+        )
+
+
+def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]:
+    """Make a function that returns a figure and its text alternative return a `Drawing`."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments: Any) -> Drawing:
+        records = [
+            record
+            for argument in arguments
+            for record in (argument if isinstance(argument, list) else [argument])
+            if isinstance(record, Record)
+        ]
+        with as_file(files(__package__) / "book.mplstyle") as style, plt.style.context(style):
+            figure, alt = function(*arguments)
+            return Drawing(figure, alt, function, records)
+
+    return wrapper
+
+
+def provenance_html(records: Sequence[Record]) -> str:
+    """Folded lines on how each record was made; without records, nothing."""
+    if not records:
+        return " from no record: it needs no training."
+    rows = []
+    for record in records:
+        made = record.provenance
+        changed = ", ".join(
+            f"{name} {value}"
+            for name, value in record.configuration.model_dump().items()
+            if name in ("N", "d_x", "d_y", "sigma", "width", "conditioning", "steps", "seed")
+        )
+        versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+        rows.append(
+            f"<li><code>{record.id}</code>: {html.escape(changed)}; made {made['finished'][:10]} "
+            f"in {made['wall_seconds'] / 60:.1f} min on {html.escape(made['device'])}, "
+            f"{made['threads']} thread(s), Python {made['python']}, {versions}, "
+            f"commit <code>{made['commit']}</code></li>"
+        )
+    count = "1 record" if len(records) == 1 else f"{len(records)} records"
+    return (
+        f"<details><summary>Provenance: {count}</summary><ul>{''.join(rows)}</ul>"
+        "<p>Every field of a configuration, and the versions, stand in the record's folder.</p>"
+        "</details>"
+    )
+
+
+def _pixels(axes: plt.Axes, image: np.ndarray, low: float = -1, high: float = 1) -> None:
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#999999", linewidth=0.6)
+
+
+def _few_checkpoints(record: Record, most: int) -> list[int]:
+    """Places, among the record's checkpoints, of `most` evenly spread ones, first and last too."""
+    count = len(record.checkpoints)
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+
+
+def _thousands(images: int) -> str:
+    return f"{images / 1000:.3g}k" if images >= 1000 else str(images)
+
+
+# Data
+
+
+@drawn
+def bumps_by_spread(N: int, spreads: list[float], polarity: str) -> tuple[Figure, str]:
+    """One bump for each spread sigma: in the middle, between pixels, and cut by an edge."""
+    places = {"on a pixel": (N // 2, N // 2), "between": (N / 2 + 0.5, N / 2 + 0.5)}
+    places["at the edge"] = (N - 0.5, N // 4)
+    figure, axes = plt.subplots(
+        3, len(spreads), figsize=(WIDTH, 3.4 * WIDTH / (len(spreads) + 0.8)), squeeze=False
+    )
+    for row, (place, label) in zip(axes, places.items(), strict=True):
+        for ax, sigma in zip(row, spreads, strict=True):
+            image = render_bumps(torch.tensor([label], dtype=torch.float32), N, sigma, polarity)
+            _pixels(ax, image[0, 0].numpy())
+            if place == "on a pixel":
+                ax.set_title(rf"$\sigma$ = {sigma:g}")
+        row[0].set_ylabel(place)
+    ground = "light" if polarity == "dark" else "dark"
+    alt = (
+        f"Bumps of spread {', '.join(f'{s:g}' for s in spreads)} pixels, {polarity} on {ground} "
+        f"ground, in {N} by {N} images: on a pixel, between pixels, and half cut by the right edge."
+    )
+    return figure, alt
+
+
+@drawn
+def label_grids(N: int, spacings: list[float]) -> tuple[Figure, str]:
+    """The labels of data sets of different spacing, and how many images each has."""
+    figure, axes = plt.subplots(
+        1, len(spacings), figsize=(WIDTH, WIDTH / len(spacings) + 0.7), squeeze=False, sharey=True
+    )
+    counts = []
+    for ax, d in zip(axes[0], spacings, strict=True):
+        grid = label_grid(N, d, d)
+        counts.append(len(grid))
+        near = grid[(grid < 4).all(dim=1)]
+        ax.plot(*near.T, ".", markersize=max(1.0, 6 * min(1.0, d)))
+        ax.set(aspect="equal", xlim=(-0.5, 4), ylim=(4, -0.5), xlabel=r"$\mu_x$ (pixels)")
+        ax.set_title(f"d = {d:g}\n{len(grid):,} images")
+    axes[0, 0].set_ylabel(r"$\mu_y$ (pixels)")
+    pairs = ", ".join(f"{n:,} at d = {d:g}" for n, d in zip(counts, spacings, strict=True))
+    return figure, f"The corner of the label grid for each spacing d; number of images: {pairs}."
+
+
+@drawn
+def neighbour_overlap(N: int, spreads: list[float], spacings: list[float]) -> tuple[Figure, str]:
+    """Cosine similarity of neighbouring bumps, measured on rendered images, over sigma / d."""
+    figure, ax = plt.subplots()
+    for sigma in spreads:
+        points = []
+        for d in spacings:
+            middle = torch.tensor([[N / 2, N / 2], [N / 2 + d, N / 2]])
+            first, second = bump_height(render_bumps(middle, N, sigma)).flatten(1)
+            points.append((sigma / d, float(torch.cosine_similarity(first, second, dim=0))))
+        ax.plot(*zip(*points, strict=True), "o", label=rf"$\sigma$ = {sigma:g}")
+    ratio = np.geomspace(0.1, 40, 200)
+    ax.plot(ratio, np.exp(-1 / (4 * ratio**2)), color="#555555", lw=1, zorder=0)
+    ax.set(xscale="log", xlabel=r"$\sigma$ / d", ylabel="overlap of neighbours (cosine)")
+    ax.legend(loc="lower right")
+    alt = (
+        "Overlap of neighbouring bumps against sigma over d: all points lie on the curve "
+        "exp(-d^2 / 4 sigma^2), near 0 below 0.2 and near 1 above 2, but for spreads under a pixel."
+    )
+    return figure, alt
+
+
+# Model
+
+
+@drawn
+def noising(c: Configuration) -> tuple[Figure, str]:
+    """A bump under growing noise, and the schedule's share of signal."""
+    schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
+    alpha_bar = schedule.alpha_bar()
+    steps = np.linspace(0, c.timesteps - 1, 6).round().astype(int).tolist()
+    label = torch.tensor([[0.3 * c.N, 0.6 * c.N]])
+    bump = render_bumps(label, c.N, c.sigma, c.polarity).expand(len(steps), -1, -1, -1)
+    noise = torch.randn(bump.shape, generator=generator("cpu", "noising"))
+    images = add_noise(bump, alpha_bar[steps], noise)
+    figure = plt.figure(figsize=(WIDTH, 3.6))
+    grid = figure.add_gridspec(2, len(steps), height_ratios=[1, 2])
+    for i, t in enumerate(steps):
+        ax = figure.add_subplot(grid[0, i])
+        _pixels(ax, images[i, 0].numpy(), -2, 2)
+        ax.set_title(f"t = {t}")
+    ax = figure.add_subplot(grid[1, :])
+    ax.plot(alpha_bar.sqrt(), label=r"signal $\sqrt{\bar\alpha_t}$")
+    ax.plot((1 - alpha_bar).sqrt(), "--", label=r"noise $\sqrt{1-\bar\alpha_t}$")
+    ax.set(xlabel="timestep t", ylabel="amplitude", ylim=(0, 1.02))
+    ax.legend(loc="center right")
+    alt = (
+        f"A bump at timesteps {', '.join(map(str, steps))}: it drowns in noise. Below, the "
+        f"amplitude of the signal falls from 1 to {float(alpha_bar[-1].sqrt()):.3f} and that of "
+        "the noise rises to 1."
+    )
+    return figure, alt
+
+
+@drawn
+def label_similarity(c: Configuration) -> tuple[Figure, str]:
+    """How alike an untrained network's inputs are for two labels, by conditioning scheme.
+
+    The cosine similarity, centred over the grid, of each label's embedding with the middle's.
+    """
+    schemes = ("sinusoidal", "scalar", "table")
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), sharey=True)
+    far = []
+    for ax, scheme in zip(axes, schemes, strict=True):
+        scale = c.label_scale if scheme == "sinusoidal" else 1.0
+        model = build_model(c.model_copy(update={"conditioning": scheme, "label_scale": scale}))
+        grid = label_grid(c.N, c.d_x, c.d_y)
+        with torch.inference_mode():
+            embedding = model.conditioning(grid)
+        embedding = embedding - embedding.mean(dim=0)
+        middle = (grid - c.N / 2).norm(dim=1).argmin()
+        similarity = torch.cosine_similarity(embedding, embedding[middle : middle + 1])
+        shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
+        extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
+        image = ax.imshow(similarity.view(*shape).T, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent)
+        ax.set(title=scheme, xlabel=r"$\mu_x$ (pixels)")
+        ax.grid(False)
+        near = (grid - grid[middle]).norm(dim=1)
+        nearest = similarity[near == near[near > 0].min()].mean()
+        far.append(f"{scheme} {float(nearest):.2f}")
+    axes[0].set_ylabel(r"$\mu_y$ (pixels)")
+    figure.colorbar(image, ax=axes, label="similarity", shrink=0.7)
+    alt = (
+        "Similarity of each label's embedding with the middle label's, before any training. "
+        f"With the nearest labels it is: {', '.join(far)}."
+    )
+    return figure, alt
+
+
+@drawn
+def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
+    """Images on their way from noise to a bump, one requested position a row."""
+    c = record.configuration
+    places = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.5, 0.75], [0.0, 0.5]]) * c.N
+    kept = [c.timesteps - 1, *(round(c.timesteps * f) for f in (0.7, 0.5, 0.3, 0.15)), 0]
+    figure, axes = plt.subplots(len(places), len(kept) + 1, figsize=(WIDTH, 3.5))
+    for column, t in enumerate(kept):
+        final, seen, t = generate(
+            c.model_copy(update={"probe_timestep": t}),
+            model,
+            places,
+            c.sampler,
+            c.sampler_steps,
+            ("denoising",),
+        )
+        for ax, image in zip(axes[:, column], seen, strict=True):
+            _pixels(ax, image[0].numpy(), -2, 2)
+        axes[0, column].set_title(f"t = {t}")
+    for ax, image, place in zip(axes[:, -1], final, places, strict=True):
+        _pixels(ax, image[0].numpy())
+        ax.plot(*place, "+", color="#D55E00", markersize=7)
+    axes[0, -1].set_title("image")
+    for ax, place in zip(axes[:, 0], places.tolist(), strict=True):
+        ax.set_ylabel(f"({place[0]:g}, {place[1]:g})", rotation=0, ha="right", va="center")
+    alt = (
+        f"{len(places)} images at falling timesteps, from noise to one bump; a cross marks the "
+        "requested position in the finished image."
+    )
+    return figure, alt
+
+
+@drawn
+def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
+    """Kinds of image and specks from the same trained networks under different samplers."""
+    table = pd.concat([r.samplers.assign(seed=r.configuration.seed) for r in records])
+    measures = {
+        "correct": "one bump, right place",
+        "several": "several bumps",
+        "speckled": "specks",
+    }
+    long = table.melt(["sampler", "sampler_steps", "seed"], list(measures), value_name="share")
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.7), sharey=True)
+    for ax, (measure, title) in zip(axes, measures.items(), strict=True):
+        part = long[long["variable"] == measure]
+        sns.lineplot(
+            part,
+            x="sampler_steps",
+            y="share",
+            hue="sampler",
+            style="sampler",
+            markers=True,
+            errorbar=("pi", 100),
+            ax=ax,
+            legend=measure == "correct",
+        )
+        steps = sorted(part["sampler_steps"].unique())
+        ax.set(xscale="log", title=title, xlabel="sampler steps", ylim=(-0.02, 1.02))
+        ax.set_xticks(steps, [str(s) for s in steps], fontsize=8)
+        ax.minorticks_off()
+    axes[0].set_ylabel("share of images")
+    axes[0].legend(title=None, loc="lower right")
+    last = table[table["sampler_steps"] == table["sampler_steps"].max()].groupby("sampler").mean()
+    ends = ", ".join(
+        f"{name} {row['correct']:.0%} correct, {row['several']:.0%} several, "
+        f"{row['speckled']:.0%} with specks"
+        for name, row in last.iterrows()
+    )
+    most = table["sampler_steps"].max()
+    alt = f"Shares of images against sampler steps, by sampler. With {most} steps: {ends}."
+    return figure, alt
+
+
+# Learning
+
+
+def _tables(records: list[Record], table: str) -> pd.DataFrame:
+    return pd.concat(
+        [getattr(r, table).assign(seed=r.configuration.seed, record=r.id) for r in records],
+        ignore_index=True,
+    )
+
+
+def _last(records: list[Record], column: str) -> str:
+    values = [r.checkpoints[column].iloc[-1] for r in records]
+    return f"{np.mean(values):.0%} ({min(values):.0%} to {max(values):.0%})"
+
+
+@drawn
+def loss_curve(records: list[Record]) -> tuple[Figure, str]:
+    """The training loss: mean of each stretch of steps, one line a seed."""
+    figure, ax = plt.subplots()
+    for record in records:
+        losses = record.arrays["losses"]
+        edges = np.unique(np.geomspace(1, len(losses), 60).astype(int))
+        means = [losses[a:b].mean() for a, b in itertools.pairwise(edges)]
+        ax.plot(edges[1:], means, label=f"seed {record.configuration.seed}", lw=1.2)
+    ax.set(xscale="log", yscale="log", xlabel="training step", ylabel="noise prediction loss")
+    ax.legend(ncols=2)
+    finals = ", ".join(f"{r.checkpoints['loss'].iloc[-1]:.4f}" for r in records)
+    return figure, f"Loss against training step, falling from about 1 to {finals}."
+
+
+@drawn
+def samples_over_training(record: Record) -> tuple[Figure, str]:
+    """Samples of one run for the same requests at several checkpoints, requests marked."""
+    c = record.configuration
+    columns = _few_checkpoints(record, 7)
+    images = record.arrays["images"]
+    labels = record.arrays["labels"][shown(len(record.arrays["labels"])).numpy()]
+    rows = np.linspace(0, len(labels) - 1, 6).round().astype(int)
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=(WIDTH, WIDTH * len(rows) / len(columns) + 0.5)
+    )
+    for line, row in zip(axes, rows, strict=True):
+        for ax, column in zip(line, columns, strict=True):
+            _pixels(ax, images[column, row], 0, 255)
+            ax.plot(*labels[row], "+", color="#D55E00", markersize=6)
+    for ax, column in zip(axes[0], columns, strict=True):
+        ax.set_title(_thousands(int(record.checkpoints["images_seen"].iloc[column])))
+    figure.supxlabel(f"{IMAGES_SEEN} (top); + the requested position", fontsize=9)
+    alt = (
+        f"Samples for {len(rows)} requested positions (rows) at {len(columns)} checkpoints "
+        f"(columns) of the run with seed {c.seed}; in the end "
+        f"{record.checkpoints['correct'].iloc[-1]:.0%} of all its samples are one bump at the "
+        "requested place."
+    )
+    return figure, alt
+
+
+@drawn
+def kinds_over_training(records: list[Record]) -> tuple[Figure, str]:
+    """The share of each kind of image at each checkpoint."""
+    long = _tables(records, "checkpoints").query("step > 0")
+    long = long.melt(["images_seen", "seed"], list(KINDS), "kind", "share")
+    figure, ax = plt.subplots()
+    sns.lineplot(
+        long,
+        x="images_seen",
+        y="share",
+        hue="kind",
+        style="kind",
+        palette=KIND_COLOURS,
+        errorbar=("pi", 100),
+        ax=ax,
+    )
+    ax.set(xscale="log", xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
+    ax.legend(title=None, loc="center left")
+    figure.supxlabel(BAND.format(len(records)), fontsize=8)
+    alt = (
+        "Shares of images with no bump, several, one misplaced and one correct, against images "
+        f"seen. At the end correct: {_last(records, 'correct')}, misplaced: "
+        f"{_last(records, 'misplaced')}, several: {_last(records, 'several')}, none: "
+        f"{_last(records, 'none')} (mean and range over {len(records)} seeds)."
+    )
+    return figure, alt
+
+
+@drawn
+def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
+    """Accuracy, and accuracy in x and in y apart."""
+    names = {"accuracy": "x and y", "accuracy_x": "x alone", "accuracy_y": "y alone"}
+    long = _tables(records, "checkpoints").query("step > 0")
+    long = long.melt(["images_seen", "seed"], list(names), "measure", "share")
+    long["measure"] = long["measure"].map(names)
+    figure, ax = plt.subplots(figsize=(WIDTH, 3))
+    sns.lineplot(
+        long,
+        x="images_seen",
+        y="share",
+        hue="measure",
+        style="measure",
+        errorbar=("pi", 100),
+        ax=ax,
+    )
+    ax.set(xscale="log", xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.legend(title=None)
+    figure.supxlabel(BAND.format(len(records)), fontsize=8)
+    alt = (
+        f"Accuracy against images seen; at the end {_last(records, 'accuracy')}, in x "
+        f"{_last(records, 'accuracy_x')}, in y {_last(records, 'accuracy_y')}."
+    )
+    return figure, alt
+
+
+def position_colours(position: np.ndarray, N: int) -> np.ndarray:
+    """Colours (n, 4) of positions (n, 2): blue to orange along x, dark to light along y.
+
+    Positions that are NaN get a pale, nearly transparent grey.
+    """
+    unit = np.clip(np.nan_to_num(position) / N, 0, 1)
+    corners = {(0, 0): "#00305c", (1, 0): "#7a2800", (0, 1): "#7cc4f5", (1, 1): "#ffc46b"}
+    colour = sum(
+        np.where(i, unit[:, :1], 1 - unit[:, :1])
+        * np.where(j, unit[:, 1:], 1 - unit[:, 1:])
+        * np.array(mpl.colors.to_rgba(corner))
+        for (i, j), corner in corners.items()
+    )
+    colour[np.isnan(position).any(axis=1)] = (0.8, 0.8, 0.8, 0.5)
+    return np.clip(colour, 0, 1)
+
+
+@drawn
+def embedding_over_training(record: Record) -> tuple[Figure, str]:
+    """The probed layer's UMAP embedding at several checkpoints, coloured by position.
+
+    Of the three UMAP dimensions the two main axes are drawn. Rows: features as published and with
+    the label ablated, each coloured by the requested position and by the generated one.
+    """
+    c = record.configuration
+    columns = _few_checkpoints(record, 5)
+    rows = [
+        ("trained", "requested", "as published,\nby request"),
+        ("trained", "generated", "as published,\nby bump found"),
+        ("ablated", "requested", "label ablated,\nby request"),
+        ("ablated", "generated", "label ablated,\nby bump found"),
+    ]
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=(WIDTH, WIDTH * len(rows) / (len(columns) + 0.4) + 1.0)
+    )
+    for line, (features, target, name) in zip(axes, rows, strict=True):
+        for ax, column in zip(line, columns, strict=True):
+            points = record.arrays[f"umap_{features}"][column].astype(float)
+            points = points - points.mean(axis=0)
+            axis = np.linalg.svd(points, full_matrices=False)[2][:2]
+            position = record.arrays["labels"]
+            if target == "generated":
+                position = record.arrays["position"][column]
+            ax.scatter(*(points @ axis.T).T, c=position_colours(position, c.N), s=5, lw=0)
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+        line[0].set_ylabel(name, fontsize=8)
+    for ax, column in zip(axes[0], columns, strict=True):
+        ax.set_title(_thousands(int(record.checkpoints["images_seen"].iloc[column])))
+    figure.supxlabel(
+        f"{IMAGES_SEEN} (top). Colour: blue to orange along x, dark to light along y;\n"
+        "grey where not exactly one bump was found",
+        fontsize=8,
+    )
+    last = record.probes[record.probes["step"] == c.steps].query("reduction == 'umap'")
+
+    def r2(features: str, target: str) -> str:
+        rows = last.query("features == @features and target == @target")
+        return " and ".join(f"{v:.2f}" for v in rows["r2"])
+
+    alt = (
+        f"UMAP embedding of {c.probe_layer} at {len(columns)} checkpoints of the run with seed "
+        f"{c.seed}. At the end x and y of the request are read from it with R squared "
+        f"{r2('trained', 'requested')} as published, {r2('ablated', 'requested')} with the label "
+        f"ablated; of the generated bump with {r2('ablated', 'generated')} (ablated)."
+    )
+    return figure, alt
+
+
+@drawn
+def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
+    """R squared of the published probe and all its controls."""
+    table = _tables(records, "probes").query("step > 0")
+    batch = {r.id: r.configuration.batch_size for r in records}
+    table["images_seen"] = table["step"] * table["record"].map(batch)
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey=True)
+    for row, target in zip(axes, ("requested", "generated"), strict=True):
+        for ax, reduction in zip(row, ("umap", "direct"), strict=True):
+            for name, (_, colour, line) in FEATURE_STYLES.items():
+                if (target, name) == ("generated", "shuffled"):
+                    continue  # it is the requested labels that are shuffled
+                features, wanted = (name, target) if name != "shuffled" else ("trained", name)
+                part = table[
+                    (table["features"] == features)
+                    & (table["target"] == wanted)
+                    & (table["reduction"] == reduction)
+                ]
+                sns.lineplot(
+                    part.dropna(),
+                    x="images_seen",
+                    y="r2",
+                    color=colour,
+                    linestyle=line,
+                    errorbar=("pi", 100),
+                    ax=ax,
+                    err_kws={"alpha": 0.15, "linewidth": 0},
+                )
+            through = "from the UMAP embedding" if reduction == "umap" else "from all features"
+            ax.set(xscale="log", title=f"{target} position\n{through}", ylim=(-0.15, 1.03))
+            ax.set(xlabel="", ylabel=r"$R^2$")
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, label=label)
+        for label, colour, line in FEATURE_STYLES.values()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    figure.supxlabel(
+        f"{IMAGES_SEEN}; line: mean over {len(records)} seeds and both axes; band: their range",
+        fontsize=8,
+    )
+    last = table[table["step"] == table["step"].max()].query("target == 'requested'")
+    ends = ", ".join(
+        f"{label} {last.query('features == @name and reduction == @reduction')['r2'].mean():.2f}"
+        f" ({reduction})"
+        for name, (label, _, _) in list(FEATURE_STYLES.items())[:4]
+        for reduction in ("umap", "direct")
+    )
+    alt = (
+        f"R squared of reading position from the features. Requested position, at the end: {ends}."
+    )
+    return figure, alt
+
+
+@drawn
+def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
+    """The four quantities that the phases are assigned from, with their thresholds."""
+    sides = {
+        "generation": {
+            "single": (f"one bump (≥ {SINGLE:g}: not A)", "#56B4E9"),
+            "placed": (f"of these, placed right (≥ {PLACED:g}: C)", "#009E73"),
+        },
+        "representation": {
+            "manifold": (rf"$R^2$ generated (≥ {MANIFOLD:g}: not A)", "#56B4E9"),
+            "order": (rf"$R^2$ requested (≥ {ORDER:g}: C)", "#009E73"),
+        },
+    }
+    tables = []
+    for record in records:
+        parameters = order_parameters(record.checkpoints, record.probes)
+        seen = parameters.index * record.configuration.batch_size
+        tables.append(parameters.assign(images_seen=seen, seed=record.configuration.seed))
+    table = pd.concat(tables).query("images_seen > 0")
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 4.8), sharex=True)
+    for ax, (side, names) in zip(axes, sides.items(), strict=True):
+        for name, (label, colour) in names.items():
+            sns.lineplot(
+                table.dropna(subset=[name]),
+                x="images_seen",
+                y=name,
+                color=colour,
+                linestyle="--" if name in ("single", "manifold") else "-",
+                label=label,
+                errorbar=("pi", 100),
+                ax=ax,
+            )
+        ax.axhline(0.5, color="#555555", lw=0.8)
+        ax.set(title=side, ylim=(-0.15, 1.03), ylabel="", xscale="log", xlabel="")
+        ax.legend(loc="best")
+    figure.supxlabel(f"{IMAGES_SEEN}; {BAND.format(len(records))}", fontsize=8)
+    means = table[table["images_seen"] == table["images_seen"].max()].mean()
+    ends = ", ".join(f"{n} {means[n]:.2f}" for n in ("single", "placed", "manifold", "order"))
+    return figure, f"Order parameters against images seen; means at the end: {ends}."
+
+
+@drawn
+def phase_bars(records: list[Record]) -> tuple[Figure, str]:
+    """The phase of each checkpoint from each side, one pair of bars a seed."""
+    figure, axes = plt.subplots(
+        2, 1, figsize=(WIDTH, 1.6 + 0.44 * len(records)), sharex=True, squeeze=False
+    )
+    axes = axes[:, 0]
+    colours = mpl.colors.ListedColormap([PHASE_COLOURS[p] for p in PHASES])
+    said = []
+    for ax, side in zip(axes, ("generation", "representation"), strict=True):
+        for height, record in enumerate(records):
+            phases = assign_phases(order_parameters(record.checkpoints, record.probes))[side]
+            phases = phases[phases.index > 0]
+            seen = phases.index.to_numpy() * record.configuration.batch_size
+            # A checkpoint's colour reaches, in log, half way to its neighbours.
+            middle = np.sqrt(seen[1:] * seen[:-1])
+            edges = np.concatenate([[seen[0]], middle, [seen[-1]]])
+            numbers = phases.map(PHASES.index).to_numpy()[None]
+            ax.pcolormesh(
+                edges, [height - 0.4, height + 0.4], numbers, cmap=colours, vmin=0, vmax=2
+            )
+            changes = np.flatnonzero(np.r_[True, np.diff(numbers[0]) != 0])
+            for start, stop in zip(changes, [*changes[1:], len(seen)], strict=True):
+                centre = np.sqrt(edges[start] * edges[stop])
+                ax.text(centre, height, PHASES[numbers[0, start]], ha="center", va="center")
+            said.append(f"seed {record.configuration.seed} {side} {''.join(_runs(phases))}")
+        names = [f"seed {r.configuration.seed}" for r in records]
+        ax.set_yticks(range(len(records)), names)
+        ax.set(xscale="log", title=side, xlabel="")
+        ax.grid(False)
+    axes[-1].set_xlabel(IMAGES_SEEN)
+    handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure, f"Sequence of phases over training: {'; '.join(said)}."
+
+
+def _runs(phases: pd.Series) -> list[str]:
+    return [p for p, before in zip(phases, [None, *phases[:-1]], strict=True) if p != before]
+
+
+@drawn
+def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
+    """How many checkpoints have each pair of phases from the two sides."""
+    tables = [agreement(assign_phases(order_parameters(r.checkpoints, r.probes))) for r in records]
+    table = sum(tables[1:], tables[0])
+    figure, ax = plt.subplots(figsize=(3.6, 3))
+    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=ax, linewidths=1)
+    ax.set(xlabel="phase of the representation", ylabel="phase of generation")
+    ax.tick_params(rotation=0)
+    agree = np.trace(table.to_numpy())
+    alt = (
+        f"Checkpoints by phase from each side: {agree} of {table.to_numpy().sum()} agree. Rows "
+        f"(generation A, B, C) by columns (representation A, B, C): {table.to_numpy().tolist()}."
+    )
+    return figure, alt
+
+
+@drawn
+def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
+    """Dimensions of the features, and whether neighbours there are neighbours in the plane."""
+    panels = {
+        "intrinsic_dimension": "intrinsic dimension (TwoNN)",
+        "effective_dimension": "effective dimension\n(participation ratio)",
+        "neighbourhood_requested": "trustworthiness,\nrequested plane",
+        "neighbourhood_generated": "trustworthiness,\ngenerated plane",
+    }
+    table = _tables(records, "checkpoints").query("step > 0")
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharex=True)
+    for ax, (measure, title) in zip(axes.flat, panels.items(), strict=True):
+        for features in ("trained", "ablated"):
+            label, colour, _ = FEATURE_STYLES[features]
+            part = table.dropna(subset=[f"{measure}_{features}"])
+            sns.lineplot(
+                part,
+                x="images_seen",
+                y=f"{measure}_{features}",
+                color=colour,
+                linestyle="-" if features == "trained" else "--",
+                errorbar=("pi", 100),
+                label=label,
+                ax=ax,
+                legend=measure == "intrinsic_dimension",
+            )
+        if measure.startswith("neighbourhood"):
+            ax.axhline(0.5, color="#555555", lw=0.8)
+            ax.set_ylim(0.4, 1.02)
+        else:
+            ax.set_ylim(bottom=0)
+        ax.set(xscale="log", title=title, xlabel="", ylabel="")
+    figure.supxlabel(f"{IMAGES_SEEN}; {BAND.format(len(records))}", fontsize=8)
+    last = table[table["step"] == table["step"].max()].mean(numeric_only=True)
+    ends = ", ".join(
+        f"{m.replace('_', ' ')} {last[f'{m}_trained']:.2f}, ablated {last[f'{m}_ablated']:.2f}"
+        for m in panels
+    )
+    return figure, f"Geometry of the features against images seen; means at the end: {ends}."

@@ -1,0 +1,219 @@
+"""What was generated: find the bumps in images, and sort the images by what is wrong with them."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+KINDS = ("none", "several", "misplaced", "correct")
+"""Kinds of image, as a requested bump is concerned; arrays hold indices into this."""
+
+TOLERANCE = 1.0
+"""A bump is at the right place within this many pixels in x and in y (arXiv 2402.03305)."""
+
+HALF_HEIGHT = 0.5
+"""Least amplitude of a bump, as a share of a training bump's. One- and two-pixel specks, which a
+sampler with too few steps leaves, stay below it where sigma is about a pixel or more."""
+
+CONTRAST = 0.25
+"""Least height of a bump's highest pixel. A bump narrower than a pixel can fall between pixels and
+leave less than this: with sigma 0.5 the least is 0.37, with sigma 0.25 it is 0.02, unseen."""
+
+MISFIT = 0.5
+"""Largest share of the energy around a bump that a Gaussian may leave unexplained."""
+
+
+@dataclass(frozen=True)
+class Bumps:
+    """The bumps found in a batch of images, one row per bump."""
+
+    image: Int[Tensor, " bumps"]
+    "Index of the image."
+    position: Float[Tensor, "bumps 2"]
+    "(x, y) in pixels; may lie up to a pixel outside the frame."
+    amplitude: Float[Tensor, " bumps"]
+    "Height, 1 for a training bump."
+    images: int
+    "Number of images searched."
+
+    @property
+    def counts(self) -> Int[Tensor, " images"]:
+        return torch.bincount(self.image, minlength=self.images)
+
+    def single_positions(self) -> Float[Tensor, "images 2"]:
+        """The position of the bump in images that have exactly one, NaN in the others."""
+        positions = torch.full((self.images, 2), math.nan, device=self.position.device)
+        alone = self.counts[self.image] == 1
+        positions[self.image[alone]] = self.position[alone]
+        return positions
+
+
+def find_bumps(heights: Float[Tensor, "images N N"], sigma: float) -> Bumps:
+    """Find all bumps of spread `sigma` (pixels) in `heights` (`data.bump_height` of images).
+
+    A matched filter, normalized by the part of a bump that lies inside the frame so that edges do
+    not count against it, has its local maxima near bumps. At each, a Gaussian of width sigma is
+    fitted to the pixels around (height and position, by Gauss-Newton). It is a bump if the fit is
+    high enough (`HALF_HEIGHT`), seen (`CONTRAST`) and good (`MISFIT`). Of fits closer together than
+    1.5 sigma (at least a pixel) the highest stays. Bumps closer than about 3 sigma count as one.
+    """
+    candidates = _local_maxima(heights, sigma)
+    image, row, column = candidates.unbind(1)
+    position, amplitude, misfit = _fit(heights, candidates, sigma)
+    start = torch.stack([column, row], dim=1)
+    good = (
+        (amplitude >= HALF_HEIGHT)
+        & (heights[image, row, column] >= CONTRAST)
+        & (misfit <= MISFIT)
+        & ((position - start).abs() <= max(1.5, sigma)).all(dim=1)
+    )
+    image, position, amplitude = image[good], position[good], amplitude[good]
+    kept = _strongest_of_close(image, position, amplitude, distance=max(1.0, 1.5 * sigma))
+    return Bumps(image[kept], position[kept], amplitude[kept], images=len(heights))
+
+
+def _local_maxima(
+    heights: Float[Tensor, "images N N"], sigma: float
+) -> Int[Tensor, "candidates 3"]:
+    """(image, row, column) where the matched filter has a maximum among its eight neighbours."""
+    reach = math.ceil(3 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=heights.device)
+    g = torch.exp(-(offsets**2) / (2 * sigma**2)).to(heights.dtype)
+
+    def correlate(images: Tensor, kernel: Tensor) -> Tensor:
+        along_x = F.conv2d(images[:, None], kernel[None, None, None, :], padding=(0, reach))
+        return F.conv2d(along_x, kernel[None, None, :, None], padding=(reach, 0))[:, 0]
+
+    matched, inside = correlate(heights, g), correlate(torch.ones_like(heights[:1]), g**2)
+    # The energy that a bump centred here would explain: largest where the misfit is least.
+    explained = matched.clamp(min=0) ** 2 / inside
+    # A bump midway between pixels has several equal maxima; a slope far below noise picks one.
+    N = heights.shape[-1]
+    explained = explained + torch.arange(N * N, device=heights.device).view(N, N) * (1e-5 / N**2)
+    highest = F.max_pool2d(explained[:, None], 3, stride=1, padding=1)[:, 0]
+    return ((explained == highest) & (matched / inside >= CONTRAST)).nonzero()
+
+
+def _fit(
+    heights: Float[Tensor, "images N N"], candidates: Int[Tensor, "candidates 3"], sigma: float
+) -> tuple[
+    Float[Tensor, "candidates 2"], Float[Tensor, " candidates"], Float[Tensor, " candidates"]
+]:
+    """Position (x, y), amplitude and misfit of a Gaussian fitted around each candidate."""
+    N = heights.shape[-1]
+    reach = max(1, math.ceil(1.5 * sigma))
+    image, row, column = candidates.unbind(1)
+    offsets = torch.arange(-reach, reach + 1, device=heights.device)
+    rows, columns = row[:, None] + offsets, column[:, None] + offsets
+    inside = (
+        ((rows >= 0) & (rows < N))[:, :, None] & ((columns >= 0) & (columns < N))[:, None, :]
+    ).double()
+    pixels = heights[
+        image[:, None, None], rows.clamp(0, N - 1)[:, :, None], columns.clamp(0, N - 1)[:, None, :]
+    ].double()
+    x, y = column.double(), row.double()
+
+    def unit_bump(x: Tensor, y: Tensor) -> Tensor:
+        squared = (rows - y[:, None])[:, :, None] ** 2 + (columns - x[:, None])[:, None, :] ** 2
+        return torch.exp(-squared / (2 * sigma**2)) * inside
+
+    def height(bump: Tensor) -> Tensor:
+        return (pixels * bump).sum((1, 2)) / (bump**2).sum((1, 2)).clamp(min=1e-12)
+
+    for _ in range(8):
+        bump = unit_bump(x, y)
+        a = height(bump)
+        slope_x = a[:, None, None] * bump * (columns - x[:, None])[:, None, :] / sigma**2
+        slope_y = a[:, None, None] * bump * (rows - y[:, None])[:, :, None] / sigma**2
+        jacobian = torch.stack([bump, slope_x, slope_y], dim=-1).flatten(1, 2)
+        residual = ((pixels - a[:, None, None] * bump) * inside).flatten(1)
+        normal = jacobian.transpose(1, 2) @ jacobian
+        # A trace of damping keeps the system solvable where only one column is in the frame.
+        damping = 1e-6 * torch.eye(3, dtype=normal.dtype, device=normal.device)
+        gradient = jacobian.transpose(1, 2) @ residual[:, :, None]
+        step = torch.linalg.solve(normal + damping, gradient)[:, 1:, 0].clamp(-0.5, 0.5)
+        x, y = (x + step[:, 0]).clamp(-1, N), (y + step[:, 1]).clamp(-1, N)
+    bump = unit_bump(x, y)
+    a = height(bump)
+    left = ((pixels - a[:, None, None] * bump) ** 2 * inside).sum((1, 2))
+    misfit = left / (pixels**2 * inside).sum((1, 2)).clamp(min=1e-12)
+    return torch.stack([x, y], dim=1).float(), a.float(), misfit.float()
+
+
+def _strongest_of_close(
+    image: Int[Tensor, " bumps"],
+    position: Float[Tensor, "bumps 2"],
+    amplitude: Float[Tensor, " bumps"],
+    distance: float,
+) -> Int[Tensor, " kept"]:
+    """Indices of the bumps that no higher one of the same image is closer to than `distance`."""
+    # Sorted by image and falling amplitude, a bump's rivals stand just before it.
+    order = torch.from_numpy(np.lexsort((-amplitude.cpu().numpy(), image.cpu().numpy())))
+    order = order.to(image.device)
+    image, position = image[order], position[order]
+    kept = torch.ones(len(image), dtype=torch.bool, device=image.device)
+    most = int(torch.bincount(image).max()) if len(image) else 0
+    for lag in range(1, most):
+        near = (position[lag:] - position[:-lag]).norm(dim=1) < distance
+        kept[lag:] &= ~((image[lag:] == image[:-lag]) & near & kept[:-lag])
+    return order[kept]
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Images sorted by what they show of the bumps that were requested."""
+
+    kind: Int[Tensor, " images"]
+    "Index into `KINDS`."
+    position: Float[Tensor, "images 2"]
+    "The bump's (x, y) where there is exactly one, else NaN; pixels."
+    correct: Bool[Tensor, "images 2"]
+    "Whether there is one bump and its x, its y, is within `TOLERANCE` of the requested."
+    speckled: Bool[Tensor, " images"]
+    "Whether a pixel above half height lies apart from every bump: too small to be one."
+
+    def metrics(self) -> dict[str, float]:
+        """Shares of images of each kind, accuracies, the share with specks; each in [0, 1].
+
+        `accuracy` is the share of kind "correct"; `accuracy_x` takes one bump at the right x as
+        correct whatever its y (arXiv 2402.03305, section 3).
+        """
+        shares = torch.bincount(self.kind, minlength=len(KINDS)) / len(self.kind)
+        return {
+            **{name: float(share) for name, share in zip(KINDS, shares, strict=True)},
+            "accuracy": float(self.correct.all(dim=1).float().mean()),
+            "accuracy_x": float(self.correct[:, 0].float().mean()),
+            "accuracy_y": float(self.correct[:, 1].float().mean()),
+            "speckled": float(self.speckled.float().mean()),
+        }
+
+
+def sort_images(
+    heights: Float[Tensor, "images N N"], requested: Float[Tensor, "images 2"], sigma: float
+) -> Sorted:
+    """Sort images (`data.bump_height` of them) by the bumps found against those `requested`."""
+    bumps = find_bumps(heights, sigma)
+    counts = bumps.counts
+    position = bumps.single_positions()
+    correct = (position - requested).abs() <= TOLERANCE  # False where the position is NaN
+    kind = torch.where(correct.all(dim=1), KINDS.index("correct"), KINDS.index("misplaced"))
+    kind[counts == 0] = KINDS.index("none")
+    kind[counts > 1] = KINDS.index("several")
+    return Sorted(kind, position, correct, _apart_from_bumps(heights, bumps, sigma))
+
+
+def _apart_from_bumps(
+    heights: Float[Tensor, "images N N"], bumps: Bumps, sigma: float
+) -> Bool[Tensor, " images"]:
+    N = heights.shape[-1]
+    pixels = torch.arange(N, device=heights.device)
+    near_x, near_y = (
+        (pixels - p[:, None]).abs() <= 2 * sigma + 1 for p in bumps.position.unbind(1)
+    )
+    covered = torch.zeros(heights.shape, dtype=torch.int32, device=heights.device)
+    covered.index_add_(0, bumps.image, (near_y[:, :, None] & near_x[:, None, :]).int())
+    return ((heights > HALF_HEIGHT) & (covered == 0)).flatten(1).any(dim=1)

@@ -1,0 +1,240 @@
+"""The conditional U-Net of the paper, and how labels enter it (arXiv 2402.03305, section 2)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+TIME_FEATURES = 128
+LABEL_FEATURES = 128
+
+
+def positional_encoding(
+    position: Float[Tensor, " batch"], features: int
+) -> Float[Tensor, "batch features"]:
+    """Sines and cosines of `position` at wavelengths from 2 pi to 2 pi * 10^4, half of each.
+
+    The encoding of "Attention is all you need" (arXiv 1706.03762, section 3.5).
+    """
+    rates = 10_000 ** (-torch.arange(features // 2, device=position.device) / (features // 2))
+    angles = position[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class SinusoidalConditioning(nn.Module):
+    """Positional encodings of mu_x and mu_y (times `scale`), concatenated."""
+
+    def __init__(self, grid: Float[Tensor, "n 2"], N: int, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
+        return torch.cat(
+            [positional_encoding(mu * self.scale, LABEL_FEATURES // 2) for mu in labels.unbind(1)],
+            dim=1,
+        )
+
+
+class ScalarConditioning(nn.Module):
+    """The label, divided by N, through one linear layer."""
+
+    def __init__(self, grid: Float[Tensor, "n 2"], N: int, scale: float):
+        super().__init__()
+        self.N = N
+        self.linear = nn.Linear(2, LABEL_FEATURES)
+
+    def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
+        return self.linear(labels / self.N)
+
+
+class TableConditioning(nn.Module):
+    """A learned vector for each label of the grid, unit normal at first.
+
+    The only scheme in which neighbouring labels start unrelated: nothing of the plane's order is
+    put in. A label off the grid takes the entry of the nearest label on it.
+    """
+
+    def __init__(self, grid: Float[Tensor, "n 2"], N: int, scale: float):
+        super().__init__()
+        self.register_buffer("grid", grid, persistent=False)
+        self.table = nn.Embedding(len(grid), LABEL_FEATURES)
+
+    def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
+        return self.table(torch.cdist(labels, self.grid).argmin(dim=1))
+
+
+CONDITIONINGS = {
+    "sinusoidal": SinusoidalConditioning,
+    "scalar": ScalarConditioning,
+    "table": TableConditioning,
+}
+
+
+class DoubleConvolution(nn.Module):
+    """Convolution, group norm, GELU, twice; `residual` adds the input before the last GELU.
+
+    The norm takes all channels as one group. Smaller groups would remove an image's brightness, and
+    sampling, uncorrected, would then drift to all black or all white.
+    """
+
+    def __init__(self, channels_in: int, channels: int, residual: bool = False):
+        super().__init__()
+        self.residual = residual
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels_in, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(1, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(1, channels),
+        )
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch k h w"]:
+        y = self.layers(x)
+        return F.gelu(x + y if self.residual else y)
+
+
+class SelfAttention(nn.Module):
+    """Pre-norm self-attention over the pixels, a head per 16 channels, and a perceptron."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.heads = max(1, channels // 16)
+        self.norm = nn.LayerNorm(channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(channels),
+            nn.Linear(channels, channels),
+            nn.GELU(),
+            nn.Linear(channels, channels),
+        )
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+        batch, c, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        qkv = self.query_key_value(self.norm(tokens))
+        q, k, v = qkv.view(batch, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        tokens = tokens + self.project(attended.transpose(1, 2).reshape(batch, h * w, c))
+        tokens = tokens + self.perceptron(tokens)
+        return tokens.transpose(1, 2).reshape(batch, c, h, w)
+
+
+class Block(nn.Module):
+    """Two double convolutions, the injected timestep and label, self-attention."""
+
+    def __init__(self, channels_in: int, channels: int):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            DoubleConvolution(channels_in, channels_in, residual=True),
+            DoubleConvolution(channels_in, channels),
+        )
+        self.inject = nn.Linear(TIME_FEATURES + LABEL_FEATURES, channels)
+        self.attention = SelfAttention(channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch c h w"], embedding: Float[Tensor, "batch e"]
+    ) -> Float[Tensor, "batch k h w"]:
+        return self.attention(self.convolutions(x) + self.inject(embedding)[:, :, None, None])
+
+
+class UNet(nn.Module):
+    """Predicts the noise in an image, given the timestep and the embedded label.
+
+    Three down-sampling and three up-sampling blocks, each max-pooling (or bilinear up-sampling)
+    followed by two double convolutions and self-attention, with skip connections; timestep and
+    label are injected at each of the six (arXiv 2402.03305, section 2, and the architecture
+    figure of arXiv 2408.13256). Channels are w, 2w, 4w, 4w on the way down and 8w in the
+    bottleneck, for a `width` w (a multiple of 8; the paper's is not stated).
+
+    The label's part of every injection is linear in what `conditioning` returns, so putting the
+    mean of `conditioning` over a data set in its place removes exactly what varies with the label.
+    """
+
+    def __init__(self, width: int, conditioning: nn.Module):
+        super().__init__()
+        w = width
+        self.conditioning = conditioning
+        self.layer1 = DoubleConvolution(1, w)
+        self.layer2 = Block(w, 2 * w)
+        self.layer3 = Block(2 * w, 4 * w)
+        self.layer4 = Block(4 * w, 4 * w)
+        self.bottleneck = nn.Sequential(
+            DoubleConvolution(4 * w, 8 * w),
+            DoubleConvolution(8 * w, 8 * w),
+            DoubleConvolution(8 * w, 4 * w),
+        )
+        self.up3 = Block(8 * w, 2 * w)
+        self.up2 = Block(4 * w, w)
+        self.up1 = Block(2 * w, w)
+        self.output = nn.Conv2d(w, 1, 1)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch 1 N N"],
+        t: Int[Tensor, " batch"],
+        label_embedding: Float[Tensor, "batch features"],
+    ) -> Float[Tensor, "batch 1 N N"]:
+        """`t` counts noising steps from 0; `label_embedding` is `self.conditioning(labels)`."""
+        embedding = torch.cat([positional_encoding(t, TIME_FEATURES), label_embedding], dim=1)
+        x1 = self.layer1(x)
+        x2 = self.layer2(F.max_pool2d(x1, 2), embedding)
+        x3 = self.layer3(F.max_pool2d(x2, 2), embedding)
+        x4 = self.layer4(F.max_pool2d(x3, 2), embedding)
+        y = self.bottleneck(x4)
+        # The bottleneck keeps layer 4's resolution, so the first up-sampling meets layer 3.
+        y = self.up3(torch.cat([x3, _upsample(y)], dim=1), embedding)
+        y = self.up2(torch.cat([x2, _upsample(y)], dim=1), embedding)
+        y = self.up1(torch.cat([x1, _upsample(y)], dim=1), embedding)
+        return self.output(y)
+
+
+def _upsample(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c 2h 2w"]:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+@contextmanager
+def read_layers(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, keeps the latest output of each named layer in the mapping that it yields.
+
+    A name is a dotted path of modules, as in `model.named_modules()`: "layer4",
+    "layer4.convolutions", "bottleneck.1". Raises AttributeError for a name that is not there.
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        return lambda module, inputs, output: outputs.__setitem__(name, output.detach())
+
+    handles = [model.get_submodule(n).register_forward_hook(keep(n)) for n in names]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def summary(model: UNet, N: int) -> pd.DataFrame:
+    """The output shape and the number of parameters of each part of the network, for images of
+    `N` pixels a side.
+    """
+    names = [name for name, _ in model.named_children()]
+    device = next(model.parameters()).device
+    with torch.inference_mode(), read_layers(model, names) as outputs:
+        embedding = model.conditioning(torch.zeros(1, 2, device=device))
+        t = torch.zeros(1, dtype=torch.long, device=device)
+        model(torch.zeros(1, 1, N, N, device=device), t, embedding)
+    rows = [
+        {
+            "part": name,
+            "output": " × ".join(str(n) for n in outputs[name].shape[1:]),
+            "parameters": f"{sum(p.numel() for p in part.parameters()):,}",
+        }
+        for name, part in model.named_children()
+    ]
+    total = f"{sum(p.numel() for p in model.parameters()):,}"
+    rows.append({"part": "all", "output": f"1 × {N} × {N}", "parameters": total})
+    return pd.DataFrame(rows).set_index("part")

@@ -1,0 +1,24 @@
+"""Lets a plain `papermill` command end in one sentence when a chapter's parameters are refused.
+
+Papermill loads engines from the entry points of installed packages (pyproject.toml). This one runs
+every notebook as papermill's own does, and is made the default when it is loaded.
+"""
+
+from papermill.engines import NBClientEngine, papermill_engines
+
+from .errors import UserError
+
+
+class Engine(NBClientEngine):
+    """Papermill's engine, except that a notebook that ends in a `UserError` raises it."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, *args, **kwargs):
+        super().execute_managed_notebook(nb_man, *args, **kwargs)
+        for cell in nb_man.nb.cells:
+            for output in cell.get("outputs", []):
+                if output.output_type == "error" and output.ename == UserError.__name__:
+                    raise UserError(output.evalue)
+
+
+papermill_engines.register(None, Engine)

@@ -1,0 +1,130 @@
+"""The three phases: order parameters from both sides, and the rule that names the phase.
+
+Written down before the runs that it judges. A checkpoint gets one phase from what it generates and,
+independently, one from its features; how often the two agree is a result, not an assumption.
+
+The paper's words (arXiv 2402.03305, section 3) are turned into numbers as follows.
+
+=====  ==============================  ==========================================================
+phase  generation                      representation
+=====  ==============================  ==========================================================
+A      several bumps, or none          no manifold: a bump's position cannot be read from features
+B      one bump, at the wrong place    a manifold of positions, but not ordered by the request
+C      one bump, at the right place    a manifold of positions, ordered by the request
+=====  ==============================  ==========================================================
+
+Every threshold is one half: of the images, or of the variance. It is the one value that needs no
+choice, each phase being what the greater part shows. How far the result hinges on it is tested by
+moving it.
+"""
+
+import numpy as np
+import pandas as pd
+
+from .store import Record
+
+PHASES = ("A", "B", "C")
+
+SINGLE = 0.5
+"""Least share of images with exactly one bump, beyond which generation has left phase A."""
+
+PLACED = 0.5
+"""Least share, among the images with one bump, of those at the right place: phase C."""
+
+MANIFOLD = 0.5
+"""Least R^2 of the generated position, read from label-ablated features: phase B or C."""
+
+ORDER = 0.5
+"""Least R^2 of the requested position, read from label-ablated features: phase C."""
+
+
+def order_parameters(checkpoints: pd.DataFrame, probes: pd.DataFrame) -> pd.DataFrame:
+    """The four order parameters of each checkpoint, indexed by step.
+
+    `checkpoints` has a row per checkpoint (columns step and `generation.KINDS`), `probes` a row per
+    probe (columns step, features, reduction, target, axis, r2), as in a run record. `single` and
+    `placed` are shares of images; `manifold` and `order` are cross-validated R^2, the lower of the
+    two axes', of the generated and the requested position, read directly from the features with
+    the label ablated. NaN where a quantity is undefined: `placed` without any single bump,
+    `manifold` with too few of them to fit (`representation.FEWEST`).
+    """
+    by_step = checkpoints.set_index("step")
+    single = by_step["misplaced"] + by_step["correct"]
+    read = probes.query("features == 'ablated' and reduction == 'direct'")
+    # Both axes must be there: an R^2 that is undefined in one is undefined.
+    worse = read.pivot_table(
+        index="step", columns="target", values="r2", aggfunc=lambda r2: np.min(r2), dropna=False
+    ).reindex(by_step.index)
+    return pd.DataFrame(
+        {
+            "single": single,
+            "placed": by_step["correct"] / single.where(single > 0),
+            "manifold": worse["generated"],
+            "order": worse["requested"],
+        }
+    )
+
+
+def assign_phases(
+    parameters: pd.DataFrame,
+    single: float = SINGLE,
+    placed: float = PLACED,
+    manifold: float = MANIFOLD,
+    order: float = ORDER,
+) -> pd.DataFrame:
+    """The phase ("A", "B" or "C") of each checkpoint from each side, indexed by step.
+
+    `parameters` are `order_parameters`; the other arguments are the thresholds. An undefined order
+    parameter counts as below its threshold: a position that too few images have is not read.
+    """
+    sides = {"generation": ("single", single, "placed", placed)}
+    sides["representation"] = ("manifold", manifold, "order", order)
+    phases = {}
+    for side, (first, first_least, second, second_least) in sides.items():
+        beyond_a = parameters[first] >= first_least
+        beyond_b = beyond_a & (parameters[second] >= second_least)
+        phases[side] = np.select([beyond_b, beyond_a], ["C", "B"], "A")
+    return pd.DataFrame(phases, index=parameters.index)
+
+
+def agreement(phases: pd.DataFrame) -> pd.DataFrame:
+    """How many checkpoints have each pair of phases, generation's in rows."""
+    table = pd.crosstab(phases["generation"], phases["representation"])
+    return table.reindex(index=PHASES, columns=PHASES, fill_value=0)
+
+
+def first_steps(phases: pd.Series) -> dict[str, int | None]:
+    """The first step at which each phase occurs; None for a phase that does not."""
+    return {
+        phase: int(phases.index[phases == phase][0]) if (phases == phase).any() else None
+        for phase in PHASES
+    }
+
+
+def in_order(phases: pd.Series) -> bool:
+    """Whether all three phases occur, and first occur in the order A, B, C."""
+    first = list(first_steps(phases).values())
+    return None not in first and first == sorted(first)
+
+
+def summarize(records: list[Record]) -> pd.DataFrame:
+    """Per run: final accuracy, both sides' phases as they first occur, and how often they agree.
+
+    "A 0, B 6400, C 32000" gives the images seen at the first checkpoint of each phase.
+    """
+    rows = []
+    for record in records:
+        phases = assign_phases(order_parameters(record.checkpoints, record.probes))
+        row = {"seed": record.configuration.seed}
+        row["final accuracy"] = f"{record.checkpoints['accuracy'].iloc[-1]:.1%}"
+        for side in phases:
+            first = {p: s for p, s in first_steps(phases[side]).items() if s is not None}
+            found = sorted(first.items(), key=lambda item: item[1])
+            row[f"{side}: phases, images seen"] = ", ".join(
+                f"{phase} {step * record.configuration.batch_size:,}" for phase, step in found
+            )
+            row[f"{side}: A, B, C in order"] = "yes" if in_order(phases[side]) else "no"
+        same = (phases["generation"] == phases["representation"]).mean()
+        row["checkpoints that agree"] = f"{same:.0%}"
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("seed")

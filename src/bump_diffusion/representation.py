@@ -1,0 +1,106 @@
+"""What is in the network's features: probes of bump position, dimensions, neighbourhoods.
+
+Two questions are kept apart. Do the features lie on a 2D manifold of bump positions at all? Then
+the position of the bump that was *generated* can be read from them. Is it ordered by the request?
+Then the *requested* position can. The published probe (arXiv 2402.03305, section 3) asks the second
+question only, of features that hold the label because it was injected into them; `phases` therefore
+reads both from features whose label part was replaced by its mean.
+"""
+
+import warnings
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.distance import pdist, squareform
+from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+FEWEST = 50
+"""Fewest points that a probe is fitted to; with fewer it is undefined (NaN)."""
+
+NEIGHBOURS = 15
+"""Neighbours in UMAP (its default) and in trustworthiness."""
+
+
+def umap_embedding(
+    features: Float[np.ndarray, "n features"], seed: int
+) -> Float[np.ndarray, "n 3"]:
+    """UMAP of the features to three dimensions, as the paper does, with umap-learn's defaults."""
+    # Imported here because it takes seconds, which a reader of shipped records need not wait.
+    import numba
+    import umap
+
+    # Numba's OpenMP layer, its default, would also reset the number of threads that torch uses.
+    numba.config.THREADING_LAYER = "workqueue"
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of points left apart, which R^2 shows
+        fit = umap.UMAP(n_components=3, n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1)
+        return fit.fit_transform(features)
+
+
+def probe_r2(
+    points: Float[np.ndarray, "n features"], target: Float[np.ndarray, "n 2"]
+) -> tuple[float, float]:
+    """R^2 with which x and y (the target's columns) are read linearly from the points.
+
+    Predictions are cross-validated (5 folds), so that many features cannot explain few points by
+    chance: where there is nothing to read, R^2 is about 0 or below. Up to ten features (the UMAP
+    embedding) are fitted by least squares, more by ridge regression with its strength chosen within
+    each fold. Rows whose target is NaN are left out; with fewer than `FEWEST` left R^2 is NaN.
+    """
+    known = ~np.isnan(target).any(axis=1)
+    points, target = points[known], target[known]
+    if len(points) < FEWEST:
+        return float("nan"), float("nan")
+    if points.shape[1] <= 10:
+        regression = LinearRegression()
+    else:
+        regression = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 6, 17)))
+    folds = KFold(5, shuffle=True, random_state=0)
+    read = cross_val_predict(regression, points, target, cv=folds)
+    r2_x, r2_y = r2_score(target, read, multioutput="raw_values")
+    return float(r2_x), float(r2_y)
+
+
+def effective_dimension(features: Float[np.ndarray, "n features"]) -> float:
+    """Participation ratio of the covariance's eigenvalues, (sum l)^2 / sum l^2."""
+    centred = features - features.mean(axis=0)
+    eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
+    total = eigenvalues.sum()
+    return float(total**2 / (eigenvalues**2).sum()) if total > 0 else 0.0
+
+
+def intrinsic_dimension(features: Float[np.ndarray, "n features"]) -> float:
+    """Dimension of the manifold the points lie on, by TwoNN (Facco et al., arXiv 1803.06992).
+
+    The ratio of the distances to a point's second and first neighbour follows a Pareto law whose
+    exponent is the dimension; this is its maximum-likelihood estimate, corrected for bias. Points
+    that coincide count once. NaN with fewer than `FEWEST` distinct points.
+    """
+    features = np.unique(features, axis=0)
+    if len(features) < FEWEST:
+        return float("nan")
+    distances = squareform(pdist(features.astype(np.float64)))
+    np.fill_diagonal(distances, np.inf)
+    first, second = np.partition(distances, 1, axis=1)[:, :2].T
+    return float((len(features) - 1) / np.log(second / first).sum())
+
+
+def neighbourhood_order(
+    features: Float[np.ndarray, "n features"], target: Float[np.ndarray, "n 2"]
+) -> float:
+    """Trustworthiness of the features as a picture of the target plane (Venna & Kaski, 2001).
+
+    1 if each point's nearest neighbours among the features are its neighbours in the plane,
+    about 0.5 if they are any. Order that bends or folds, which R^2 misses, still shows here.
+    Rows whose target is NaN are left out; NaN with fewer than `FEWEST` left.
+    """
+    known = ~np.isnan(target).any(axis=1)
+    if known.sum() < FEWEST:
+        return float("nan")
+    return float(trustworthiness(target[known], features[known], n_neighbors=NEIGHBOURS))

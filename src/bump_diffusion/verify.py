@@ -1,0 +1,64 @@
+"""Whether a record that was made again is the same."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .phases import assign_phases, order_parameters
+from .store import Record
+
+ACCURACY_BOUND = 0.1
+"""Largest difference in final accuracy between two machines: rounding differs in the last digit,
+grows over training as any perturbation does, and ends as another seed would end."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison of two records found."""
+
+    identical: bool
+    same_enough: bool
+    sentence: str
+
+
+def differences(original: Record, again: Record) -> Verdict:
+    """Compare the figures of two records of one configuration.
+
+    On the same processor type and versions they should be equal bit for bit; elsewhere the final
+    accuracy should differ by at most `ACCURACY_BOUND` and the final phases from both sides agree.
+    """
+    unequal = [
+        name
+        for name in ("checkpoints", "probes", "samplers")
+        if not getattr(original, name).equals(getattr(again, name))
+    ]
+    unequal += [
+        name
+        for name, values in original.arrays.items()
+        if not np.array_equal(values, again.arrays.get(name), equal_nan=values.dtype.kind == "f")
+    ]
+    if not unequal:
+        return Verdict(True, True, f"Record {original.id}: the same, bit for bit.")
+    machine = ("device", "threads", "versions")
+    alike = all(original.provenance[k] == again.provenance[k] for k in machine)
+    accuracies = [r.checkpoints["accuracy"].iloc[-1] for r in (original, again)]
+    phases = [
+        assign_phases(order_parameters(r.checkpoints, r.probes)).iloc[-1].to_dict()
+        for r in (original, again)
+    ]
+    close = abs(accuracies[0] - accuracies[1]) <= ACCURACY_BOUND and phases[0] == phases[1]
+    return Verdict(
+        False,
+        close and not alike,
+        f"Record {original.id}: different in {', '.join(unequal)}, on "
+        f"{'the same' if alike else 'another'} kind of device and versions; final accuracy "
+        f"{accuracies[0]:.3f} and {accuracies[1]:.3f} (bound {ACCURACY_BOUND}), final phases "
+        f"{phases[0]} and {phases[1]}: "
+        + (
+            "within bounds."
+            if close and not alike
+            else "it should have been the same bit for bit."
+            if close
+            else "out of bounds."
+        ),
+    )
