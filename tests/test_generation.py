@@ -89,7 +89,8 @@ def test_counts_agree_with_connected_components():
         cells = generator.choice(16, size=generator.integers(0, 6), replace=False)
         jitter = generator.uniform(-1, 1, (len(cells), 2))
         positions = [
-            (8 * (c % 4) + 4 + a, 8 * (c // 4) + 4 + b) for c, (a, b) in zip(cells, jitter)
+            (8 * (c % 4) + 4 + a, 8 * (c // 4) + 4 + b)
+            for c, (a, b) in zip(cells, jitter, strict=True)
         ]
         images.append(scene(positions, 1.0))
         expected.append(ndimage.label(images[-1][0].numpy() > 0.5)[1])

@@ -47,7 +47,7 @@ def test_more_features_than_points_do_not_explain_noise():
 
 
 def test_each_axis_is_judged_by_itself():
-    points, position = plane()
+    _, position = plane()
     x, y = probe_r2(position[:, :1], position)
     assert x > 0.999 and y < 0.05
 

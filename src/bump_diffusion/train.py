@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -211,6 +211,7 @@ def train(
     `bar_position` is the line of the progress bar below the cursor. Raises UserError if the loss
     stops being finite.
     """
+    _commit()  # asked before training, in which files may change; it is kept
     with store.lock(c):
         if record := store.get(c, weights, remake):
             return record
@@ -330,6 +331,7 @@ def cpu_name() -> str:
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
+@cache
 def _commit() -> str:
     """The commit of the code, with "+" behind it if files differ from it; "unknown" outside git."""
 
