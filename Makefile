@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: book test verify reproduce lint clean
+.PHONY: book test verify reproduce lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/bump-diffusion book
@@ -39,6 +39,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $(INSTALLED)
+
+# Pins what a fresh installation of pyproject.toml's dependencies gives.
+lock:
+	@rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	@_build/lock/bin/python -m pip install --quiet ".[test]"
+	@{ echo "# Exact versions of everything that is installed; made by \`make lock\`."; \
+		_build/lock/bin/python -m pip freeze --exclude bump-diffusion | sed 's/+cpu$$//'; } > requirements.lock
 
 clean:
 	rm -rf _build $(VENV)
