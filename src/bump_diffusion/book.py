@@ -28,6 +28,7 @@ from filelock import FileLock
 from IPython import get_ipython
 from IPython.display import HTML
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from .errors import UserError, choose
 from .store import (
@@ -200,6 +201,7 @@ def _run_notebook(name: str, parameters: dict[str, Any]) -> None:
             kernel_name="python3",
             progress_bar=False,
             stderr_file=sys.stderr,
+            config=Config(KernelManager={"transport": "ipc"}),
         )
     except UserError as error:
         raise UserError(f"Chapter {name}: {error.message}") from None

@@ -43,7 +43,7 @@ from .phases import (
     order_parameters,
 )
 from .seeds import generator
-from .store import Record
+from .store import Record, default_store
 from .train import build_model
 
 WIDTH = 5.4
@@ -77,7 +77,10 @@ class Drawing:
         self.width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
         self.alt = alt
         self.function = function
-        self.records = records
+        self.provenance = provenance_html(records)
+        # A record that is in no store, as of a model trained for one page, cannot change.
+        roots = default_store().roots
+        self.records = {r.id: r.digest for r in records if r.folder.parent in roots}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         name = self.function.__name__
@@ -88,12 +91,11 @@ class Drawing:
             f'<figure class="drawing"><img alt="{html.escape(self.alt)}" '
             f'style="max-width: min(100%, {self.width}px)" src="data:image/png;base64,{image}">'
             f'<figcaption>Drawn by <a href="{source}"><code>{module}.{name}</code></a>'
-            f"{provenance_html(self.records)}</figcaption></figure>"
+            f"{self.provenance}</figcaption></figure>"
         )
-        records = {record.id: record.digest for record in self.records}
         return (
             {"text/html": page, "text/plain": f"<Drawing {name}: {self.alt}>"},
-            {"text/html": {}, PROVENANCE: {"records": records}},
+            {"text/html": {}, PROVENANCE: {"records": self.records}},
         )
 
 

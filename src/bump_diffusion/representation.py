@@ -30,15 +30,14 @@ def umap_embedding(
     features: Float[np.ndarray, "n features"], seed: int
 ) -> Float[np.ndarray, "n 3"]:
     """UMAP of the features to three dimensions, as the paper does, with umap-learn's defaults."""
-    # Imported here because it takes seconds, which a reader of shipped records need not wait.
-    import numba
-    import umap
-
-    # Numba's OpenMP layer, its default, would also reset the number of threads that torch uses.
-    numba.config.THREADING_LAYER = "workqueue"
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of points left apart, which R^2 shows
+        # Imported here because it takes seconds, which a reader of shipped records need not wait.
+        import numba
+        import umap
+
+        # Numba's OpenMP layer, its default, would also reset the number of threads of torch.
+        numba.config.THREADING_LAYER = "workqueue"
         fit = umap.UMAP(n_components=3, n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1)
         return fit.fit_transform(features)
 

@@ -188,14 +188,11 @@ class Store:
         if local.exists() and not local.is_dir():
             raise UserError(f"The store {str(local)!r} is a file; it must be a folder.")
         self.local = local
-        self.shipped = shipped
+        self.roots = [local] if shipped is None else [local, shipped]
 
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
-        for root in (self.local, self.shipped):
-            if root is not None and (root / id).is_dir():
-                return root / id
-        return None
+        return next((root / id for root in self.roots if (root / id).is_dir()), None)
 
     def get(self, c: Configuration, weights: bool = False, remake: bool = False) -> Record | None:
         """The record of a configuration; None if there is none.
@@ -219,8 +216,8 @@ class Store:
         return sorted(
             {
                 entry.name
-                for root in (self.local, self.shipped)
-                if root is not None and root.is_dir()
+                for root in self.roots
+                if root.is_dir()
                 for entry in root.iterdir()
                 if len(entry.name) == 12 and (entry / "checksums.json").exists()
             }
