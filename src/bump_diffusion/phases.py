@@ -51,10 +51,9 @@ def order_parameters(checkpoints: pd.DataFrame, probes: pd.DataFrame) -> pd.Data
     by_step = checkpoints.set_index("step")
     single = by_step["misplaced"] + by_step["correct"]
     read = probes.query("features == 'ablated' and reduction == 'direct'")
-    # Both axes must be there: an R^2 that is undefined in one is undefined.
-    worse = read.pivot_table(
-        index="step", columns="target", values="r2", aggfunc=lambda r2: np.min(r2), dropna=False
-    ).reindex(by_step.index)
+    # An R^2 that is undefined in one axis is undefined.
+    worse = read.groupby(["step", "target"])["r2"].agg(lambda r2: r2.min(skipna=False))
+    worse = worse.unstack().reindex(by_step.index)
     return pd.DataFrame(
         {
             "single": single,

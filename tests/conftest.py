@@ -1,0 +1,49 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from bump_diffusion.config import configure
+from bump_diffusion.store import Store
+from bump_diffusion.train import train
+
+# Examples are drawn the same in every run: a test that fails, fails again.
+settings.register_profile(
+    "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("project")
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def smoke_record(tmp_path_factory):
+    """A finished record of the smoke profile, with weights; do not change its folder."""
+    return train(configure("smoke"), Store(tmp_path_factory.mktemp("smoke")), weights=True)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a command of the environment in a process of its own, with a store of its own."""
+
+    def run(*command, check=None, **environment):
+        done = subprocess.run(
+            [str(BIN / command[0]), *map(str, command[1:])],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "BUMP_DIFFUSION_STORE": str(tmp_path / "store"), **environment},
+        )
+        if check is not None:
+            assert done.returncode == check, done.stdout + done.stderr
+        return done
+
+    return run

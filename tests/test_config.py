@@ -1,0 +1,85 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bump_diffusion.config import PROFILES, Configuration, configure
+from bump_diffusion.errors import UserError
+from bump_diffusion.experiments import EXPERIMENTS, Experiment, experiment
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"learning_rate": -1}, "learning_rate is -1, it should be greater than 0."),
+        ({"N": 15}, "N is 15, it should be a multiple of 8."),
+        ({"N": "wide"}, "N is 'wide', it should be a valid integer"),
+        ({"sigma": float("nan")}, "sigma is nan, it should be a finite number."),
+        ({"conditioning": "tabel"}, "conditioning is 'tabel', it should be 'sinusoidal'"),
+        ({"learnin_rate": 1}, "did you mean 'learning_rate'?"),
+        ({"d_x": 17.0}, "d_x is 17.0, it must be at most N (here 16)."),
+        ({"sampler_steps": 2000}, "sampler_steps is 2000, it must be at most timesteps"),
+        ({"conditioning": "table", "label_scale": 2.0}, "label_scale is 2.0, it must be 1 unless"),
+        ({"compared_steps": [10, 0]}, "compared_steps.1 is 0, it should be greater than"),
+    ],
+)
+def test_bad_values_are_named_in_one_sentence(overrides, sentence):
+    with pytest.raises(UserError) as caught:
+        configure("quick", **overrides)
+    assert sentence in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_unknown_profile_and_experiment():
+    with pytest.raises(UserError, match="'quik' is not a profile .did you mean 'quick'"):
+        configure("quik")
+    with pytest.raises(UserError, match="'phases' is not an experiment"):
+        experiment("phases")
+    with pytest.raises(UserError, match="seeds is 0, it must be a whole number from 1"):
+        experiment("three-phases", seeds=0)
+    with pytest.raises(UserError, match="spacing is 'wide', it must be a number"):
+        experiment("three-phases", spacing="wide")
+
+
+@given(st.sampled_from(sorted(PROFILES)), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_a_configuration_has_one_name_and_no_other_has_it(profile, seed, other):
+    c = configure(profile, seed=seed)
+    assert c.id == Configuration(**c.model_dump()).id
+    assert (c.id == configure(profile, seed=other).id) == (seed == other)
+
+
+@given(st.integers(1, 100_000), st.integers(1, 60))
+def test_evaluations_are_log_spaced_and_end_with_the_training(steps, evaluations):
+    found = configure("quick", steps=steps, evaluations=evaluations).evaluation_steps
+    assert found[0] == 0 and found[-1] == steps
+    assert found == sorted(set(found)) and len(found) <= evaluations + 1
+    if evaluations > 1 and steps > 50 * evaluations:
+        ratios = [b / a for a, b in zip(found[1:], found[2:], strict=False)]
+        assert len(found) == evaluations + 1
+        assert max(ratios) < min(ratios) * 1.5
+
+
+def test_configurations_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        configure("quick").seed = 3
+
+
+def test_experiment_is_the_product_of_what_varies():
+    configurations = Experiment(
+        profile="quick", set={"width": 8}, vary={"seed": [0, 1], "sigma": [0.5, 1, 2]}
+    ).configurations()
+    assert [(c.seed, c.sigma) for c in configurations] == [
+        (s, v) for s in (0, 1) for v in (0.5, 1.0, 2.0)
+    ]
+    assert {c.width for c in configurations} == {8}
+
+
+def test_overrides_replace_what_an_experiment_sets_and_varies():
+    made = experiment("three-phases", profile="smoke", seeds=2, spacing=2, sigma=[0.5, 1.0])
+    assert {(c.N, c.d_x, c.d_y) for c in made} == {(8, 2.0, 2.0)}
+    assert sorted((c.seed, c.sigma) for c in made) == [(0, 0.5), (0, 1.0), (1, 0.5), (1, 1.0)]
+
+
+def test_every_experiment_of_the_book_is_valid():
+    for name, found in EXPERIMENTS.items():
+        assert found.configurations(), name
+        assert found.about

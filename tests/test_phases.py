@@ -1,0 +1,111 @@
+"""The phase rule on checkpoints that are A, B and C by construction."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bump_diffusion.data import bump_height, label_grid, render_bumps
+from bump_diffusion.generation import sort_images
+from bump_diffusion.phases import (
+    agreement,
+    assign_phases,
+    first_steps,
+    in_order,
+    order_parameters,
+)
+from bump_diffusion.representation import probe_r2
+
+N = 16
+LABELS = label_grid(N, 1.0, 1.0)
+
+
+def checkpoint(heights, features, step=0):
+    """The rows that a record would have of images and label-ablated features."""
+    found = sort_images(heights, LABELS, 1.0)
+    targets = {"requested": LABELS.numpy(), "generated": found.position.numpy()}
+    probes = [
+        {"features": "ablated", "reduction": "direct", "target": t, "axis": a, "r2": r2}
+        for t, positions in targets.items()
+        for a, r2 in zip("xy", probe_r2(features, positions), strict=True)
+    ]
+    row = pd.DataFrame([{"step": step, **found.metrics()}])
+    return row, pd.DataFrame(probes).assign(step=step)
+
+
+def features_of(positions, seed=0):
+    frame = np.random.default_rng(seed).normal(size=(2, 40))
+    bent = np.sin(positions / N) @ frame
+    return bent + 0.01 * np.random.default_rng(seed + 1).normal(size=bent.shape)
+
+
+def phase_a(step=0):
+    generator = torch.Generator().manual_seed(0)
+    heights = torch.rand(len(LABELS), N, N, generator=generator)
+    return checkpoint(heights, np.random.default_rng(0).normal(size=(len(LABELS), 40)), step)
+
+
+def phase_b(step=0):
+    random = torch.rand(len(LABELS), 2, generator=torch.Generator().manual_seed(1)) * (N - 1)
+    return checkpoint(bump_height(render_bumps(random, N, 1.0)), features_of(random.numpy()), step)
+
+
+def phase_c(step=0):
+    return checkpoint(bump_height(render_bumps(LABELS, N, 1.0)), features_of(LABELS.numpy()), step)
+
+
+def phases_of(*checkpoints, **thresholds):
+    tables, probes = zip(*checkpoints, strict=True)
+    return assign_phases(order_parameters(pd.concat(tables), pd.concat(probes)), **thresholds)
+
+
+@pytest.mark.parametrize(("made", "phase"), [(phase_a, "A"), (phase_b, "B"), (phase_c, "C")])
+def test_phases_made_by_construction_are_named_from_both_sides(made, phase):
+    assert phases_of(made()).iloc[0].tolist() == [phase, phase]
+
+
+def test_phases_do_not_hinge_on_a_threshold():
+    made = [phase_a(0), phase_b(1), phase_c(2)]
+    for name, factor in itertools.product(("single", "placed", "manifold", "order"), (0.8, 1.2)):
+        moved = phases_of(*made, **{name: 0.5 * factor})
+        assert moved["generation"].tolist() == ["A", "B", "C"]
+        assert moved["representation"].tolist() == ["A", "B", "C"]
+
+
+def test_images_without_a_bump_are_phase_a():
+    heights = torch.zeros(len(LABELS), N, N)
+    features = np.random.default_rng(0).normal(size=(len(LABELS), 40))
+    assert phases_of(checkpoint(heights, features)).iloc[0].tolist() == ["A", "A"]
+
+
+def test_sides_are_judged_apart():
+    """Right images whose features say nothing: C from one side, A from the other."""
+    heights = bump_height(render_bumps(LABELS, N, 1.0))
+    silent = np.random.default_rng(0).normal(size=(len(LABELS), 40))
+    phases = phases_of(checkpoint(heights, silent))
+    assert phases.iloc[0].tolist() == ["C", "A"]
+    table = agreement(phases)
+    assert table.loc["C", "A"] == 1 and table.to_numpy().sum() == 1
+
+
+def test_an_r2_that_is_undefined_in_one_axis_is_undefined():
+    table, probes = phase_c()
+    probes.loc[(probes["target"] == "generated") & (probes["axis"] == "y"), "r2"] = np.nan
+    assert np.isnan(order_parameters(table, probes)["manifold"].iloc[0])
+
+
+@given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12))
+def test_order_of_first_occurrences(sequence):
+    phases = pd.Series(sequence, index=range(0, 10 * len(sequence), 10))
+    first = first_steps(phases)
+    for phase, step in first.items():
+        if step is None:
+            assert phase not in sequence
+        else:
+            assert sequence.index(phase) * 10 == step
+    expected = list(dict.fromkeys(sequence)) == ["A", "B", "C"]
+    assert in_order(phases) == expected
