@@ -181,9 +181,9 @@ def verify_command(record: str | None, checksums: bool) -> None:
     click.echo(f"{len(shipped.ids())} records match their checksums.")
     if checksums:
         return
+    if not shipped.ids():
+        raise UserError("There is no record to verify; make one with bump-diffusion run.")
     if record is None:
-        if not shipped.ids():
-            raise UserError("There is no record to verify; make one with bump-diffusion run.")
         record = random.choice(shipped.ids())
     original = Record(shipped.folder(choose("a record", record, shipped.ids())))
     click.echo(f"Training {record} again; it took {original.provenance['wall_seconds']:.0f} s.")

@@ -11,7 +11,7 @@ import functools
 import html
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -384,6 +384,16 @@ def _last(records: list[Record], column: str) -> str:
     return f"{np.mean(values):.0%} ({min(values):.0%} to {max(values):.0%})"
 
 
+def _over_training(axes: Iterable[plt.Axes], records: list[Record]) -> None:
+    """Let the axes run, in log, over the images seen by the trained checkpoints.
+
+    Before anything is drawn: a quantity may be undefined at all of them.
+    """
+    seen = pd.concat([r.checkpoints["images_seen"] for r in records])
+    for ax in axes:
+        ax.set(xscale="log", xlim=(seen[seen > 0].min(), seen.max()))
+
+
 @drawn
 def loss_curve(records: list[Record]) -> tuple[Figure, str]:
     """The training loss: mean of each stretch of steps, one line a seed."""
@@ -432,6 +442,7 @@ def kinds_over_training(records: list[Record]) -> tuple[Figure, str]:
     long = _tables(records, "checkpoints").query("step > 0")
     long = long.melt(["images_seen", "seed"], list(KINDS), "kind", "share")
     figure, ax = plt.subplots()
+    _over_training([ax], records)
     sns.lineplot(
         long,
         x="images_seen",
@@ -442,7 +453,7 @@ def kinds_over_training(records: list[Record]) -> tuple[Figure, str]:
         errorbar=("pi", 100),
         ax=ax,
     )
-    ax.set(xscale="log", xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
+    ax.set(xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
     ax.legend(title=None, loc="center left")
     figure.supxlabel(BAND.format(len(records)), fontsize=8)
     alt = (
@@ -462,6 +473,7 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
     long = long.melt(["images_seen", "seed"], list(names), "measure", "share")
     long["measure"] = long["measure"].map(names)
     figure, ax = plt.subplots(figsize=(WIDTH, 3))
+    _over_training([ax], records)
     sns.lineplot(
         long,
         x="images_seen",
@@ -471,7 +483,7 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
         errorbar=("pi", 100),
         ax=ax,
     )
-    ax.set(xscale="log", xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
     ax.legend(title=None)
     figure.supxlabel(BAND.format(len(records)), fontsize=8)
     alt = (
@@ -557,6 +569,7 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
     batch = {r.id: r.configuration.batch_size for r in records}
     table["images_seen"] = table["step"] * table["record"].map(batch)
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey=True)
+    _over_training(axes.flat, records)
     for row, target in zip(axes, ("requested", "generated"), strict=True):
         for ax, reduction in zip(row, ("umap", "direct"), strict=True):
             for name, (_, colour, line) in FEATURE_STYLES.items():
@@ -579,7 +592,7 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
                     err_kws={"alpha": 0.15, "linewidth": 0},
                 )
             through = "from the UMAP embedding" if reduction == "umap" else "from all features"
-            ax.set(xscale="log", title=f"{target} position\n{through}", ylim=(-0.15, 1.03))
+            ax.set(title=f"{target} position\n{through}", ylim=(-0.15, 1.03))
             ax.set(xlabel="", ylabel=r"$R^2$")
     handles = [
         Line2D([], [], color=colour, linestyle=line, label=label)
@@ -623,6 +636,7 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
         tables.append(parameters.assign(images_seen=seen, seed=record.configuration.seed))
     table = pd.concat(tables).query("images_seen > 0")
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 4.8), sharex=True)
+    _over_training(axes, records)
     for ax, (side, names) in zip(axes, sides.items(), strict=True):
         for name, (label, colour) in names.items():
             sns.lineplot(
@@ -636,7 +650,7 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
                 ax=ax,
             )
         ax.axhline(0.5, color="#555555", lw=0.8)
-        ax.set(title=side, ylim=(-0.15, 1.03), ylabel="", xscale="log", xlabel="")
+        ax.set(title=side, ylim=(-0.15, 1.03), ylabel="", xlabel="")
         ax.legend(loc="best")
     figure.supxlabel(f"{IMAGES_SEEN}; {BAND.format(len(records))}", fontsize=8)
     means = table[table["images_seen"] == table["images_seen"].max()].mean()
@@ -712,6 +726,7 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
     }
     table = _tables(records, "checkpoints").query("step > 0")
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharex=True)
+    _over_training(axes.flat, records)
     for ax, (measure, title) in zip(axes.flat, panels.items(), strict=True):
         for features in ("trained", "ablated"):
             label, colour, _ = FEATURE_STYLES[features]
@@ -732,7 +747,7 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
             ax.set_ylim(0.4, 1.02)
         else:
             ax.set_ylim(bottom=0)
-        ax.set(xscale="log", title=title, xlabel="", ylabel="")
+        ax.set(title=title, xlabel="", ylabel="")
     figure.supxlabel(f"{IMAGES_SEEN}; {BAND.format(len(records))}", fontsize=8)
     last = table[table["step"] == table["step"].max()].mean(numeric_only=True)
     ends = ", ".join(

@@ -1,0 +1,240 @@
+"""The book, built from notebooks run with the smoke profile, as a reader meets it."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import click
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+
+from bump_diffusion import book
+from bump_diffusion.errors import UserError
+
+from .conftest import BIN
+
+SMOKE = ["-p", "profile=smoke", "-p", "seeds=2", "-p", "steps=20"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Site:
+    """A build folder and the command that fills it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.html = folder / "build" / "html"
+        self.environment = {
+            **os.environ,
+            "BUMP_DIFFUSION_STORE": str(folder / "store"),
+            "BUMP_DIFFUSION_BUILD": str(folder / "build"),
+        }
+
+    def build(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(BIN / "bump-diffusion"), "book", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("site"))
+    site.build(*SMOKE)
+    return site
+
+
+class Tags(HTMLParser):
+    """All tags of a page with their attributes."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(page.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+
+def pages(site):
+    return sorted((site.html / "book").glob("*.html"))
+
+
+def test_every_chapter_has_its_page(site):
+    assert {page.stem for page in pages(site)} == set(book.chapters())
+    assert (site.html / "index.html").exists()
+
+
+def test_no_page_fetches_anything_from_elsewhere(site):
+    for page in site.html.rglob("*.html"):
+        for tag, attributes in Tags(page).tags:
+            if tag in ("script", "link", "img", "iframe", "source"):
+                fetched = attributes.get("src", "") + attributes.get("href", "")
+                assert not fetched.startswith(("http:", "https:", "//")), (page, fetched)
+    for style in site.html.rglob("*.css"):
+        assert "url(http" not in style.read_text("utf-8"), style
+
+
+def test_every_figure_has_alt_text_its_function_and_provenance(site):
+    figures = 0
+    for page in pages(site):
+        text = page.read_text("utf-8")
+        tags = Tags(page).tags
+        images = [attributes for tag, attributes in tags if tag == "img"]
+        figures += len(images)
+        assert all(len(image.get("alt", "")) > 40 for image in images), page
+        links = [a["href"] for tag, a in tags if tag == "a" and "_modules/" in a.get("href", "")]
+        drawn = [link for link in links if "/figures.html#" in link]
+        assert text.count('class="drawing"') == len(images)
+        assert page.stem == "code" or len(drawn) == len(images)
+        for link in drawn:
+            target, _, anchor = link.partition("#")
+            assert f'id="{anchor}"' in (page.parent / target).resolve().read_text("utf-8")
+    assert figures >= 18
+    phases = (site.html / "book" / "phases.html").read_text("utf-8")
+    assert phases.count("<summary>Provenance: 2 records</summary>") >= 6
+
+
+def test_a_second_build_runs_nothing_and_keeps_the_site(site):
+    before = site.html.resolve()
+    output = site.build(*SMOKE)
+    assert output.count("unchanged") == len(book.notebooks())
+    assert "running" not in output and "building" not in output
+    assert site.html.resolve() == before
+
+
+def test_a_changed_record_makes_its_chapters_run_again(site, tmp_path):
+    changed = Site(tmp_path)
+    shutil.copytree(site.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    (phases,) = [p for p in (tmp_path / "build" / "executed").glob("phases.json")]
+    text = phases.read_text()
+    digest = text.split('": "')[1][:64]
+    phases.write_text(text.replace(digest, "0" * 64, 1))
+    output = changed.build(*SMOKE)
+    assert "phases: running" in output and "data: unchanged" in output
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
+        context.set_offline(True)
+        page = context.new_page()
+        complaints = []
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: complaints.append(str(e)))
+        page.on("requestfailed", lambda r: complaints.append(r.url))
+        for path in pages(site):
+            page.goto(path.as_uri())
+            page.wait_for_load_state("networkidle")
+            formulas = page.locator("span.math, div.math").count()
+            if formulas:
+                page.locator("mjx-container svg, mjx-container mjx-math").first.wait_for()
+                assert page.locator("mjx-container").count() == formulas, path
+            for image in page.locator("img").all():
+                assert image.evaluate("i => i.complete && i.naturalWidth > 0")
+                assert image.bounding_box()["width"] > 250
+            overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, (path, overflow)
+            assert page.locator("h1").count() >= 1
+        browser.close()
+        assert complaints == []
+
+
+@pytest.fixture
+def own_book(tmp_path, monkeypatch, site):
+    """This process's book: a copy of the sources and of what the session has built."""
+    shutil.copytree(book.SOURCE, tmp_path / "book")
+    shutil.copytree(site.folder / "build", tmp_path / "build", symlinks=True)
+    monkeypatch.setattr(book, "SOURCE", tmp_path / "book")
+    monkeypatch.setattr(book, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(book, "SITE", tmp_path / "build" / "html")
+    monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(site.folder / "store"))
+    return tmp_path
+
+
+def change_cell(path, find, source):
+    notebook = nbformat.read(path, as_version=4)
+    (cell,) = [c for c in notebook.cells if find in c.source]
+    cell.source = source
+    nbformat.write(notebook, path)
+
+
+def test_a_failing_notebook_names_itself_and_leaves_the_last_good_site(own_book):
+    before = (own_book / "build" / "html" / "book" / "data.html").read_bytes()
+    change_cell(own_book / "book" / "data.ipynb", "label_grids", "1 / 0")
+    with pytest.raises(click.ClickException) as caught:
+        book.build("data")
+    assert "Chapter data failed in cell 4 ('1 / 0'): ZeroDivisionError" in caught.value.message
+    assert (own_book / "build" / "html" / "book" / "data.html").read_bytes() == before
+
+
+def test_a_page_that_sphinx_warns_of_leaves_the_last_good_site(own_book):
+    before = (own_book / "build" / "html").resolve()
+    with (own_book / "book" / "introduction.md").open("a") as file:
+        file.write("\nSee [nowhere](nowhere.md).\n")
+    with pytest.raises(click.ClickException, match="nowhere"):
+        book.build("about")
+    assert (own_book / "build" / "html").resolve() == before
+
+
+def test_a_refused_parameter_names_the_chapter(own_book):
+    with pytest.raises(UserError, match="Chapter data: N is 15"):
+        change_cell(
+            own_book / "book" / "data.ipynb",
+            "check_parameters",
+            "from bump_diffusion.config import configure\nconfigure('quick', N=15)",
+        )
+        book.build("data")
+
+
+def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path):
+    """kill -9 at five random moments of building one chapter anew and the site."""
+    own = Site(tmp_path)
+    shutil.copytree(site.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    for file in (tmp_path / "build" / "executed").glob("data.*"):
+        file.unlink()
+    shutil.rmtree(tmp_path / "build" / "sites")
+    own.html.unlink()
+    command = [str(BIN / "bump-diffusion"), "book", "data"]
+    moments = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(
+            command,
+            env=own.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(4, 25))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not own.html.exists() or (own.html / "index.html").exists()
+    own.build("data")
+    for page in pages(site):
+        assert (own.html / "book" / page.name).read_bytes() == page.read_bytes(), page.name
+
+
+def test_notebooks_are_committed_bare_and_with_one_cell_of_parameters():
+    for name in book.notebooks():
+        notebook = nbformat.read(book.SOURCE / f"{name}.ipynb", as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(not cell.outputs and cell.execution_count is None for cell in code), name
+        tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+        if name != "about":
+            assert tagged == code[:1], name
+            assert "book.check_parameters()" in code[1].source, name

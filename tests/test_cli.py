@@ -1,0 +1,136 @@
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from bump_diffusion import cli
+from bump_diffusion.store import ROOT
+
+
+@pytest.fixture
+def invoke(monkeypatch, tmp_path):
+    """Runs the command line with a store of its own, which must stay unmade."""
+    monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+def yaml_file(tmp_path, text):
+    path = tmp_path / "mine.yml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "--set", "width=7"], "width is 7, it should be a multiple of 8."),
+        (["train", "--set", "widht=8"], "'widht' is not a field of a configuration (did you mean"),
+        (["train", "--set", "width"], "'width' is not a setting; allowed: FIELD=VALUE."),
+        (["train", "--set", "sigma=wide"], "sigma is 'wide', it should be a valid number"),
+        (["train", "--set", "sigma={"], "sigma is '{', it must be a number, a word or a list."),
+        (["train", "--profile", "quik"], "'quik' is not a profile (did you mean 'quick'?)"),
+        (["train", "no.yml"], "no.yml cannot be read: No such file or directory."),
+        (["run", "three-phase"], "'three-phase' is not an experiment (did you mean 'three-phases'"),
+        (["run", "three-phases", "--seeds", "0"], "seeds is 0, it must be a whole number"),
+        (["run", "three-phases", "--set", "seed=[]"], "seed varies over [], it must have at least"),
+        (["run", "three-phases", "--workers", "0"], "'--workers': 0 is not in the range x>=1."),
+        (["book", "phase"], "'phase' is not a chapter that is a notebook (did you mean 'phases'?)"),
+        (["book", "phases", "-p", "seedz=1"], "'seedz' is not a parameter of chapter phases"),
+        (["book", "-p", "nothing=1"], "'nothing' is not a parameter of any chapter"),
+        (["verify", "none"], "There is no record"),
+        (["trian"], "No such command 'trian'"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_nothing_starts(invoke, tmp_path, arguments, sentence):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert sentence in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("profil: quick", "'profil' is not a field of experiment"),
+        ("set: {sigma: -1}", "sigma is -1, it should be greater than or equal to 0.25."),
+        ("set: {sgima: 1}", "'sgima' is not a field of a configuration (did you mean 'sigma'?)"),
+        ("vary: {seed: 3}", "vary.seed is 3, it should be a valid list."),
+        ("profile: [quick]", "profile is ['quick'], it should be a valid string."),
+        ("- quick", "it must be a mapping of fields."),
+        ("set: {sigma: 1", "is not YAML at line"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_bad_yaml_gets_one_sentence(invoke, tmp_path, command, text, sentence):
+    result = invoke(command, yaml_file(tmp_path, text))
+    assert result.exit_code == 2
+    assert sentence in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_train_takes_a_file_of_one_run_only(invoke, tmp_path):
+    path = yaml_file(tmp_path, "profile: smoke\nvary: {seed: [0, 1]}")
+    assert "describes 2 runs; train takes one, use run." in invoke("train", path).output
+
+
+def test_numbers_are_read_as_python_writes_them():
+    parsed = cli.parse_settings(("a=1e-3", "b=2", "c=[1, 2]", "d=dark", "e=0.5"))
+    assert parsed == {"a": 0.001, "b": 2, "c": [1, 2], "d": "dark", "e": 0.5}
+
+
+def test_help_names_every_command(invoke):
+    text = invoke("--help").output
+    for command in ("train", "run", "book", "verify", "list"):
+        assert command in text
+        assert "Usage:" in invoke(command, "--help").output
+
+
+def test_train_list_and_load_in_processes_of_their_own(run, tmp_path):
+    path = yaml_file(tmp_path, "profile: smoke\nset: {steps: 4, evaluations: 1}")
+    first = run("bump-diffusion", "train", path, check=0)
+    id = first.stdout.split()[0]
+    listed = run("bump-diffusion", "list", check=0).stdout
+    assert id in listed and "sinusoidal" in listed
+    second = run("bump-diffusion", "train", path, check=0)
+    assert second.stdout == first.stdout
+    assert "step" not in second.stderr  # nothing was trained
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (["-p", "seeds", "0"], "seeds is 0, it must be a whole number from 1 to 1000."),
+        (
+            ["-p", "seedz", "1"],
+            "'seedz' is not a parameter of this chapter (did you mean 'seeds'?)",
+        ),
+        (["-p", "spacing", "wide"], "spacing is 'wide', it must be a number of pixels."),
+    ],
+)
+def test_papermill_ends_in_the_sentence(run, tmp_path, parameters, sentence):
+    chapter = ROOT / "book" / "phases.ipynb"
+    done = run("papermill", "--no-progress-bar", chapter, tmp_path / "out.ipynb", *parameters)
+    assert done.returncode == 2
+    assert f"Error: {sentence}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_papermill_gives_the_chapter_with_other_parameters(run, tmp_path):
+    parameters = ["-p", "profile", "smoke", "-p", "seeds", "2", "-p", "spacing", "2.0"]
+    chapter = ROOT / "book" / "phases.ipynb"
+    run("papermill", chapter, tmp_path / "out.ipynb", *parameters, check=0)
+    made = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    pages = [
+        output["data"]["text/html"]
+        for cell in made.cells
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]
+    drawings = [page for page in pages if 'class="drawing"' in page]
+    assert len(drawings) >= 8
+    assert all("d_x 2.0, d_y 2.0" in page and "Provenance" in page for page in drawings)
+    records = list((tmp_path / "store").glob("*/checksums.json"))
+    assert len(records) == 2
