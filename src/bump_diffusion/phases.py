@@ -20,6 +20,7 @@ moving it.
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from .store import Record
 
@@ -127,3 +128,34 @@ def summarize(records: list[Record]) -> pd.DataFrame:
         row["checkpoints that agree"] = f"{same:.0%}"
         rows.append(row)
     return pd.DataFrame(rows).set_index("seed")
+
+
+def explain(records: list[Record]) -> Markdown:
+    """A sentence per run: the generation side's phases as they passed, and why one is missing.
+
+    For a run without phase B it says how close it came: the largest share of misplaced single bumps
+    before phase C, and what the other images showed then. Computed from the records alone.
+    """
+    lines = []
+    for record in records:
+        phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
+        first = {phase: step for phase, step in first_steps(phases).items() if step is not None}
+        text = f"- Seed {record.configuration.seed}: "
+        before = record.checkpoints.query("step > 0")
+        if "C" in first:
+            before = before[before["step"] < first["C"]]
+        if in_order(phases):
+            text += "A, B and C first occur in this order."
+        elif "B" not in first and len(before):
+            peak = before.loc[before["misplaced"].idxmax()]
+            text += (
+                f"phases {', '.join(sorted(first, key=first.get))}; B does not occur. Images with "
+                f"one misplaced bump are at most {peak['misplaced']:.0%} before C (at "
+                f"{int(peak['images_seen']):,} images seen), when {peak['none']:.0%} show no bump "
+                f"and {peak['several']:.0%} several: one bump was never what most images showed "
+                "before most of the bumps were in place."
+            )
+        else:
+            text += f"phases {', '.join(sorted(first, key=first.get))}."
+        lines.append(text)
+    return Markdown("\n".join(lines))
