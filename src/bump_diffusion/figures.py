@@ -44,7 +44,7 @@ from .phases import (
 )
 from .seeds import generator
 from .store import Record, default_store
-from .train import build_model
+from .train import build_model, one_thread
 
 WIDTH = 5.4
 CSS_PIXELS_PER_INCH = 130
@@ -63,7 +63,6 @@ FEATURE_STYLES = {
     "shuffled": ("shuffled labels", "#555555", "--"),
 }
 IMAGES_SEEN = "images seen in training"
-BAND = "line: mean over {} seeds; band: their range"
 
 
 class Drawing:
@@ -88,7 +87,7 @@ class Drawing:
         image = base64.b64encode(self.png).decode()
         source = f"../_modules/{module.replace('.', '/')}.html#{name}"
         page = (
-            f'<figure class="drawing"><img alt="{html.escape(self.alt)}" '
+            f'<figure class="drawing"><img class="dark-light" alt="{html.escape(self.alt)}" '
             f'style="max-width: min(100%, {self.width}px)" src="data:image/png;base64,{image}">'
             f'<figcaption>Drawn by <a href="{source}"><code>{module}.{name}</code></a>'
             f"{self.provenance}</figcaption></figure>"
@@ -110,7 +109,8 @@ def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]
             for record in (argument if isinstance(argument, list) else [argument])
             if isinstance(record, Record)
         ]
-        with as_file(files(__package__) / "book.mplstyle") as style, plt.style.context(style):
+        style = files(__package__) / "book.mplstyle"
+        with as_file(style) as path, plt.style.context(path), one_thread():
             figure, alt = function(*arguments)
             return Drawing(figure, alt, function, records)
 
@@ -152,14 +152,20 @@ def _pixels(axes: plt.Axes, image: np.ndarray, low: float = -1, high: float = 1)
         spine.set(visible=True, color="#999999", linewidth=0.6)
 
 
+def _band(records: list[Record]) -> str:
+    if len(records) == 1:
+        return "one seed"
+    return f"line: mean over {len(records)} seeds; band: their range"
+
+
 def _few_checkpoints(record: Record, most: int) -> list[int]:
     """Places, among the record's checkpoints, of `most` evenly spread ones, first and last too."""
     count = len(record.checkpoints)
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
 
 
-def _thousands(images: int) -> str:
-    return f"{images / 1000:.3g}k" if images >= 1000 else str(images)
+def _thousands(images: float) -> str:
+    return f"{images / 1000:.3g}k" if images >= 1000 else f"{images:g}"
 
 
 # Data
@@ -357,7 +363,7 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
         ax.set_xticks(steps, [str(s) for s in steps], fontsize=8)
         ax.minorticks_off()
     axes[0].set_ylabel("share of images")
-    axes[0].legend(title=None, loc="lower right")
+    axes[0].legend(title=None, loc="center right")
     last = table[table["sampler_steps"] == table["sampler_steps"].max()].groupby("sampler").mean()
     ends = ", ".join(
         f"{name} {row['correct']:.0%} correct, {row['several']:.0%} several, "
@@ -392,6 +398,9 @@ def _over_training(axes: Iterable[plt.Axes], records: list[Record]) -> None:
     seen = pd.concat([r.checkpoints["images_seen"] for r in records])
     for ax in axes:
         ax.set(xscale="log", xlim=(seen[seen > 0].min(), seen.max()))
+        ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
+        ax.xaxis.set_minor_formatter("")
 
 
 @drawn
@@ -454,8 +463,8 @@ def kinds_over_training(records: list[Record]) -> tuple[Figure, str]:
         ax=ax,
     )
     ax.set(xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
-    ax.legend(title=None, loc="center left")
-    figure.supxlabel(BAND.format(len(records)), fontsize=8)
+    sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=4, title=None)
+    figure.supxlabel(_band(records), fontsize=8)
     alt = (
         "Shares of images with no bump, several, one misplaced and one correct, against images "
         f"seen. At the end correct: {_last(records, 'correct')}, misplaced: "
@@ -485,7 +494,7 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
     )
     ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
     ax.legend(title=None)
-    figure.supxlabel(BAND.format(len(records)), fontsize=8)
+    figure.supxlabel(_band(records), fontsize=8)
     alt = (
         f"Accuracy against images seen; at the end {_last(records, 'accuracy')}, in x "
         f"{_last(records, 'accuracy_x')}, in y {_last(records, 'accuracy_y')}."
@@ -600,7 +609,7 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     figure.supxlabel(
-        f"{IMAGES_SEEN}; line: mean over {len(records)} seeds and both axes; band: their range",
+        f"{IMAGES_SEEN}; line: mean, band: range, over seeds ({len(records)}) and both axes",
         fontsize=8,
     )
     last = table[table["step"] == table["step"].max()].query("target == 'requested'")
@@ -652,7 +661,7 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
         ax.axhline(0.5, color="#555555", lw=0.8)
         ax.set(title=side, ylim=(-0.15, 1.03), ylabel="", xlabel="")
         ax.legend(loc="best")
-    figure.supxlabel(f"{IMAGES_SEEN}; {BAND.format(len(records))}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {_band(records)}", fontsize=8)
     means = table[table["images_seen"] == table["images_seen"].max()].mean()
     ends = ", ".join(f"{n} {means[n]:.2f}" for n in ("single", "placed", "manifold", "order"))
     return figure, f"Order parameters against images seen; means at the end: {ends}."
@@ -665,6 +674,7 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         2, 1, figsize=(WIDTH, 1.6 + 0.44 * len(records)), sharex=True, squeeze=False
     )
     axes = axes[:, 0]
+    _over_training(axes, records)
     colours = mpl.colors.ListedColormap([PHASE_COLOURS[p] for p in PHASES])
     said = []
     for ax, side in zip(axes, ("generation", "representation"), strict=True):
@@ -686,7 +696,7 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
             said.append(f"seed {record.configuration.seed} {side} {''.join(_runs(phases))}")
         names = [f"seed {r.configuration.seed}" for r in records]
         ax.set_yticks(range(len(records)), names)
-        ax.set(xscale="log", title=side, xlabel="")
+        ax.set(title=side, xlabel="")
         ax.grid(False)
     axes[-1].set_xlabel(IMAGES_SEEN)
     handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
@@ -748,7 +758,7 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
         else:
             ax.set_ylim(bottom=0)
         ax.set(title=title, xlabel="", ylabel="")
-    figure.supxlabel(f"{IMAGES_SEEN}; {BAND.format(len(records))}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {_band(records)}", fontsize=8)
     last = table[table["step"] == table["step"].max()].mean(numeric_only=True)
     ends = ", ".join(
         f"{m.replace('_', ' ')} {last[f'{m}_trained']:.2f}, ablated {last[f'{m}_ablated']:.2f}"
