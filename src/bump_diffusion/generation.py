@@ -20,8 +20,10 @@ HALF_HEIGHT = 0.5
 sampler with too few steps leaves, stay below it where sigma is about a pixel or more."""
 
 CONTRAST = 0.25
-"""Least height of a bump's highest pixel. A bump narrower than a pixel can fall between pixels and
-leave less than this: with sigma 0.5 the least is 0.37, with sigma 0.25 it is 0.02, unseen."""
+"""Least height of a bump's highest pixel, and least response of the matched filter there. A bump
+narrower than a pixel can fall between pixels and leave less than this: with sigma 0.5 the least
+height is 0.37, with sigma 0.25 it is 0.02, unseen. So can one whose centre lies outside a corner:
+it is found anywhere in [0, N) from sigma 1 on."""
 
 MISFIT = 0.5
 """Largest share of the energy around a bump that a Gaussian may leave unexplained."""

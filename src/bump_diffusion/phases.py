@@ -110,22 +110,21 @@ def in_order(phases: pd.Series) -> bool:
 def summarize(records: list[Record]) -> pd.DataFrame:
     """Per run: final accuracy, both sides' phases as they first occur, and how often they agree.
 
-    "A 0, B 6400, C 32000" gives the images seen at the first checkpoint of each phase.
+    "A 0k, B 6.4k, C 32k" gives the images seen at the first checkpoint of each phase.
     """
     rows = []
     for record in records:
         phases = assign_phases(order_parameters(record.checkpoints, record.probes))
         row = {"seed": record.configuration.seed}
-        row["final accuracy"] = f"{record.checkpoints['accuracy'].iloc[-1]:.1%}"
+        row["accuracy"] = f"{record.checkpoints['accuracy'].iloc[-1]:.1%}"
         for side in phases:
             first = {p: s for p, s in first_steps(phases[side]).items() if s is not None}
-            found = sorted(first.items(), key=lambda item: item[1])
-            row[f"{side}: phases, images seen"] = ", ".join(
-                f"{phase} {step * record.configuration.batch_size:,}" for phase, step in found
+            row[side] = ", ".join(
+                f"{phase} {first[phase] * record.configuration.batch_size / 1000:.3g}k"
+                for phase in sorted(first, key=first.get)
             )
-            row[f"{side}: A, B, C in order"] = "yes" if in_order(phases[side]) else "no"
         same = (phases["generation"] == phases["representation"]).mean()
-        row["checkpoints that agree"] = f"{same:.0%}"
+        row["agree"] = f"{same:.0%}"
         rows.append(row)
     return pd.DataFrame(rows).set_index("seed")
 
