@@ -119,7 +119,7 @@ def test_the_store_may_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(tmp_path))
     assert default_store().roots == [tmp_path]
     monkeypatch.setenv("BUMP_DIFFUSION_STORE", " ")
-    with pytest.raises(UserError, match="BUMP_DIFFUSION_STORE is empty"):
+    with pytest.raises(UserError, match="BUMP_DIFFUSION_STORE is ' '; it must name a folder"):
         default_store()
 
 

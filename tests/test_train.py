@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,6 +218,11 @@ def test_differences_are_told(smoke_record, store):
     again.provenance = provenance
     table.loc[table.index[-1], "accuracy"] -= 0.45
     assert differences(smoke_record, again).same_enough
+
+
+def test_a_store_that_cannot_be_written_is_refused():
+    with pytest.raises(UserError, match="'/proc/store' cannot be written to"):
+        train(configure("smoke"), Store(Path("/proc/store")))
 
 
 def test_a_store_in_a_file_is_refused(tmp_path):

@@ -36,6 +36,8 @@ from .store import (
     SHIPPED,
     Record,
     default_store,
+    folder_named_by,
+    make_writable,
     read_manifest,
     sha256,
     to_json,
@@ -44,7 +46,7 @@ from .store import (
 from .train import PACKAGES, cpu_name
 
 SOURCE = ROOT / "book"
-BUILD = Path(os.environ.get("BUMP_DIFFUSION_BUILD", ROOT / "_build"))
+BUILD = folder_named_by("BUMP_DIFFUSION_BUILD") or ROOT / "_build"
 SITE = BUILD / "html"
 PROVENANCE = "bump_diffusion"
 """Key of an output's metadata under which the records it was made from are listed."""
@@ -137,7 +139,7 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
     for name in parameters:
         known = set().union(*own.values())
         choose(f"a parameter of {f'chapter {chapter}' if chapter else 'any chapter'}", name, known)
-    BUILD.mkdir(parents=True, exist_ok=True)
+    make_writable(BUILD, "build folder")
     with FileLock(BUILD / ".lock"):
         for name in running:
             given = {key: value for key, value in parameters.items() if key in own[name]}

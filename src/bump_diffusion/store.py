@@ -225,7 +225,7 @@ class Store:
 
     def lock(self, c: Configuration) -> FileLock:
         """Held while a run is made; a second process that wants the same run waits for it."""
-        self.local.mkdir(parents=True, exist_ok=True)
+        make_writable(self.local, "store")
         return FileLock(self.local / f".{c.id}.lock")
 
     def partial(self, c: Configuration) -> Partial:
@@ -261,12 +261,30 @@ def default_store() -> Store:
 
     The variable is how everything is made again from nothing: nothing shipped is seen then.
     """
-    named = os.environ.get("BUMP_DIFFUSION_STORE")
+    named = folder_named_by("BUMP_DIFFUSION_STORE")
+    return Store(ROOT / "data" / "local", SHIPPED) if named is None else Store(named)
+
+
+def folder_named_by(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is unset."""
+    named = os.environ.get(variable)
     if named is None:
-        return Store(ROOT / "data" / "local", SHIPPED)
+        return None
     if not named.strip():
-        raise UserError("BUMP_DIFFUSION_STORE is empty; it must name a folder, or be unset.")
-    return Store(Path(named).expanduser().resolve())
+        raise UserError(f"{variable} is {named!r}; it must name a folder, or be unset.")
+    return Path(named).expanduser().resolve()
+
+
+def make_writable(folder: Path, what: str) -> None:
+    """Make a folder if need be. Raises UserError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The {what} {str(folder)!r} cannot be written to: {error.strerror}."
+        ) from None
 
 
 def read_manifest() -> dict[str, str]:
