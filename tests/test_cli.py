@@ -37,7 +37,14 @@ def yaml_file(tmp_path, text):
         (["book", "phase"], "'phase' is not a chapter that is a notebook (did you mean 'phases'?)"),
         (["book", "phases", "-p", "seedz=1"], "'seedz' is not a parameter of chapter phases"),
         (["book", "-p", "nothing=1"], "'nothing' is not a parameter of any chapter"),
-        (["verify", "none"], "There is no record"),
+        (["verify", "none"], "'none' is not a record; allowed: "),
+        (["verify", "none", "--checksums"], "'none' is not a record; allowed: "),
+        (["run", "three-phases", "--set", "profile=smoke"], "'profile' is not a field"),
+        (["run", "three-phases", "--profile", ""], "'' is not a profile"),
+        (["train", "--set", "sigma=2001-99-99"], "sigma is '2001-99-99', it must be a number"),
+        (["train", "three-phases"], "three-phases is not a file that train takes"),
+        (["train", "--set", "beta_end=0.9"], "beta_end is 0.9, it must be so low that"),
+        (["train", "--set", "d_x=0.01", "--set", "d_y=0.01"], "d_x is 0.01 and d_y is 0.01, they"),
         (["trian"], "No such command 'trian'"),
     ],
 )
@@ -106,7 +113,9 @@ def test_train_list_and_load_in_processes_of_their_own(run, tmp_path):
             ["-p", "seedz", "1"],
             "'seedz' is not a parameter of this chapter (did you mean 'seeds'?)",
         ),
-        (["-p", "spacing", "wide"], "spacing is 'wide', it must be a number of pixels."),
+        (["-p", "spacing", "wide"], "spacing is 'wide', it must be a number."),
+        (["-p", "conditioning", "3"], "conditioning is 3, it must be a word."),
+        (["-p", "sigma", "-1"], "sigma is -1, it should be greater than or equal to 0.25."),
     ],
 )
 def test_papermill_ends_in_the_sentence(run, tmp_path, parameters, sentence):

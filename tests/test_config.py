@@ -14,6 +14,8 @@ from bump_diffusion.experiments import EXPERIMENTS, Experiment, experiment
     [
         ({"learning_rate": -1}, "learning_rate is -1, it should be greater than 0."),
         ({"N": 15}, "N is 15, it should be a multiple of 8."),
+        ({"seed": True}, "seed is True, it should be a valid integer."),
+        ({"sigma": "1"}, "sigma is '1', it should be a valid number."),
         ({"N": "wide"}, "N is 'wide', it should be a valid integer"),
         ({"sigma": float("nan")}, "sigma is nan, it should be a finite number."),
         ({"conditioning": "tabel"}, "conditioning is 'tabel', it should be 'sinusoidal'"),

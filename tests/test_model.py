@@ -76,6 +76,9 @@ def test_table_has_an_entry_per_label_and_takes_the_nearest():
     grid = label_grid(16, 1.0, 1.0)
     assert torch.equal(scheme(grid), scheme.table.weight)
     assert torch.equal(scheme(torch.tensor([[2.2, 5.4]])), scheme(torch.tensor([[2.0, 5.0]])))
+    fine = build_model(configure("quick", width=8, N=128, d_x=8.0, d_y=0.05, conditioning="table"))
+    grid = label_grid(128, 8.0, 0.05)[::37]
+    assert torch.equal(fine.conditioning(grid), fine.conditioning.table.weight[::37])
     weight = scheme.table.weight.detach()
     assert abs(float(weight.mean())) < 0.02 and abs(float(weight.std()) - 1) < 0.02
 

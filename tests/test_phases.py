@@ -9,11 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bump_diffusion.config import configure
 from bump_diffusion.data import bump_height, label_grid, render_bumps
 from bump_diffusion.generation import sort_images
 from bump_diffusion.phases import (
     agreement,
     assign_phases,
+    explain,
     first_steps,
     in_order,
     order_parameters,
@@ -96,6 +98,23 @@ def test_an_r2_that_is_undefined_in_one_axis_is_undefined():
     table, probes = phase_c()
     probes.loc[(probes["target"] == "generated") & (probes["axis"] == "y"), "r2"] = np.nan
     assert np.isnan(order_parameters(table, probes)["manifold"].iloc[0])
+
+
+class Run:
+    """What `explain` needs of a record."""
+
+    def __init__(self, *checkpoints):
+        tables, probes = zip(*checkpoints, strict=True)
+        self.checkpoints = pd.concat(tables).assign(images_seen=lambda t: t["step"] * 32)
+        self.probes = pd.concat(probes)
+        self.configuration = configure("quick")
+
+
+def test_the_reason_of_a_missing_phase_is_told():
+    assert "in this order" in explain([Run(phase_a(0), phase_b(1), phase_c(2))]).data
+    without_b = explain([Run(phase_a(0), phase_a(1), phase_c(2))]).data
+    assert "phases A, C; B does not occur" in without_b and "before C (at 32 images" in without_b
+    assert explain([Run(phase_a(0), phase_a(1))]).data == "- Seed 0: phases A."
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12))

@@ -131,7 +131,7 @@ def test_shipped_weights_are_the_trained_networks(smoke_record):
 
 
 def test_a_run_that_diverges_says_so(store):
-    c = configure("smoke", learning_rate=1.0, steps=20, ema_decay=0.0, beta_end=0.9)
+    c = configure("smoke", learning_rate=1.0, steps=20, ema_decay=0.0)
     trainer = Trainer(c, CPU)
     trainer.losses[3] = float("nan")
     run = store.partial(c)
@@ -218,6 +218,12 @@ def test_differences_are_told(smoke_record, store):
     again.provenance = provenance
     table.loc[table.index[-1], "accuracy"] -= 0.45
     assert differences(smoke_record, again).same_enough
+
+
+def test_few_labels_are_trained_and_their_probes_undefined(store):
+    record = train(configure("smoke", d_x=4.0, d_y=4.0, steps=2, evaluations=1), store)
+    assert record.probes["r2"].isna().all()
+    assert not record.arrays["umap_trained"].any()
 
 
 def test_a_store_that_cannot_be_written_is_refused():

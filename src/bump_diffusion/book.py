@@ -32,13 +32,13 @@ from traitlets.config import Config
 
 from .errors import UserError, choose
 from .store import (
+    MANIFEST,
     ROOT,
-    SHIPPED,
     Record,
+    Store,
     default_store,
     folder_named_by,
     make_writable,
-    read_manifest,
     sha256,
     to_json,
     write_atomically,
@@ -65,31 +65,51 @@ def notebooks() -> list[str]:
 
 
 def check_parameters() -> None:
-    """Refuse parameters that papermill injected and the notebook does not have.
+    """Refuse injected parameters that the notebook does not have, or not of this kind.
 
     Called in a notebook's first cell after its parameters. Raises UserError for a misspelt name,
-    which papermill itself only warns of.
+    which papermill itself only warns of, and for a value that is not of the default's kind.
     """
-    cells = [source for source in get_ipython().user_ns["In"] if source]
-    injected = [source for source in cells if source.startswith("# Parameters\n")]
-    for source in injected:
-        for name in _assigned(source):
-            choose("a parameter of this chapter", name, _assigned(cells[0]))
+    namespace = get_ipython().user_ns
+    cells = [source for source in namespace["In"] if source]
+    defaults = _assigned(cells[0])
+    for source in cells:
+        if source.startswith("# Parameters\n"):
+            for name in _assigned(source):
+                choose("a parameter of this chapter", name, defaults)
+                wanted = _kind(defaults[name])
+                if _kind(namespace[name]) != wanted:
+                    raise UserError(f"{name} is {namespace[name]!r}, it must be {wanted}.")
 
 
-def _assigned(source: str) -> list[str]:
-    return [
-        target.id
-        for statement in ast.parse(source).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    ]
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list of numbers" if all(_kind(v) == "a number" for v in value) else "a list"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    return "a word" if isinstance(value, str) else type(value).__name__
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    """The names that a cell of parameters assigns, with their values where they are literals."""
+    assigned = {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            try:
+                value = ast.literal_eval(statement.value)
+            except ValueError:  # float('inf'), which papermill writes for an infinity
+                value = None
+            assigned[statement.targets[0].id] = value
+    return assigned
 
 
 def shipped_records() -> HTML:
-    """The shipped records with their provenance, as a page shows them."""
-    records = [Record(SHIPPED / id) for id in sorted(read_manifest())]
+    """The book's records with their provenance, as a page shows them.
+
+    These are the shipped ones, or all of the store that BUMP_DIFFUSION_STORE names.
+    """
+    store = Store(default_store().roots[-1])
+    records = [Record(store.folder(id)) for id in store.ids()]
     table = pd.DataFrame(
         {
             "record": record.id,
@@ -152,15 +172,15 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
 def _parameters(chapter: str) -> list[str]:
     notebook = nbformat.read(SOURCE / f"{chapter}.ipynb", as_version=4)
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    return _assigned(tagged[0].source) if tagged else []
+    return list(_assigned(tagged[0].source)) if tagged else []
 
 
 def _inputs_digest(name: str, parameters: dict[str, Any]) -> str:
     """A hash of all that a notebook's outputs depend on, the records apart."""
     package = Path(__file__).parent
     files = sorted(f for f in package.iterdir() if f.suffix in (".py", ".yml", ".mplstyle"))
-    files += [SOURCE / f"{name}.ipynb", ROOT / "requirements.lock"]
-    digests = {file.name: sha256(file) for file in files}
+    files += [SOURCE / f"{name}.ipynb", ROOT / "requirements.lock", MANIFEST]
+    digests = {file.name: sha256(file) for file in files if file.exists()}
     return hashlib.sha256(to_json([digests, parameters])).hexdigest()
 
 

@@ -13,7 +13,7 @@ import yaml
 from .config import PROFILES, Configuration, configure
 from .errors import UserError, choose
 from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
-from .store import Record, Store, default_store, ship, shipped_faults
+from .store import SHIPPED, Record, Store, default_store, ship, shipped_faults
 
 SETTINGS = click.option(
     "--set",
@@ -44,7 +44,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
             raise UserError(f"{setting!r} is not a setting; allowed: FIELD=VALUE.")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise UserError(
                 f"{field} is {text!r}, it must be a number, a word or a list."
             ) from None
@@ -56,32 +56,41 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
+def field_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Settings whose names must be fields of a configuration."""
+    parsed = parse_settings(settings)
+    for field in parsed:
+        choose("a field of a configuration", field, Configuration.model_fields)
+    return parsed
+
+
 @main.command("train")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--profile", default="quick", show_default=True, help=f"{', '.join(PROFILES)}.")
+@click.option("--profile", help=f"{', '.join(PROFILES)}; default: quick, or the file's own.")
 @SETTINGS
 @WEIGHTS
 @REMAKE
 def train_command(
-    file: Path | None, profile: str, settings: tuple[str, ...], weights: bool, remake: bool
+    file: Path | None, profile: str | None, settings: tuple[str, ...], weights: bool, remake: bool
 ) -> None:
     """Train one configuration and store its record.
 
     It is a profile with fields replaced by --set; or FILE, a YAML file with a profile and fields
     ("set"), as `bump-diffusion run` takes it, of a single run.
     """
-    overrides = parse_settings(settings)
-    for field in overrides:
-        choose("a field of a configuration", field, Configuration.model_fields)
+    overrides = field_settings(settings)
     if file is None:
-        configurations = [configure(profile, **overrides)]
+        configurations = [configure("quick" if profile is None else profile, **overrides)]
+    elif file.suffix not in (".yml", ".yaml"):
+        raise UserError(f"{file} is not a file that train takes; allowed: FILE.yml, FILE.yaml.")
     else:
-        configurations = experiment(str(file), **overrides)
+        configurations = experiment(str(file), profile=profile, **overrides)
+        weights = weights or find_experiment(str(file)).weights
         if len(configurations) > 1:
             raise UserError(
                 f"{file} describes {len(configurations)} runs; train takes one, use run."
             )
-    _report(load_or_run(configurations, weights=weights, remake=remake))
+    _make(configurations, weights=weights, remake=remake)
 
 
 @main.command("run")
@@ -106,14 +115,19 @@ def run_command(
     --set sigma=[0.5,1,2].
     """
     names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
-    overrides = parse_settings(settings)
+    overrides = field_settings(settings)
     plans = [experiment(n, profile=profile, seeds=seeds, **overrides) for n in names]
     for n, configurations in zip(names, plans, strict=True):
         weights = find_experiment(n).weights
-        _report(load_or_run(configurations, weights=weights, workers=workers, remake=remake))
+        _make(configurations, weights=weights, workers=workers, remake=remake)
 
 
-def _report(records: list[Record]) -> None:
+def _make(configurations: list[Configuration], **options: Any) -> None:
+    try:
+        records = load_or_run(configurations, **options)
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted; the same command goes on where this stopped.", err=True)
+        sys.exit(130)
     for record in records:
         last = record.checkpoints.iloc[-1]
         click.echo(f"{record.id}  accuracy {last['accuracy']:.3f}  {record.folder}")
@@ -152,7 +166,7 @@ def list_command() -> None:
     "-p seeds=2; may be repeated.",
 )
 def book_command(chapter: str | None, settings: tuple[str, ...]) -> None:
-    """Run the notebooks and build the site, _build/html; or run one CHAPTER anew.
+    """Run the notebooks and build the site, _build/html; with CHAPTER, run only that one.
 
     A notebook whose code, parameters and records have not changed is not run again.
     """
@@ -177,15 +191,15 @@ def verify_command(record: str | None, checksums: bool) -> None:
         click.echo(fault, err=True)
     if faults:
         sys.exit(1)
-    shipped = default_store()
+    shipped = Store(SHIPPED)
     click.echo(f"{len(shipped.ids())} records match their checksums.")
-    if checksums:
-        return
     if not shipped.ids():
         raise UserError("There is no record to verify; make one with bump-diffusion run.")
     if record is None:
         record = random.choice(shipped.ids())
     original = Record(shipped.folder(choose("a record", record, shipped.ids())))
+    if checksums:
+        return
     click.echo(f"Training {record} again; it took {original.provenance['wall_seconds']:.0f} s.")
     with tempfile.TemporaryDirectory() as folder:
         again = load_or_run([original.configuration], Store(Path(folder)))[0]

@@ -19,13 +19,19 @@ PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
     files(__package__).joinpath("profiles.yml").read_text("utf-8")
 )
 
+MOST_LABELS = 2_000_000
+"""Most labels of a data set: every one is held in memory."""
+
+LEAST_SIGNAL = 1e-12
+"""Least share of the signal's variance at the last timestep: a sampler divides by it."""
+
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
 
 
 class Configuration(BaseModel):
     """Everything that determines a run's result, up to the machine's arithmetic."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     # Data (arXiv 2402.03305, section 2)
     N: Annotated[int, Field(ge=8, le=128, multiple_of=8)] = 16
@@ -70,13 +76,15 @@ class Configuration(BaseModel):
     # Evaluation
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
     "Checkpoints evaluated after the untrained network, at log-spaced steps."
-    evaluation_images: Annotated[int, Field(ge=20, le=65_536)] = 256
+    evaluation_images: Annotated[int, Field(ge=20, le=8192)] = 256
     "Images sampled per evaluation: all training labels, or a random choice if there are more."
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     "Stochastic ancestral sampling, or deterministic DDIM."
     sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = 100
     "Denoising steps of the sampler."
-    compared_steps: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (10, 25, 50, 100)
+    compared_steps: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(strict=False)
+    ] = (10, 25, 50, 100)
     "Sampler steps under which both samplers are compared once the network is trained."
     probe_layer: Layer = "layer4"
     "The layer whose output is probed."
@@ -103,6 +111,18 @@ class Configuration(BaseModel):
         ):
             if value > limit:
                 raise ValueError(f"{name} is {value}, it must be {allowed} (here {limit:g})")
+        labels = np.ceil(self.N / self.d_x) * np.ceil(self.N / self.d_y)
+        if labels > MOST_LABELS:
+            raise ValueError(
+                f"d_x is {self.d_x} and d_y is {self.d_y}, they must give at most {MOST_LABELS:,} "
+                f"labels (here {labels:,.0f})"
+            )
+        betas = np.linspace(self.beta_start, self.beta_end, self.timesteps)
+        if np.log1p(-betas).sum() < np.log(LEAST_SIGNAL):
+            raise ValueError(
+                f"beta_end is {self.beta_end}, it must be so low that after {self.timesteps} "
+                f"timesteps a share of {LEAST_SIGNAL:g} of the signal is left"
+            )
         if self.conditioning != "sinusoidal" and self.label_scale != 1:
             raise ValueError(
                 f"label_scale is {self.label_scale}, it must be 1 unless conditioning is sinusoidal"

@@ -93,7 +93,11 @@ def experiment(
         fixed.pop(field, None)
         varied.pop(field, None)
         (varied if isinstance(value, list) else fixed)[field] = value
-    changed = {"set": fixed, "vary": varied, "profile": profile or found.profile}
+    changed = {
+        "set": fixed,
+        "vary": varied,
+        "profile": found.profile if profile is None else profile,
+    }
     return found.model_copy(update=changed).configurations()
 
 
@@ -105,6 +109,8 @@ def find_experiment(name: str) -> Experiment:
         content = yaml.safe_load(Path(name).read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise UserError(f"{name} is not YAML.") from None
     except yaml.YAMLError as error:
         where = f" at line {error.problem_mark.line + 1}" if hasattr(error, "problem_mark") else ""
         raise UserError(f"{name} is not YAML{where}.") from None

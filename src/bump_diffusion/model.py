@@ -64,7 +64,9 @@ class TableConditioning(nn.Module):
         self.table = nn.Embedding(len(grid), LABEL_FEATURES)
 
     def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
-        return self.table(torch.cdist(labels, self.grid).argmin(dim=1))
+        # The default, by matrix product, rounds enough to mistake one label of a fine grid.
+        exact = "donot_use_mm_for_euclid_dist"
+        return self.table(torch.cdist(labels, self.grid, compute_mode=exact).argmin(dim=1))
 
 
 CONDITIONINGS = {

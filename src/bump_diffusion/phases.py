@@ -14,8 +14,7 @@ C      one bump, at the right place    a manifold of positions, ordered by the r
 =====  ==============================  ==========================================================
 
 Every threshold is one half: of the images, or of the variance. It is the one value that needs no
-choice, each phase being what the greater part shows. How far the result hinges on it is tested by
-moving it.
+choice, each phase being what the greater part shows.
 """
 
 import numpy as np
@@ -145,14 +144,14 @@ def explain(records: list[Record]) -> Markdown:
             before = before[before["step"] < first["C"]]
         if in_order(phases):
             text += "A, B and C first occur in this order."
-        elif "B" not in first and len(before):
+        elif "B" not in first and "C" in first and len(before):
             peak = before.loc[before["misplaced"].idxmax()]
             text += (
                 f"phases {', '.join(sorted(first, key=first.get))}; B does not occur. Images with "
                 f"one misplaced bump are at most {peak['misplaced']:.0%} before C (at "
                 f"{int(peak['images_seen']):,} images seen), when {peak['none']:.0%} show no bump "
-                f"and {peak['several']:.0%} several: one bump was never what most images showed "
-                "before most of the bumps were in place."
+                f"and {peak['several']:.0%} several: at no evaluated checkpoint did most images "
+                "show one bump while most of these were misplaced."
             )
         else:
             text += f"phases {', '.join(sorted(first, key=first.get))}."

@@ -29,7 +29,12 @@ NEIGHBOURS = 15
 def umap_embedding(
     features: Float[np.ndarray, "n features"], seed: int
 ) -> Float[np.ndarray, "n 3"]:
-    """UMAP of the features to three dimensions, as the paper does, with umap-learn's defaults."""
+    """UMAP of the features to three dimensions, as the paper does, with umap-learn's defaults.
+
+    Points too few to have `NEIGHBOURS` neighbours each are all put at zero.
+    """
+    if len(features) <= NEIGHBOURS:
+        return np.zeros((len(features), 3), dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of points left apart, which R^2 shows
         # Imported here because it takes seconds, which a reader of shipped records need not wait.

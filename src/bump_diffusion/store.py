@@ -3,7 +3,7 @@
 A finished record's folder holds
 
 - `configuration.json`: every field of its `Configuration`, and the format's version;
-- `provenance.json`: versions, device, threads, commit, start and wall time;
+- `provenance.json`: versions, device, threads, commit, when it was finished, seconds of training;
 - `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
   probe of one, and per sampler that the trained network was compared under;
 - `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from pydantic import ValidationError
 
-from .config import FORMAT, Configuration
+from .config import FORMAT, Configuration, one_sentence
 from .errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,10 @@ class Record:
                 raise self._refusal(f"{name} is missing")
             if sha256(path) != expected:
                 raise self._refusal(f"{name} does not match its checksum")
-        self.configuration = Configuration(**stored)
+        try:
+            self.configuration = Configuration(**stored)
+        except ValidationError as error:
+            raise self._refusal(one_sentence(error).removesuffix(".")) from None
         if self.configuration.id != self.id:
             raise self._refusal("its name is not that of its configuration")
         self.digest = sha256(folder / "checksums.json")
