@@ -19,7 +19,8 @@ from bump_diffusion.errors import UserError
 
 from .conftest import BIN
 
-SMOKE = ["-p", "profile=smoke", "-p", "seeds=2", "-p", "steps=20"]
+SMOKE = ["profile=smoke", "seeds=2", "steps=20", "compared_steps=[2, 5]"]
+SMOKE = [argument for setting in SMOKE for argument in ("-p", setting)]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 

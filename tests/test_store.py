@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from bump_diffusion import store as stores
+from bump_diffusion.config import FORMAT
 from bump_diffusion.errors import UserError
 from bump_diffusion.experiments import load_or_run
 from bump_diffusion.store import (
@@ -64,7 +65,7 @@ def test_a_damaged_record_is_refused_by_name_and_can_be_made_again(record, name,
 def test_a_missing_file_and_another_format_are_refused(record):
     stored = json.loads((record.folder / "configuration.json").read_bytes())
     (record.folder / "configuration.json").write_bytes(to_json({**stored, "format": 0}))
-    with pytest.raises(UserError, match="its format is version 0, this program's is 1"):
+    with pytest.raises(UserError, match=f"its format is version 0, this program's is {FORMAT}"):
         Record(record.folder)
     (record.folder / "configuration.json").write_bytes(to_json(stored))
     (record.folder / "samplers.parquet").unlink()

@@ -13,7 +13,7 @@ from .errors import UserError, choose
 
 # The version of a record's layout. Raise it when a record's files or their meaning change:
 # records of another version are refused by name, and made again.
-FORMAT = 1
+FORMAT = 2
 
 PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
     files(__package__).joinpath("profiles.yml").read_text("utf-8")
@@ -74,18 +74,18 @@ class Configuration(BaseModel):
     "Determines the initial weights and every random draw."
 
     # Evaluation
-    evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = 12
     "Checkpoints evaluated after the untrained network, at log-spaced steps."
     evaluation_images: Annotated[int, Field(ge=20, le=8192)] = 256
     "Images sampled per evaluation: all training labels, or a random choice if there are more."
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     "Stochastic ancestral sampling, or deterministic DDIM."
-    sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = 100
+    sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = 25
     "Denoising steps of the sampler."
     compared_steps: Annotated[
         tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(strict=False)
-    ] = (10, 25, 50, 100)
-    "Sampler steps under which both samplers are compared once the network is trained."
+    ] = ()
+    "Sampler steps under which both samplers are compared at every trained checkpoint."
     probe_layer: Layer = "layer4"
     "The layer whose output is probed."
     probe_timestep: Annotated[int, Field(ge=0, le=9_999)] = 0
@@ -131,8 +131,12 @@ class Configuration(BaseModel):
 
     @property
     def id(self) -> str:
-        """The run's name: the first 12 hex digits of the SHA-256 of the configuration."""
-        text = json.dumps({"format": FORMAT, **self.model_dump()}, sort_keys=True)
+        """The run's name: the first 12 hex digits of the SHA-256 of what differs from the defaults.
+
+        So a field can be added without renaming the runs made before it.
+        """
+        changed = self.model_dump(exclude_defaults=True)
+        text = json.dumps({"format": FORMAT, **changed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

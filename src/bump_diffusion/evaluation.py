@@ -13,7 +13,7 @@ from .config import Configuration
 from .data import bump_height, label_grid, render_bumps
 from .diffusion import NoiseSchedule, add_noise, sample
 from .generation import sort_images
-from .model import UNet, read_layers
+from .model import UNet, layer_output
 from .representation import (
     effective_dimension,
     intrinsic_dimension,
@@ -37,6 +37,8 @@ class Evaluation:
     metrics: dict[str, float]
     probes: pd.DataFrame
     "Columns features, reduction, target, axis, r2."
+    samplers: pd.DataFrame
+    "Columns sampler, sampler_steps and the generation metrics; empty for the untrained network."
     arrays: dict[str, np.ndarray]
 
 
@@ -86,10 +88,10 @@ def read_features(
 ) -> Float[np.ndarray, "n features"]:
     """The named layer's output, flattened, for images `x` at timestep `t`."""
     features = []
-    with read_layers(model, [layer]) as outputs:
-        for images, labels in zip(x.split(BATCH), embedding.split(BATCH), strict=True):
-            _denoise(model, labels, images, torch.full((len(images),), t, device=x.device))
-            features.append(outputs[layer].flatten(1).float().cpu())
+    for images, labels in zip(x.split(BATCH), embedding.split(BATCH), strict=True):
+        timesteps = torch.full((len(images),), t, device=x.device)
+        output = layer_output(model, layer, images, timesteps, labels)
+        features.append(output.flatten(1).float().cpu())
     return torch.cat(features).numpy()
 
 
@@ -147,7 +149,8 @@ def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evalu
     arrays["kind"] = found.kind.cpu().numpy().astype(np.uint8)
     arrays["images"] = _as_bytes(images[shown(len(images)).to(device)])
     columns = ["features", "reduction", "target", "axis", "r2"]
-    return Evaluation(metrics, pd.DataFrame(probes, columns=columns), arrays)
+    samplers = compare_samplers(c, model) if step else pd.DataFrame()
+    return Evaluation(metrics, pd.DataFrame(probes, columns=columns), samplers, arrays)
 
 
 def shown(images: int) -> Int[Tensor, " shown"]:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -339,43 +340,60 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
 
 @drawn
 def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
-    """Kinds of image and specks from the same trained networks under different samplers."""
-    table = pd.concat([r.samplers.assign(seed=r.configuration.seed) for r in records])
-    measures = {
+    """Kinds of image from the same networks over training, under different samplers."""
+    table = _tables(records, "samplers")
+    table["images_seen"] = table["step"] * records[0].configuration.batch_size
+    panels = {
         "correct": "one bump, right place",
+        "misplaced": "one bump, wrong place",
         "several": "several bumps",
-        "speckled": "specks",
+        "none": "no bump",
     }
-    long = table.melt(["sampler", "sampler_steps", "seed"], list(measures), value_name="share")
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.7), sharey=True)
-    for ax, (measure, title) in zip(axes, measures.items(), strict=True):
-        part = long[long["variable"] == measure]
-        sns.lineplot(
-            part,
-            x="sampler_steps",
-            y="share",
-            hue="sampler",
-            style="sampler",
-            markers=True,
-            errorbar=("pi", 100),
-            ax=ax,
-            legend=measure == "correct",
+    steps = sorted(table["sampler_steps"].unique())
+    colours = dict(zip(steps, sns.color_palette("viridis_r", len(steps)), strict=True))
+    styles = {"ancestral": "-", "ddim": ":"}
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharex=True, sharey=True)
+    _over_training(axes.flat, records)
+    for ax, (kind, title) in zip(axes.flat, panels.items(), strict=True):
+        for (sampler, count), part in table.groupby(["sampler", "sampler_steps"]):
+            sns.lineplot(
+                part,
+                x="images_seen",
+                y=kind,
+                color=colours[count],
+                linestyle=styles[sampler],
+                errorbar=("pi", 100),
+                err_kws={"alpha": 0.12, "linewidth": 0},
+                ax=ax,
+            )
+        ax.set(title=title, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
+    handles = [
+        Line2D([], [], color=colours[count], linestyle=style, label=f"{sampler}, {count} steps")
+        for sampler, style in styles.items()
+        for count in steps
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    figure.supxlabel(f"{IMAGES_SEEN}; {_band(records)}", fontsize=8)
+    return figure, f"Shares of images over training by sampler. {sampler_dependence(records).data}"
+
+
+def sampler_dependence(records: list[Record]) -> Markdown:
+    """How far few steps, and the deterministic sampler, are from the most ancestral steps."""
+    table = _tables(records, "samplers")
+    mean = table.groupby(["sampler", "sampler_steps", "step"])[list(KINDS)].mean()
+    most, last = table["sampler_steps"].max(), table["step"].max()
+    reference = mean.loc["ancestral", most]
+    sentences = []
+    for sampler, count in mean.index.droplevel("step").unique():
+        if (sampler, count) == ("ancestral", most):
+            continue
+        off = (mean.loc[sampler, count] - reference).abs()
+        sentences.append(
+            f"{sampler} with {count} steps differs by at most {off['correct'].max():.2f} in the "
+            f"share of correct images and {off.max().max():.2f} in that of any kind "
+            f"({off.loc[last].max():.2f} at the end)"
         )
-        steps = sorted(part["sampler_steps"].unique())
-        ax.set(xscale="log", title=title, xlabel="sampler steps", ylim=(-0.02, 1.02))
-        ax.set_xticks(steps, [str(s) for s in steps], fontsize=8)
-        ax.minorticks_off()
-    axes[0].set_ylabel("share of images")
-    axes[0].legend(title=None, loc="center right")
-    last = table[table["sampler_steps"] == table["sampler_steps"].max()].groupby("sampler").mean()
-    ends = ", ".join(
-        f"{name} {row['correct']:.0%} correct, {row['several']:.0%} several, "
-        f"{row['speckled']:.0%} with specks"
-        for name, row in last.iterrows()
-    )
-    most = table["sampler_steps"].max()
-    alt = f"Shares of images against sampler steps, by sampler. With {most} steps: {ends}."
-    return figure, alt
+    return Markdown(f"From ancestral sampling with {most} steps, {'; '.join(sentences)}.")
 
 
 # Learning

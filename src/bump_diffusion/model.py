@@ -219,6 +219,29 @@ def read_layers(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Te
             handle.remove()
 
 
+class _Reached(Exception):
+    """Carries a layer's output out of a forward pass that need not go on."""
+
+
+def layer_output(model: nn.Module, name: str, *inputs: Tensor) -> Tensor:
+    """What the named layer returns for the model's `inputs`; the layers behind it are not run.
+
+    Raises AttributeError for a name that is not there.
+    """
+
+    def stop(module, inputs, output):
+        raise _Reached(output)
+
+    handle = model.get_submodule(name).register_forward_hook(stop)
+    try:
+        model(*inputs)
+    except _Reached as reached:
+        return reached.args[0]
+    finally:
+        handle.remove()
+    raise AttributeError(f"{name} is not run")
+
+
 def summary(model: UNet, N: int) -> pd.DataFrame:
     """The output shape and the number of parameters of each part of the network, for images of
     `N` pixels a side.

@@ -3,9 +3,10 @@
 A finished record's folder holds
 
 - `configuration.json`: every field of its `Configuration`, and the format's version;
-- `provenance.json`: versions, device, threads, commit, when it was finished, seconds of training;
+- `provenance.json`: versions, device, threads, commit, when it was finished, seconds in all and, of
+  these, of evaluation;
 - `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
-  probe of one, and per sampler that the trained network was compared under;
+  probe of one, and per sampler that one was compared under;
 - `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
 - `weights.safetensors`, for headline runs only: the averaged weights in half precision;
 - `checksums.json`: the SHA-256 of each of these files.
@@ -34,6 +35,7 @@ from pydantic import ValidationError
 
 from .config import FORMAT, Configuration, one_sentence
 from .errors import UserError
+from .evaluation import Evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "data" / "records"
@@ -128,7 +130,10 @@ class Record:
 
     @cached_property
     def samplers(self) -> pd.DataFrame:
-        """A row per sampler compared at the end: sampler, sampler_steps, generation metrics."""
+        """A row per sampler compared at a checkpoint: step, sampler, sampler_steps, metrics.
+
+        Empty unless the configuration has `compared_steps`.
+        """
         return pd.read_parquet(self.folder / "samplers.parquet")
 
     @cached_property
@@ -160,25 +165,23 @@ class Partial:
     def has_evaluation(self, step: int) -> bool:
         return self._evaluation(step).exists()
 
-    def save_evaluation(
-        self,
-        step: int,
-        metrics: dict[str, float],
-        probes: pd.DataFrame,
-        arrays: dict[str, np.ndarray],
-    ) -> None:
+    def save_evaluation(self, step: int, evaluation: Evaluation) -> None:
         tables = {
-            "metrics": np.array(json.dumps(metrics)),
-            "probes": np.array(probes.to_json(orient="split", double_precision=15)),
+            name: np.array(table.to_json(orient="split", double_precision=15))
+            for name, table in (("probes", evaluation.probes), ("samplers", evaluation.samplers))
         }
-        write_atomically(self._evaluation(step), to_npz({**arrays, **tables}))
+        metrics = {"metrics": np.array(json.dumps(evaluation.metrics))}
+        write_atomically(self._evaluation(step), to_npz({**evaluation.arrays, **tables, **metrics}))
 
-    def evaluation(self, step: int) -> tuple[dict[str, float], pd.DataFrame, dict[str, np.ndarray]]:
+    def evaluation(self, step: int) -> Evaluation:
         with np.load(self._evaluation(step), allow_pickle=False) as file:
             arrays = dict(file)
         metrics = json.loads(str(arrays.pop("metrics")))
-        probes = pd.read_json(io.StringIO(str(arrays.pop("probes"))), orient="split")
-        return metrics, probes, arrays
+        probes, samplers = (
+            pd.read_json(io.StringIO(str(arrays.pop(name))), orient="split")
+            for name in ("probes", "samplers")
+        )
+        return Evaluation(metrics, probes, samplers, arrays)
 
 
 class Store:

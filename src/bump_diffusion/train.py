@@ -1,5 +1,6 @@
 """Training: from a configuration to a record, through any number of interruptions."""
 
+import json
 import os
 import platform
 import subprocess
@@ -27,7 +28,7 @@ from .config import Configuration
 from .data import label_grid, render_bumps
 from .diffusion import NoiseSchedule, noise_prediction_loss
 from .errors import UserError, choose
-from .evaluation import compare_samplers, evaluate, evaluation_labels
+from .evaluation import evaluate, evaluation_labels
 from .model import CONDITIONINGS, UNet
 from .seeds import generator
 from .store import ROOT, Partial, Record, Store, to_json, to_npz, to_parquet, write_atomically
@@ -221,7 +222,7 @@ def train(
             return store.finish(c, _collect(c, partial_run, trainer, seconds, weights))
 
 
-def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, float]:
+def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, dict[str, float]]:
     device = pick_device()
     trainer = Trainer(c, device)
     untrained = build_model(c, device)
@@ -246,13 +247,15 @@ def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, 
                         f"Run {c.id} diverged before step {trainer.step}: its loss is not finite; "
                         f"learning_rate is {c.learning_rate}, it must be lower for this run."
                     )
+                clock.save()
                 done = evaluate(c, trainer.average.module, untrained, trainer.step)
-                run.save_evaluation(trainer.step, done.metrics, done.probes, done.arrays)
+                run.save_evaluation(trainer.step, done)
+                clock.save(evaluating=True)
                 bar.set_postfix(correct=f"{done.metrics['accuracy']:.0%}")
                 trainer.save(run.checkpoint)
-                clock.save()
             if trainer.step == c.steps:
-                return trainer, clock.save()
+                clock.save()
+                return trainer, clock.seconds
             trainer.train_step()
             bar.update()
             if clock.since_save() > CHECKPOINT_SECONDS:
@@ -261,43 +264,49 @@ def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, 
 
 
 class Clock:
-    """Seconds spent on a run, added up over interruptions."""
+    """Seconds spent on a run and, of these, on its evaluations, added up over interruptions."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.before = float(path.read_text()) if path.exists() else 0.0
-        self.start = self.saved = time.monotonic()
-
-    def save(self) -> float:
+        self.seconds = {"wall_seconds": 0.0, "evaluation_seconds": 0.0}
+        if path.exists():
+            self.seconds = json.loads(path.read_bytes())
         self.saved = time.monotonic()
-        seconds = self.before + self.saved - self.start
-        write_atomically(self.path, f"{seconds:.1f}\n".encode())
-        return seconds
+
+    def save(self, evaluating: bool = False) -> None:
+        """Add the seconds since the last call, to those of evaluation too if it was that."""
+        since, self.saved = self.since_save(), time.monotonic()
+        self.seconds["wall_seconds"] += since
+        self.seconds["evaluation_seconds"] += since * evaluating
+        write_atomically(self.path, to_json(self.seconds))
 
     def since_save(self) -> float:
         return time.monotonic() - self.saved
 
 
 def _collect(
-    c: Configuration, run: Partial, trainer: Trainer, seconds: float, weights: bool
+    c: Configuration, run: Partial, trainer: Trainer, seconds: dict[str, float], weights: bool
 ) -> dict[str, bytes]:
     """The files of the finished record."""
-    rows, probes, arrays = [], [], []
+    rows, probes, samplers, arrays = [], [], [], []
     losses = trainer.losses.cpu().numpy()
     for step in c.evaluation_steps:
-        metrics, table, kept = run.evaluation(step)
+        done = run.evaluation(step)
         recent = losses[max(0, step - 100) : step]
         loss = float(recent.mean()) if step else float("nan")
-        rows.append({"step": step, "images_seen": step * c.batch_size, "loss": loss, **metrics})
-        probes.append(table.assign(step=step))
-        arrays.append(kept)
+        rows.append(
+            {"step": step, "images_seen": step * c.batch_size, "loss": loss, **done.metrics}
+        )
+        probes.append(done.probes.assign(step=step))
+        samplers.append(done.samplers.assign(step=step))
+        arrays.append(done.arrays)
     stacked = {name: np.stack([a[name] for a in arrays]) for name in arrays[0]}
     stacked |= {"labels": evaluation_labels(c).numpy(), "losses": losses}
     files = {
         "provenance.json": to_json(_provenance(trainer.device, seconds)),
         "checkpoints.parquet": to_parquet(pd.DataFrame(rows)),
         "probes.parquet": to_parquet(pd.concat(probes, ignore_index=True)),
-        "samplers.parquet": to_parquet(compare_samplers(c, trainer.average.module)),
+        "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),
         "arrays.npz": to_npz(stacked),
     }
     if weights:
@@ -307,11 +316,11 @@ def _collect(
     return files
 
 
-def _provenance(device: torch.device, seconds: float) -> dict[str, object]:
+def _provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, object]:
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_seconds": round(seconds, 1),
+        **{name: round(value, 1) for name, value in seconds.items()},
         "device": gpu or cpu_name(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
