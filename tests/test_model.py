@@ -5,7 +5,13 @@ from torch import nn
 from bump_diffusion.config import configure
 from bump_diffusion.data import label_grid
 from bump_diffusion.diffusion import noise_prediction_loss
-from bump_diffusion.model import CONDITIONINGS, Block, positional_encoding, read_layers
+from bump_diffusion.model import (
+    CONDITIONINGS,
+    Block,
+    layer_output,
+    positional_encoding,
+    read_layers,
+)
 from bump_diffusion.train import build_model
 
 
@@ -125,3 +131,35 @@ def test_attention_is_that_of_torchs_own_module():
         image = tokens.transpose(1, 2).reshape(2, channels, 2, 2)
         ours = attention(image).flatten(2).transpose(1, 2)
     assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_bfloat16_changes_the_prediction_by_its_rounding_only():
+    c = configure("smoke")
+    exact, mixed = build_model(c), build_model(c.model_copy(update={"precision": "bfloat16"}))
+    x, t = torch.randn(16, 1, 8, 8, generator=torch.manual_seed(0)), torch.arange(16)
+    labels = torch.rand(16, 2) * 8
+    with torch.inference_mode():
+        a, b = (m(x, t, m.conditioning(labels)) for m in (exact, mixed))
+    assert b.dtype == torch.float32
+    # Eight bits of mantissa, through some thirty layers.
+    error = ((a - b).norm() / a.norm()).item()
+    assert 2**-12 < error < 2**-4
+    mixed(x, t, mixed.conditioning(labels)).square().mean().backward()
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in mixed.parameters())
+
+
+def test_a_layers_output_is_read_without_the_layers_behind_it():
+    model = build_model(configure("smoke"))
+    x, t = torch.randn(2, 1, 8, 8), torch.arange(2)
+    embedding = model.conditioning(torch.rand(2, 2) * 8)
+    ran = []
+    model.bottleneck.register_forward_hook(lambda *_: ran.append("bottleneck"))
+    with torch.inference_mode():
+        with read_layers(model, ["layer4"]) as outputs:
+            model(x, t, embedding)
+        assert ran == ["bottleneck"]
+        assert torch.equal(layer_output(model, "layer4", x, t, embedding), outputs["layer4"])
+    assert ran == ["bottleneck"]
+    with pytest.raises(AttributeError):
+        layer_output(model, "layer9", x, t, embedding)
+    assert not model.layer4._forward_hooks

@@ -48,6 +48,8 @@ class Configuration(BaseModel):
     # Model
     width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
     "Channels of the first layer; the bottleneck has eight times as many."
+    precision: Literal["float32", "bfloat16"] = "float32"
+    "Of the network's arithmetic: bfloat16 is mixed, faster where the network is wide."
     conditioning: Literal["sinusoidal", "scalar", "table"] = "sinusoidal"
     "How the label enters the network."
     label_scale: Annotated[float, Field(gt=0, le=100)] = 1.0

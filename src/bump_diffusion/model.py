@@ -155,11 +155,15 @@ class UNet(nn.Module):
 
     The label's part of every injection is linear in what `conditioning` returns, so putting the
     mean of `conditioning` over a data set in its place removes exactly what varies with the label.
+
+    With `precision` "bfloat16" matrix products are taken in bfloat16 and sums in float32 (torch's
+    autocast); weights, optimizer and what is returned stay float32.
     """
 
-    def __init__(self, width: int, conditioning: nn.Module):
+    def __init__(self, width: int, conditioning: nn.Module, precision: str = "float32"):
         super().__init__()
         w = width
+        self.precision = precision
         self.conditioning = conditioning
         self.layer1 = DoubleConvolution(1, w)
         self.layer2 = Block(w, 2 * w)
@@ -182,6 +186,11 @@ class UNet(nn.Module):
         label_embedding: Float[Tensor, "batch features"],
     ) -> Float[Tensor, "batch 1 N N"]:
         """`t` counts noising steps from 0; `label_embedding` is `self.conditioning(labels)`."""
+        mixed = self.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
+            return self._predict(x, t, label_embedding).float()
+
+    def _predict(self, x: Tensor, t: Tensor, label_embedding: Tensor) -> Tensor:
         embedding = torch.cat([positional_encoding(t, TIME_FEATURES), label_embedding], dim=1)
         x1 = self.layer1(x)
         x2 = self.layer2(F.max_pool2d(x1, 2), embedding)

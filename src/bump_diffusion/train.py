@@ -56,7 +56,8 @@ def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
     grid = label_grid(c.N, c.d_x, c.d_y)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
-        model = UNet(c.width, CONDITIONINGS[c.conditioning](grid, c.N, c.label_scale))
+        conditioning = CONDITIONINGS[c.conditioning](grid, c.N, c.label_scale)
+        model = UNet(c.width, conditioning, c.precision)
     return model.to(device, memory_format=torch.channels_last)
 
 
