@@ -158,36 +158,35 @@ def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
         pick_device()
 
 
-def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, smoke_record):
+def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, store):
     """kill -9 at five random moments, in processes of their own."""
-    store = tmp_path / "store"
+    c = configure("smoke", steps=100, evaluations=24)
+    uninterrupted = train(c, store, weights=True)
+    folder = tmp_path / "killed"
     command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", "--weights"]
-    environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(store)}
+    command += ["--set", "steps=100", "--set", "evaluations=24"]
+    environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(folder)}
     moments = random.Random(0)
-    kills = 0
-    while kills < 5:
+    partial = folder / "partial" / c.id
+    for _ in range(5):
+        before = set(partial.glob("*"))
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         # Counted from when training began: starting takes longer than all of it.
-        partial = store / "partial" / smoke_record.id
-        before = set(partial.glob("*")) if partial.exists() else set()
-        while process.poll() is None and (not partial.exists() or set(partial.glob("*")) == before):
+        while process.poll() is None and set(partial.glob("*")) == before:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.7))
-        if process.poll() is not None:
-            break
+        assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kills += 1
-        assert not (store / smoke_record.id).exists() or Record(store / smoke_record.id)
+        assert not (folder / c.id).exists()
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert kills >= 3
-    again = Record(store / smoke_record.id)
-    verdict = differences(smoke_record, again)
+    again = Record(folder / c.id)
+    verdict = differences(uninterrupted, again)
     assert verdict.identical, verdict.sentence
-    assert again.weights.read_bytes() == smoke_record.weights.read_bytes()
-    assert not (store / "partial" / smoke_record.id).exists()
+    assert again.weights.read_bytes() == uninterrupted.weights.read_bytes()
+    assert not partial.exists()
 
 
 def test_two_processes_make_one_record_once(tmp_path):
