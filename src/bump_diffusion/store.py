@@ -15,6 +15,10 @@ Records that are shipped lie in `data/records`, are never written to, and are li
 SHA-256 of their `checksums.json` in `data/manifest.json`. New ones go to `data/local`, or to the
 folder that the environment variable BUMP_DIFFUSION_STORE names. While a run is being made its
 evaluations and its checkpoint lie in `partial/`; the record's folder appears when it is complete.
+
+Any number of processes may share a store, on one machine or on several: who makes a run holds a
+lock, by flock, which the kernel frees if the process dies. The file system must honour such locks
+between the machines.
 """
 
 import hashlib
@@ -30,8 +34,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
 from .config import FORMAT, Configuration, one_sentence
 from .errors import UserError
@@ -159,6 +164,14 @@ class Partial:
         self.folder = folder
         self.checkpoint = folder / "checkpoint.safetensors"
 
+    def step(self) -> int:
+        """Steps that the last checkpoint has behind it; 0 if there is none that can be read."""
+        try:
+            with safe_open(self.checkpoint, "np") as file:
+                return int(file.metadata()["step"])
+        except (OSError, SafetensorError):
+            return 0
+
     def _evaluation(self, step: int) -> Path:
         return self.folder / f"evaluation-{step:09d}.npz"
 
@@ -194,8 +207,8 @@ class Store:
     def __init__(self, local: Path, shipped: Path | None = None):
         if local.exists() and not local.is_dir():
             raise UserError(f"The store {str(local)!r} is a file; it must be a folder.")
-        self.local = local
-        self.roots = [local] if shipped is None else [local, shipped]
+        self.local = local.absolute()  # a worker process may have another current folder
+        self.roots = [self.local] if shipped is None else [self.local, shipped]
 
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
@@ -233,7 +246,14 @@ class Store:
     def lock(self, c: Configuration) -> FileLock:
         """Held while a run is made; a second process that wants the same run waits for it."""
         make_writable(self.local, "store")
-        return FileLock(self.local / f".{c.id}.lock")
+        return FileLock(self._lock_file(c))
+
+    def is_being_made(self, c: Configuration) -> bool:
+        """Whether some process, here or on another machine, makes the run now."""
+        return is_held(self._lock_file(c))
+
+    def _lock_file(self, c: Configuration) -> Path:
+        return self.local / f".{c.id}.lock"
 
     def partial(self, c: Configuration) -> Partial:
         return Partial(self.local / "partial" / c.id)
@@ -250,7 +270,7 @@ class Store:
         write_atomically(staged / "checksums.json", to_json(sums))
         self.remove(c)
         os.replace(staged, self.local / c.id)
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)  # a file that is being read may linger on NFS
         return Record(self.local / c.id)
 
     def remove(self, c: Configuration) -> None:
@@ -292,6 +312,17 @@ def make_writable(folder: Path, what: str) -> None:
         raise UserError(
             f"The {what} {str(folder)!r} cannot be written to: {error.strerror}."
         ) from None
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a living process, here or on another machine, holds a lock file."""
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def read_manifest() -> dict[str, str]:

@@ -5,12 +5,13 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import pandas as pd
@@ -184,13 +185,18 @@ def _average(decay: float, averages: list[Tensor], weights: list[Tensor], update
     torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
 
 
+_LIMITED = RLock()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for everything: networks this small gain nothing from more, several runs
     side by side lose, and sums are taken in the same order on every machine.
+
+    The limit is the process's, so a second thread of Python that asks for it waits for the first.
     """
-    before = torch.get_num_threads()
-    with threadpool_limits(1):
+    with _LIMITED, threadpool_limits(1):
+        before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             yield
@@ -203,27 +209,31 @@ def train(
     store: Store,
     weights: bool = False,
     remake: bool = False,
-    bar_position: int = 0,
+    wait: float = -1,
+    each_step: Callable[[], None] | None = None,
 ) -> Record:
     """Train and evaluate a configuration; return its record, from the store if it is there.
 
     Interrupted, it goes on from its last checkpoint when it is called again, and on one kind of
     CPU the record's tables and arrays are bit for bit those of an uninterrupted run.
-    `weights` asks for a record that holds the averaged weights, `remake` replaces a damaged one;
-    `bar_position` is the line of the progress bar below the cursor. Raises UserError if the loss
-    stops being finite.
+    `weights` asks for a record that holds the averaged weights, `remake` replaces a damaged one.
+    While another process makes the run, this one waits for `wait` seconds, without end if negative,
+    and then raises filelock.Timeout. `each_step`, which may raise to stop the run, is called after
+    each step in place of a progress bar. Raises UserError if the loss stops being finite.
     """
     _commit()  # asked before training, in which files may change; it is kept
-    with store.lock(c):
+    with store.lock(c).acquire(timeout=wait):
         if record := store.get(c, weights, remake):
             return record
         with one_thread():
             partial_run = store.partial(c)
-            trainer, seconds = _train(c, partial_run, bar_position)
+            trainer, seconds = _train(c, partial_run, each_step)
             return store.finish(c, _collect(c, partial_run, trainer, seconds, weights))
 
 
-def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, dict[str, float]]:
+def _train(
+    c: Configuration, run: Partial, each_step: Callable[[], None] | None
+) -> tuple[Trainer, dict[str, float]]:
     device = pick_device()
     trainer = Trainer(c, device)
     untrained = build_model(c, device)
@@ -235,9 +245,8 @@ def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, 
         initial=trainer.step,
         desc=f"{c.id} {c.conditioning} seed {c.seed}",
         unit="step",
-        position=bar_position,
         mininterval=1,
-        leave=bar_position == 0,
+        disable=each_step is not None,
     )
     with bar:
         while True:
@@ -259,6 +268,8 @@ def _train(c: Configuration, run: Partial, bar_position: int) -> tuple[Trainer, 
                 return trainer, clock.seconds
             trainer.train_step()
             bar.update()
+            if each_step is not None:
+                each_step()
             if clock.since_save() > CHECKPOINT_SECONDS:
                 trainer.save(run.checkpoint)
                 clock.save()
