@@ -11,7 +11,7 @@ import click
 import yaml
 
 from .config import PROFILES, Configuration, configure
-from .errors import UserError, choose
+from .errors import FailedRuns, UserError, choose
 from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
 from .store import SHIPPED, Record, Store, default_store, ship, shipped_faults
 
@@ -99,6 +99,11 @@ def train_command(
 @click.option("--seeds", type=int, help="Number of seeds, instead of the experiment's own.")
 @SETTINGS
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default: one a CPU core.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the workers of a Dask scheduler, for example tcp://host:8786.",
+)
 @REMAKE
 def run_command(
     name: str,
@@ -106,20 +111,28 @@ def run_command(
     seeds: int | None,
     settings: tuple[str, ...],
     workers: int | None,
+    scheduler: str | None,
     remake: bool,
 ) -> None:
     """Make the records of an experiment that are missing.
 
     NAME is an experiment of src/bump_diffusion/experiments.yml, "all" for each of them that the
     book keeps records of, or a YAML file of the same fields. A list in --set varies the field:
-    --set sigma=[0.5,1,2].
+    --set sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the end.
     """
     names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
     overrides = field_settings(settings)
     plans = [experiment(n, profile=profile, seeds=seeds, **overrides) for n in names]
+    options = {"workers": workers, "scheduler": scheduler, "remake": remake}
+    failed = []
     for n, configurations in zip(names, plans, strict=True):
-        weights = find_experiment(n).weights
-        _make(configurations, weights=weights, workers=workers, remake=remake)
+        try:
+            _make(configurations, weights=find_experiment(n).weights, **options)
+        except FailedRuns as error:
+            failed.append(error)
+    if failed:
+        message = "\n".join(error.message for error in failed)
+        raise FailedRuns(message, min(error.exit_code for error in failed))
 
 
 def _make(configurations: list[Configuration], **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The one error that a user's input can cause."""
+"""What a user's input can cause, in sentences: one error, or one for the runs that failed."""
 
 import difflib
 from collections.abc import Iterable
@@ -20,6 +20,17 @@ class UserError(click.ClickException):
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self.message}"]
+
+
+class FailedRuns(UserError):
+    """Runs that failed, a line each, when all else that was asked for is in the store.
+
+    `exit_code` is 2 if each is an error of the user's, else 1.
+    """
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def choose(what: str, name: str, allowed: Iterable[str]) -> str:

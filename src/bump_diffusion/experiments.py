@@ -2,17 +2,19 @@
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import joblib
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .config import Configuration, configure, one_sentence
-from .errors import UserError, choose
+from .errors import FailedRuns, UserError, choose
 from .store import Record, Store, default_store
+from .sweeps import Cluster, Processes, sweep
 from .train import pick_device, train
 
 
@@ -123,22 +125,76 @@ def load_or_run(
     weights: bool = False,
     workers: int | None = None,
     remake: bool = False,
+    scheduler: str | None = None,
 ) -> list[Record]:
     """The records of the configurations, in their order, training those that the store lacks.
 
     What is missing is trained by `workers` processes of one thread each, by default one per CPU
-    core, or one in all on a GPU. `weights` asks for records that hold the averaged weights.
-    `remake` trains again what the store holds damaged; else that raises UserError. Interrupted, a
-    second call goes on where the first stopped.
+    core, or one in all on a GPU; or by the workers of the Dask `scheduler` at an address such as
+    tcp://host:8786, which must share the store. `weights` asks for records that hold the averaged
+    weights. `remake` trains again what the store holds damaged. Interrupted, a second call goes on
+    where the first stopped, and two at a time share the work. Raises UserError for arguments that
+    cannot be used, and FailedRuns, when all others are finished, for runs that fail or whose
+    records are damaged.
     """
     store = store or default_store()
-    missing = [c for c in configurations if store.get(c, weights, remake) is None]
-    if missing:
-        if workers is None:
-            workers = (os.cpu_count() or 1) if pick_device().type == "cpu" else 1
-        workers = min(workers, len(missing))
-        joblib.Parallel(n_jobs=workers)(
-            joblib.delayed(train)(c, store, weights, remake, bar_position=i % workers)
-            for i, c in enumerate(missing)
+    if workers is not None and scheduler is not None:
+        raise UserError(
+            f"workers is {workers} and scheduler is {scheduler!r}; only one of them is allowed, "
+            "as a cluster has workers of its own."
         )
-    return [store.get(c) for c in configurations]
+    with _cluster(scheduler) as cluster:
+        records, failures = {}, {}
+        for c in configurations:
+            try:
+                records[c.id] = store.get(c, weights, remake)
+            except UserError as error:
+                failures[c.id] = error
+        missing = {c.id: c for c in configurations if records.get(c.id, c) is None}
+        if len(missing) == 1 and cluster is None:
+            (c,) = missing.values()
+            try:
+                train(c, store, weights, remake)
+            except UserError as error:
+                failures[c.id] = error
+        elif missing:
+            if workers is None:
+                workers = (os.cpu_count() or 1) if pick_device().type == "cpu" else 1
+            pool = cluster or Processes(min(workers, len(missing)))
+            failures |= sweep(list(missing.values()), store, weights, remake, pool)
+    if failures:
+        raise _failed(configurations, failures)
+    return [records[c.id] or store.get(c) for c in configurations]
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Cluster | None]:
+    if address is None:
+        yield None
+        return
+    cluster = Cluster(address)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _failed(configurations: list[Configuration], failures: dict[str, Exception]) -> FailedRuns:
+    """The failures in words, each with the fields that tell its run from the others."""
+    exit_code = 2 if all(isinstance(error, UserError) for error in failures.values()) else 1
+    told = {id: _in_a_line(error) for id, error in failures.items()}
+    runs = {c.id: c.model_dump() for c in configurations}
+    if len(runs) == 1:
+        return FailedRuns(*told.values(), exit_code)
+    fields = [f for f in Configuration.model_fields if len({str(r[f]) for r in runs.values()}) > 1]
+    lines = [f"{len(failures)} of {len(runs)} runs failed; the others are in the store."]
+    for id, sentence in told.items():
+        values = ", ".join(f"{field} {runs[id][field]}" for field in fields)
+        lines.append(f"{id} ({values}): {sentence}")
+    return FailedRuns("\n".join(lines), exit_code)
+
+
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return error.message
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,326 @@
+"""Sweeps: many runs side by side, on the cores of this machine or on a Dask cluster.
+
+A pool takes runs (`Processes`, `Cluster`) and `sweep` hands them out. All else that the processes
+must know of each other lies in the store: a run's lock tells that somebody makes it, its checkpoint
+how far it is, and the sweep's own lock that somebody still waits for it. So several sweeps can
+share a store, and whoever is killed leaves nothing that must be cleaned up.
+"""
+
+import os
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
+from threading import RLock
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+from loky import get_reusable_executor
+from tqdm import tqdm
+
+from .config import Configuration
+from .errors import UserError
+from .store import Store, is_held, make_writable
+from .train import train
+
+POLL_SECONDS = 1.0
+"""Between two looks at the store: for free runs, for progress, for the end of the sweep."""
+
+LOG_SECONDS = 60.0
+"""Between two lines of progress where they cannot be written over each other."""
+
+TRY_AGAIN = (BrokenExecutor, Timeout, CancelledError)
+"""What a worker's death, another process that was faster, and a scheduler's restart raise."""
+
+LIVES = 3
+"""Worker processes that a run may lose before it is taken for the cause."""
+
+CONNECT_SECONDS = 5.0
+"""Within which a scheduler must answer."""
+
+WORKERS_SECONDS = 60.0
+"""Within which a scheduler must have a first worker: a batch system starts them with a delay."""
+
+SHARED_SECONDS = 90.0
+"""Within which a record made on another machine must be seen here; NFS caches folders."""
+
+
+class Pool(Protocol):
+    """Where runs are made."""
+
+    def slots(self) -> int:
+        """How many runs are made at once, now; a cluster may grow and shrink."""
+
+    def submit(self, function: Callable, *arguments: Any) -> Future:
+        """Have a worker call the function."""
+
+    def check(self, lock: Path) -> None:
+        """Raise UserError if a worker cannot take part in the sweep that holds this lock."""
+
+    def stop(self) -> None:
+        """Drop what was submitted and is not done."""
+
+
+class Processes:
+    """Worker processes of this machine."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+
+    def slots(self) -> int:
+        return self.workers
+
+    def submit(self, function: Callable, *arguments: Any) -> Future:
+        return self._executor().submit(function, *arguments)
+
+    def check(self, lock: Path) -> None:
+        """They see what this process sees."""
+
+    def stop(self) -> None:
+        self._executor().shutdown(kill_workers=True)
+
+    def _executor(self):
+        # The one that there is, unless one of its processes died: then a new one.
+        environment = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        return get_reusable_executor(self.workers, initializer=_be_killed_quietly, env=environment)
+
+
+def _be_killed_quietly() -> None:
+    """The parent answers an interrupt, by killing its workers."""
+    signal(SIGINT, SIG_IGN)
+    tqdm.set_lock(RLock())  # the default is a semaphore, which would be reported as leaked
+
+
+class Cluster:
+    """The workers of a Dask scheduler, each a process with one thread.
+
+    Raises UserError if no scheduler answers at the address, or if it has no workers or some with
+    several threads.
+    """
+
+    def __init__(self, address: str):
+        # Slow to import, and seldom needed.
+        from distributed import Client
+        from distributed.comm import get_address_host_port
+
+        self.address = address
+        try:
+            if not address.startswith("tcp://"):
+                raise ValueError("another kind of address")
+            get_address_host_port(address)
+            self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError):
+            raise UserError(
+                f"scheduler is {address!r}, where no Dask scheduler answers; "
+                "it must be an address such as tcp://host:8786."
+            ) from None
+        self.executor = self.client.get_executor(pure=False)
+        try:
+            self.client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            self._refuse_threads()
+        except TimeoutError:
+            self.close()
+            raise UserError(
+                f"The scheduler {address} has no workers; "
+                f"start some by: dask worker {address} --nthreads 1"
+            ) from None
+        except UserError:
+            self.close()
+            raise
+
+    def _refuse_threads(self) -> None:
+        for worker, threads in self.client.nthreads().items():
+            if threads > 1:
+                raise UserError(
+                    f"Worker {worker} has {threads} threads, it must have one, as a run takes a "
+                    "process of its own; start workers with --nthreads 1, as many as there are "
+                    "cores."
+                )
+
+    def slots(self) -> int:
+        try:
+            return len(self.client.nthreads())
+        except OSError:
+            raise UserError(
+                f"The scheduler {self.address} does not answer any more; the same command goes on "
+                "where this stopped."
+            ) from None
+
+    def submit(self, function: Callable, *arguments: Any) -> Future:
+        return self.executor.submit(function, *arguments)
+
+    def check(self, lock: Path) -> None:
+        for worker, fault in self.client.run(_fault, lock, on_error="return").items():
+            if fault is not None:
+                raise UserError(f"Worker {worker} cannot take part: {fault}.")
+
+    def stop(self) -> None:
+        self.executor.shutdown(wait=False)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def _fault(lock: Path) -> str | None:
+    """What keeps the process that calls this from taking part in a sweep."""
+    folder = str(lock.parent.parent)
+    if not lock.exists():
+        return f"it does not see the store {folder!r}, which must be on a file system shared by all"
+    if not is_held(lock):
+        return f"the file system of the store {folder!r} does not show it the locks of others"
+    return None
+
+
+def sweep(
+    configurations: Sequence[Configuration], store: Store, weights: bool, remake: bool, pool: Pool
+) -> dict[str, Exception]:
+    """Make the runs of different configurations; return what those that failed raised, by id.
+
+    A run that another process makes is left until that one is done with it; a run whose worker
+    process dies is made again by another. An exception of this process (KeyboardInterrupt) stops
+    the workers.
+    """
+    free, flying = list(configurations), {}
+    failures: dict[str, Exception] = {}
+    lost: Counter[str] = Counter()
+    with _held_lock(store) as lock, Progress(configurations, store) as progress:
+        pool.check(lock)
+        try:
+            while free or flying:
+                progress.show(free, flying.values(), failures)
+                slots = pool.slots()
+                for c in list(free):
+                    if len(flying) >= slots:
+                        break
+                    if not store.is_being_made(c):
+                        free.remove(c)
+                        flying[pool.submit(make, c, store, weights, remake, lock)] = c
+                if not flying:
+                    time.sleep(POLL_SECONDS)
+                done, _ = wait(flying, POLL_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    c = flying.pop(future)
+                    error = CancelledError() if future.cancelled() else future.exception()
+                    if isinstance(error, BrokenExecutor):
+                        lost[c.id] += 1
+                    if isinstance(error, TRY_AGAIN) and lost[c.id] < LIVES:
+                        free.append(c)
+                    elif error is not None:
+                        failures[c.id] = error
+            _await_records([c for c in configurations if c.id not in failures], store)
+            progress.show(free, flying.values(), failures, last=True)
+        except BaseException:
+            pool.stop()
+            raise
+    return failures
+
+
+def make(c: Configuration, store: Store, weights: bool, remake: bool, lock: Path) -> None:
+    """Make one run of a sweep, in a worker process, for as long as the sweep holds its lock.
+
+    Raises filelock.Timeout if another process makes the run.
+    """
+    looked = -POLL_SECONDS
+
+    def stop_with_the_sweep() -> None:
+        nonlocal looked
+        if time.monotonic() - looked >= POLL_SECONDS:
+            looked = time.monotonic()
+            if not is_held(lock):
+                raise InterruptedError(f"nobody waits for this run any more: {lock} is not held")
+
+    stop_with_the_sweep()
+    # Longer than a look at the lock by `is_being_made`, which holds it for an instant.
+    train(c, store, weights, remake, wait=0.2, each_step=stop_with_the_sweep)
+
+
+@contextmanager
+def _held_lock(store: Store) -> Iterator[Path]:
+    make_writable(store.local, "store")
+    path = store.local / "partial" / f".sweep-{uuid.uuid4().hex}.lock"
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with FileLock(path):
+            yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _await_records(configurations: Sequence[Configuration], store: Store) -> None:
+    end = time.monotonic() + SHARED_SECONDS
+    for c in configurations:
+        while store.folder(c.id) is None and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            os.listdir(store.local)  # has NFS look again
+
+
+class Progress:
+    """One line on standard error: a sweep's runs by their state, and about how long it will take.
+
+    On a terminal it is written anew each second, elsewhere a line is added each minute.
+    """
+
+    def __init__(self, configurations: Sequence[Configuration], store: Store):
+        self.configurations, self.store = configurations, store
+        self.terminal = sys.stderr.isatty()
+        self.shares = {c.id: store.partial(c).step() / c.steps for c in configurations}
+        self.start, self.shown = time.monotonic(), float("-inf")
+        self.at_start = self._work({})[0]
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.terminal:
+            print(file=sys.stderr)
+
+    def show(
+        self,
+        free: Iterable[Configuration],
+        flying: Iterable[Configuration],
+        failures: dict[str, Exception],
+        last: bool = False,
+    ) -> None:
+        """Show the line if it is time to, or for the `last` time.
+
+        `free` are the runs that wait, `flying` those that workers of this sweep were given.
+        """
+        interval = POLL_SECONDS if self.terminal else LOG_SECONDS
+        if time.monotonic() - self.shown < interval and not last:
+            return
+        self.shown = time.monotonic()
+        unfinished = [*free, *flying]
+        running = [c for c in unfinished if self.store.is_being_made(c)]
+        for c in running:
+            share = self.store.partial(c).step() / c.steps
+            self.shares[c.id] = max(share, self.shares[c.id])
+        left = {c.id for c in unfinished}
+        self.shares |= {c.id: 1.0 for c in self.configurations if c.id not in left}
+        done, total = self._work(failures)
+        runs = len(self.configurations)
+        line = (
+            f"{runs - len(left) - len(failures)} of {runs} runs done, {len(running)} running, "
+            f"{len(left) - len(running)} left, {len(failures)} failed"
+        )
+        if left and done > self.at_start:
+            seconds = (time.monotonic() - self.start) * (total - done) / (done - self.at_start)
+            line += f"; about {tqdm.format_interval(seconds)} to go"
+        start, end = ("\r", "\x1b[K") if self.terminal else ("", "\n")
+        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+
+    def _work(self, failures: dict[str, Exception]) -> tuple[float, float]:
+        """Work that is done, and in all, without the runs that failed.
+
+        A run's work is roughly its pixels, over all steps, times the weights that each meets.
+        """
+        done = total = 0.0
+        for c in self.configurations:
+            if c.id not in failures:
+                work = c.steps * c.batch_size * (c.N * c.width) ** 2
+                done, total = done + self.shares[c.id] * work, total + work
+        return done, total
