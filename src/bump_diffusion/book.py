@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def shipped_records() -> HTML:
         }
         for record in records
     )
-    return _Table(table.to_html(index=False, border=0), {r.id: r.digest for r in records})
+    return Table(table, records)
 
 
 def environment() -> HTML:
@@ -132,15 +133,17 @@ def environment() -> HTML:
     rows = [("Python", platform.python_version()), ("processor", cpu_name())]
     rows += [(name, version(name)) for name in ("jupyter-book", "papermill", *PACKAGES)]
     table = pd.DataFrame(rows, columns=["", "version"])
-    return _Table(table.to_html(index=False, border=0), {})
+    return Table(table)
 
 
-class _Table(HTML):
-    """A table that tells, in its output's metadata, the records that it was made from."""
+class Table(HTML):
+    """A table on a page that tells, in its output's metadata, the records it was made from."""
 
-    def __init__(self, page: str, records: dict[str, str]):
+    def __init__(self, table: pd.DataFrame, records: Sequence[Record] = ()):
+        page = table.to_html(index=False, border=0)
+        made_from = {record.id: record.digest for record in records}
         super().__init__(
-            f'<div class="wide">{page}</div>', metadata={PROVENANCE: {"records": records}}
+            f'<div class="wide">{page}</div>', metadata={PROVENANCE: {"records": made_from}}
         )
 
 
