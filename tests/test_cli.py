@@ -45,6 +45,11 @@ def yaml_file(tmp_path, text):
         (["train", "three-phases"], "three-phases is not a file that train takes"),
         (["train", "--set", "beta_end=0.9"], "beta_end is 0.9, it must be so low that"),
         (["train", "--set", "d_x=0.01", "--set", "d_y=0.01"], "d_x is 0.01 and d_y is 0.01, they"),
+        (["run", "three-phases", "--scheduler", "here"], "scheduler is 'here', where no Dask"),
+        (
+            ["run", "three-phases", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"],
+            "workers is 2 and scheduler is 'tcp://127.0.0.1:1'; only one of them is allowed",
+        ),
         (["trian"], "No such command 'trian'"),
     ],
 )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -13,6 +14,7 @@ from distributed import Client
 from filelock import FileLock
 
 from bump_diffusion import sweeps
+from bump_diffusion.cost import extrapolate
 from bump_diffusion.errors import FailedRuns, UserError
 from bump_diffusion.experiments import experiment, load_or_run
 from bump_diffusion.store import Record, Store
@@ -187,8 +189,8 @@ def test_a_scheduler_that_does_not_answer_is_refused(plan, store):
     for address in ("tcp://127.0.0.1:1", "tcp://127.0.0.1", "http://127.0.0.1:1", "here"):
         with pytest.raises(UserError, match=f"scheduler is '{address}', where no Dask scheduler"):
             load_or_run(configurations, store, scheduler=address)
-    with pytest.raises(UserError, match="workers is 2 and scheduler is 'here'; only one of them"):
-        load_or_run(configurations, store, scheduler="here", workers=2)
+    with pytest.raises(UserError, match="workers is 0, it must be a whole number from 1"):
+        load_or_run(configurations, store, workers=0)
     assert not store.local.exists()
 
 
@@ -199,6 +201,40 @@ def test_workers_that_do_not_share_the_store_are_told(tmp_path):
     with FileLock(lock):
         assert sweeps._fault(lock) is None
     assert "does not show it the locks of others" in sweeps._fault(lock)
+
+
+def test_progress_says_what_runs_and_for_how_long(plan, store, capsys):
+    _, configurations = plan([0, 1, 2, 3], steps=20)
+    progress = sweeps.Progress(configurations, store)
+    trainer = Trainer(configurations[0], pick_device())
+    trainer.step = 10
+    trainer.save(store.partial(configurations[0]).checkpoint)
+    progress.start -= 60
+    with store.lock(configurations[0]):
+        progress.show(configurations[1:], configurations[:1], {})
+        progress.show(configurations[1:], configurations[:1], {})  # too soon for another line
+    # An eighth of all took a minute.
+    line = "0 of 4 runs done, 1 running, 3 left, 0 failed; about 07:00 to go\n"
+    assert capsys.readouterr().err == line
+    progress.show([], [], {configurations[3].id: UserError("no")}, last=True)
+    assert capsys.readouterr().err == "3 of 4 runs done, 0 running, 0 left, 1 failed\n"
+
+
+def test_cost_by_hand():
+    records = [SimpleNamespace(provenance={"wall_seconds": s}) for s in (1800.0, 5400.0)]
+    own, larger = extrapolate(records, 100, [64], 0.05).to_dict("records")
+    assert (own["runs"], own["core-hours"], own["hours"], own["price"]) == (
+        "2",
+        "2.0",
+        "1.0",
+        "0.10",
+    )
+    assert (larger["runs"], larger["core-hours"], larger["price"]) == ("200", "200.0", "10.00")
+    assert larger["hours"] == "4.0"  # 64 cores go round four times
+    with pytest.raises(UserError, match="times is 0, it must be a number above 0"):
+        extrapolate(records, 0, [64], 0.05)
+    with pytest.raises(UserError, match=r"cores has 0\.5, it must list whole numbers from 1"):
+        extrapolate(records, 100, [64, 0.5], 0.05)
 
 
 def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):

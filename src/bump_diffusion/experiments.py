@@ -143,14 +143,18 @@ def load_or_run(
             f"workers is {workers} and scheduler is {scheduler!r}; only one of them is allowed, "
             "as a cluster has workers of its own."
         )
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}, it must be a whole number from 1.")
     with _cluster(scheduler) as cluster:
-        records, failures = {}, {}
+        records, missing, failures = {}, {}, {}
         for c in configurations:
             try:
-                records[c.id] = store.get(c, weights, remake)
+                if record := store.get(c, weights, remake):
+                    records[c.id] = record
+                else:
+                    missing[c.id] = c
             except UserError as error:
                 failures[c.id] = error
-        missing = {c.id: c for c in configurations if records.get(c.id, c) is None}
         if len(missing) == 1 and cluster is None:
             (c,) = missing.values()
             try:
@@ -164,7 +168,7 @@ def load_or_run(
             failures |= sweep(list(missing.values()), store, weights, remake, pool)
     if failures:
         raise _failed(configurations, failures)
-    return [records[c.id] or store.get(c) for c in configurations]
+    return [records.get(c.id) or store.get(c) for c in configurations]
 
 
 @contextmanager

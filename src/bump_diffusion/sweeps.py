@@ -6,6 +6,7 @@ how far it is, and the sweep's own lock that somebody still waits for it. So sev
 share a store, and whoever is killed leaves nothing that must be cleaned up.
 """
 
+import logging
 import os
 import sys
 import time
@@ -108,6 +109,7 @@ class Cluster:
         from distributed import Client
         from distributed.comm import get_address_host_port
 
+        logging.getLogger("distributed.client").disabled = True  # we say it in a sentence
         self.address = address
         try:
             if not address.startswith("tcp://"):
@@ -257,6 +259,10 @@ def _await_records(configurations: Sequence[Configuration], store: Store) -> Non
         while store.folder(c.id) is None and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
             os.listdir(store.local)  # has NFS look again
+        if store.folder(c.id) is None:
+            raise UserError(
+                f"Run {c.id} was made, but is not seen in the store {store.local} here."
+            )
 
 
 class Progress:
