@@ -7,8 +7,9 @@ RECORD ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PEERS := $(VENV)/peers
 
-.PHONY: book test verify reproduce lock clean
+.PHONY: book test bench verify reproduce lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/bump-diffusion book
@@ -17,6 +18,10 @@ test: $(INSTALLED)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pytest
+
+# Measures this package beside its peers, in at most 20 minutes on two cores left alone.
+bench: $(PEERS)
+	@$(BIN)/python -m benchmarks
 
 # Trains one shipped record again (RECORD=name, else a random one) and compares.
 verify: $(INSTALLED)
@@ -39,6 +44,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $(INSTALLED)
+
+$(PEERS): $(INSTALLED) benchmarks/requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.lock
+	@touch $(PEERS)
 
 # Pins what a fresh installation of pyproject.toml's dependencies gives.
 lock:

@@ -1,0 +1,63 @@
+"""`python -m benchmarks`: measure this package beside its peers, print a table, write JSON."""
+
+import os
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import click
+import pandas as pd
+import torch
+
+from bump_diffusion.errors import choose
+from bump_diffusion.performance import Results
+from bump_diffusion.store import BENCHMARKS, make_writable, to_json, write_atomically
+from bump_diffusion.train import PACKAGES, _commit, cpu_name, pick_device
+
+from .suite import GROUPS, networks
+
+PEERS = ("diffusers", "denoising-diffusion-pytorch", "accelerate", "ema-pytorch", "scikit-image")
+
+
+@click.command()
+@click.option(
+    "--only", metavar="GROUP", help=f"Print one group, write nothing: {', '.join(GROUPS)}."
+)
+def main(only: str | None) -> None:
+    """Measure this package beside its peers on this machine, in about a quarter of an hour.
+
+    Prints a table and writes it to data/benchmarks. Leave the machine alone meanwhile.
+    """
+    chosen = list(GROUPS) if only is None else [choose("a group of rows", only, GROUPS)]
+    device = pick_device()
+    make_writable(BENCHMARKS, "folder of results")
+    # Of every process that is started from here; a contender sets its own.
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    start = time.monotonic()
+    content = {
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "cores": os.cpu_count(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
+        "versions": {name: version(name) for name in (*PACKAGES, *PEERS)},
+        "networks": networks(),
+        "rows": [],
+    }
+    try:
+        for name in chosen:
+            click.echo(f"{time.monotonic() - start:5.0f} s  {name} ...", err=True)
+            content["rows"] += [{"group": name, **row} for row in GROUPS[name]()]
+    except KeyboardInterrupt:
+        raise click.ClickException("Interrupted; nothing was written.") from None
+    content["minutes"] = (time.monotonic() - start) / 60
+    results = Results(content)
+    with pd.option_context("display.width", None, "display.max_colwidth", None):
+        click.echo(results.table().to_string(index=False))
+    if only is None:
+        path = BENCHMARKS / f"{device.type}.json"
+        write_atomically(path, to_json(content))
+        click.echo(f"Written to {path} after {content['minutes']:.0f} minutes.")
+
+
+if __name__ == "__main__":
+    main()

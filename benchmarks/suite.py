@@ -1,0 +1,304 @@
+"""The rows of the table, a function for each group of them."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+from bump_diffusion.config import Configuration, configure
+from bump_diffusion.data import bump_height, render_bumps
+from bump_diffusion.generation import sort_images
+from bump_diffusion.train import pick_device
+
+from .measure import Crew, Job, Measured, command, flops, throughput
+from .peers import CONTENDERS, SAMPLER_STEPS
+from .recipes import ENOUGH, RECIPES, learn
+from .sweep import RUNS
+
+Row = dict[str, Any]
+
+SHAPES = {"quick": 32, "paper": 16}
+"""Images per training step, by profile. The paper profile's own 128 would take each contender a
+quarter of a minute a step."""
+
+SAMPLED = {"quick": 64, "paper": 8}
+"""Images sampled at once."""
+
+
+def row(
+    name: str,
+    unit: str,
+    ours: Measured,
+    peers: dict[str, Measured] | None = None,
+    least_ratio: float | None = None,
+    most: float | None = None,
+    **more: Any,
+) -> Row:
+    """A row of the table, as it is stored.
+
+    `ratio` says how many times better ours is than the better peer: of seconds and of images needed
+    the less is better, of anything else the more. The aim is a least ratio, or a most that ours may
+    be.
+    """
+    ratio = better = met = None
+    if peers:
+        less = unit in ("s", "images")
+        better = (min if less else max)(peers, key=lambda peer: peers[peer].median)
+        quotient = ours.median / peers[better].median
+        ratio = 1 / quotient if less else quotient
+    if least_ratio is not None:
+        met = ratio >= least_ratio
+    if most is not None:
+        met = ours.median <= most
+    return {
+        "name": name,
+        "unit": unit,
+        "ours": ours.summary(),
+        "peers": {peer: measured.summary() for peer, measured in (peers or {}).items()},
+        "better_peer": better,
+        "ratio": ratio,
+        "least_ratio": least_ratio,
+        "most": most,
+        "met": met,
+        **more,
+    }
+
+
+def compare(name: str, unit: str, measured: dict[str, Measured], **more: Any) -> Row:
+    """A row of ours against the others measured with it."""
+    peers = {peer: m for peer, m in measured.items() if peer != "ours"}
+    return row(name, unit, measured["ours"], peers, **more)
+
+
+# Throughput
+
+
+def shape(profile: str) -> Configuration:
+    return configure(profile, batch_size=SHAPES[profile])
+
+
+@cache
+def networks() -> list[dict[str, Any]]:
+    """Parameters and operations per image of every contender's network, by shape."""
+    table = []
+    for profile in SHAPES:
+        c = shape(profile)
+        for name, contender in CONTENDERS.items():
+            made = contender(c)
+            made.network.cpu()
+            x, t = torch.zeros(1, 1, c.N, c.N), torch.zeros(1, dtype=torch.long)
+            forward, both = flops(made.forward, x, t)
+            table.append(
+                {
+                    "shape": profile,
+                    "network": name,
+                    "image": f"{c.N} × {c.N}",
+                    "batch": c.batch_size,
+                    "parameters": sum(p.numel() for p in made.network.parameters()),
+                    "gflop_forward": forward / 1e9,
+                    "gflop_training": both / 1e9,
+                }
+            )
+    return table
+
+
+def training_job(contender: str, profile: str) -> Job:
+    return CONTENDERS[contender](shape(profile)).train
+
+
+def sampling_job(contender: str, profile: str) -> Job:
+    made = CONTENDERS[contender](shape(profile))
+    return repeated(lambda: made.sample(SAMPLED[profile]))
+
+
+def repeated(work: Callable[[], Any]) -> Job:
+    def repeat(times: int) -> None:
+        for _ in range(times):
+            work()
+
+    return repeat
+
+
+MATRIX = 2048
+PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GFLOP_PER_PRODUCT = 2 * MATRIX**3 / 1e9
+
+
+def product_job(kind: str) -> Job:
+    matrix = torch.randn(MATRIX, MATRIX, device=pick_device()).to(PRODUCTS[kind])
+    return repeated(lambda: matrix @ matrix)
+
+
+def training() -> list[Row]:
+    """Training throughput of all contenders: one thread each, then the whole machine each."""
+    rows = []
+    for profile, images in SHAPES.items():
+        rows += _on_one_thread("training", training_job, profile, images, least_ratio=2.0)
+    cores = os.cpu_count() or 1
+    if pick_device().type == "cpu" and cores > 1:
+        for profile, images in SHAPES.items():
+            # Ours trains a run on each core; a peer left alone gives one run all cores as threads.
+            crews = {"ours": Crew(images, training_job, "ours", profile, processes=cores)}
+            for name in RECIPES:
+                crews[name] = Crew(images, training_job, name, profile, threads=cores)
+            title = f"training, {profile} shape, {cores} cores"
+            rows.append(compare(title, "images/s", throughput(crews)))
+    return rows
+
+
+def sampling() -> list[Row]:
+    """Sampling throughput of all contenders, one thread each."""
+    rows = []
+    for profile, images in SAMPLED.items():
+        rows += _on_one_thread("sampling", sampling_job, profile, images, least_ratio=3.0)
+    return rows
+
+
+def _on_one_thread(what: str, job: Any, profile: str, images: int, **aim: float) -> list[Row]:
+    """Images a second, operations a second, and the share of the rate of a matrix product."""
+    crews = {name: Crew(images, job, name, profile) for name in CONTENDERS}
+    for kind in PRODUCTS:
+        crews[kind] = Crew(GFLOP_PER_PRODUCT, product_job, kind)
+    measured = throughput(crews)
+    products = {kind: measured.pop(kind) for kind in PRODUCTS}
+    rates = {}
+    for counted in networks():
+        if counted["shape"] == profile:
+            training, forward = counted["gflop_training"], counted["gflop_forward"]
+            per_image = training if what == "training" else forward * SAMPLER_STEPS
+            rates[counted["network"]] = measured[counted["network"]].scaled(per_image)
+    title = f"{what}, {profile} shape, one thread"
+    rows = [
+        compare(title, "images/s", measured),
+        compare(title, "GFLOP/s", rates, **aim),
+    ]
+    for kind, product in products.items():
+        share = rates["ours"].scaled(100 / product.median)
+        name = f"{title}, of a {kind} matrix product's rate"
+        rows.append(row(name, "%", share, product_gflops=product.summary()))
+    return rows
+
+
+# Evaluation
+
+JUDGED = {"images": 1024, "N": 32, "sigma": 1.0, "noise": 0.05}
+
+
+def scenes(images: int, N: int, sigma: float, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Heights (images, N, N) and requested positions (images, 2), pixels.
+
+    A quarter each show no bump, one elsewhere, one at the request, and both; all with noise of this
+    standard deviation, a bump's height being 1.
+    """
+    draws = torch.Generator().manual_seed(0)
+    requested, elsewhere = (N * torch.rand(2, images, 2, generator=draws)).unbind()
+    kind = (torch.arange(images) % 4)[:, None, None]
+    there = bump_height(render_bumps(elsewhere, N, sigma)) * ((kind == 1) | (kind == 3))
+    here = bump_height(render_bumps(requested, N, sigma)) * (kind >= 2)
+    return here + there + noise * torch.randn(here.shape, generator=draws), requested
+
+
+def sorting_job(contender: str) -> Job:
+    heights, requested = scenes(**JUDGED)
+    if contender == "ours":
+        heights, requested = heights.to(pick_device()), requested.to(pick_device())
+        return repeated(lambda: sort_images(heights, requested, JUDGED["sigma"]))
+    from .loop import sort_images_by_loop  # a peer, not installed for the tests
+
+    arrays = heights.double().numpy(), requested.numpy()
+    return repeated(lambda: sort_images_by_loop(*arrays, JUDGED["sigma"]))
+
+
+def sorting() -> list[Row]:
+    """Images whose bumps are found and judged a second, against a loop over images."""
+    from .loop import sort_images_by_loop  # a peer, not installed for the tests
+
+    heights, requested = scenes(**JUDGED)
+    ours = sort_images(heights, requested, JUDGED["sigma"]).kind.numpy()
+    loops = sort_images_by_loop(heights.double().numpy(), requested.numpy(), JUDGED["sigma"])
+    crews = {n: Crew(JUDGED["images"], sorting_job, n) for n in ("ours", "scikit-image loop")}
+    agreement = float(np.mean(ours == loops))
+    title = f"{JUDGED['images']:,} images sorted by their bumps, one thread"
+    measured = throughput(crews)
+    return [compare(title, "images/s", measured, least_ratio=20.0, agreement=agreement)]
+
+
+def checkpoint() -> list[Row]:
+    """A checkpoint's evaluation and its parts; all of a run's, as a share of its training."""
+    measured, output = command([sys.executable, "-m", "benchmarks.checkpoint"])
+    seconds = {name: Measured(values) for name, values in json.loads(output).items()}
+    first, whole, step, samplers = (seconds.pop(n) for n in ("first", "whole", "step", "samplers"))
+    whole.peak_mib = measured.peak_mib
+    c = configure("quick")
+    evaluations = len(c.evaluation_steps)
+    total = first.median + (evaluations - 1) * whole.median + samplers.median
+    training = step.scaled(c.steps)
+    title = "evaluation of a checkpoint"
+    return [
+        row(f"{title}, the first of a process", "s", first),
+        row(title, "s", whole),
+        *(row(f"{title}: {part}", "s", spent) for part, spent in seconds.items()),
+        row("comparison of samplers, once a run", "s", samplers),
+        row("training of a quick run alone", "s", training),
+        row(
+            "all evaluations of a quick run, of its training",
+            "%",
+            Measured([100 * total / training.median]),
+            most=10.0,
+            evaluations=evaluations,
+        ),
+    ]
+
+
+# Runs
+
+
+def learning() -> list[Row]:
+    """Images and seconds to 90 % correct bumps, the same network by each contender's recipe."""
+    names = ["ours", *RECIPES]
+    c = configure("quick")
+    done = joblib.Parallel(n_jobs=len(names))(joblib.delayed(learn)(name, c) for name in names)
+    curves = dict(zip(names, done, strict=True))
+    reached = {name: curve["accuracy"][-1] >= ENOUGH for name, curve in curves.items()}
+    rows = []
+    for unit, quantity in (("images", "images"), ("s", "seconds")):
+        last = {name: Measured([curve[quantity][-1]]) for name, curve in curves.items()}
+        title = f"to {ENOUGH:.0%} correct bumps, quick shape, one thread"
+        rows.append(compare(title, unit, last, reached=reached, curves=curves))
+    return rows
+
+
+def sweep() -> list[Row]:
+    """Seconds of a sweep by one worker process and by two, the workers' start included."""
+    seconds = {}
+    for workers in (1, 2):
+        whole, output = command([sys.executable, "-m", "benchmarks.sweep", str(workers)])
+        seconds[workers] = Measured([float(output)], whole.peak_mib)
+    title = f"a sweep of {RUNS} short runs by 2 worker processes"
+    return [row(title, "s", seconds[2], {"1 worker process": seconds[1]}, least_ratio=1.8)]
+
+
+def book() -> list[Row]:
+    """Seconds of building the book from nothing, and again with nothing changed."""
+    build = [str(Path(sys.executable).with_name("bump-diffusion")), "book"]
+    with tempfile.TemporaryDirectory() as folder:
+        cold, _ = command(build, BUMP_DIFFUSION_BUILD=folder)
+        warm, _ = command(build, BUMP_DIFFUSION_BUILD=folder)
+    return [
+        row("the book, built from its records", "s", cold),
+        row("the book, built again unchanged", "s", warm),
+    ]
+
+
+GROUPS = {
+    function.__name__: function
+    for function in (training, sampling, sorting, checkpoint, learning, sweep, book)
+}
