@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure this package beside its peers, print a table, write JSON."""
 
 import os
+import sys
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,11 +30,26 @@ def main(only: str | None) -> None:
     Prints a table and writes it to data/benchmarks. Leave the machine alone meanwhile.
     """
     chosen = list(GROUPS) if only is None else [choose("a group of rows", only, GROUPS)]
-    device = pick_device()
     make_writable(BENCHMARKS, "folder of results")
     # Of every process that is started from here; a contender sets its own.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    start = time.monotonic()
+    try:
+        results = measure(chosen)
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted; nothing was written.", err=True)
+        sys.exit(130)
+    with pd.option_context("display.width", None, "display.max_colwidth", None):
+        click.echo(results.table().to_string(index=False))
+    if only is None:
+        path = BENCHMARKS / f"{pick_device().type}.json"
+        write_atomically(path, to_json(results.content))
+        click.echo(results.provenance)
+        click.echo(f"Written to {path}.")
+
+
+def measure(groups: list[str]) -> Results:
+    """The rows of the groups, with all that they depend on."""
+    start, device = time.monotonic(), pick_device()
     content = {
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "cores": os.cpu_count(),
@@ -43,20 +59,11 @@ def main(only: str | None) -> None:
         "networks": networks(),
         "rows": [],
     }
-    try:
-        for name in chosen:
-            click.echo(f"{time.monotonic() - start:5.0f} s  {name} ...", err=True)
-            content["rows"] += [{"group": name, **row} for row in GROUPS[name]()]
-    except KeyboardInterrupt:
-        raise click.ClickException("Interrupted; nothing was written.") from None
+    for group in groups:
+        click.echo(f"{time.monotonic() - start:5.0f} s  {group} ...", err=True)
+        content["rows"] += [{"group": group, **row} for row in GROUPS[group]()]
     content["minutes"] = (time.monotonic() - start) / 60
-    results = Results(content)
-    with pd.option_context("display.width", None, "display.max_colwidth", None):
-        click.echo(results.table().to_string(index=False))
-    if only is None:
-        path = BENCHMARKS / f"{device.type}.json"
-        write_atomically(path, to_json(content))
-        click.echo(f"Written to {path} after {content['minutes']:.0f} minutes.")
+    return Results(content)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,12 @@ class Crew:
 
 
 def _answer(connection: Connection) -> Any:
-    answer = connection.recv()
+    try:
+        answer = connection.recv()
+    except EOFError:
+        raise click.ClickException(
+            "A contender's process was ended from outside, perhaps for want of memory."
+        ) from None
     if isinstance(answer, Exception):
         raise answer
     return answer

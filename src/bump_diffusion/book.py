@@ -8,6 +8,7 @@ interrupted or failed build leaves the last good one.
 
 import ast
 import hashlib
+import html
 import json
 import os
 import platform
@@ -33,6 +34,7 @@ from traitlets.config import Config
 
 from .errors import UserError, choose
 from .store import (
+    BENCHMARKS,
     MANIFEST,
     ROOT,
     Record,
@@ -139,8 +141,8 @@ def environment() -> HTML:
 class Table(HTML):
     """A table on a page that tells, in its output's metadata, the records it was made from."""
 
-    def __init__(self, table: pd.DataFrame, records: Sequence[Record] = ()):
-        page = table.to_html(index=False, border=0)
+    def __init__(self, table: pd.DataFrame, records: Sequence[Record] = (), note: str = ""):
+        page = f"{table.to_html(index=False, border=0)}<p>{html.escape(note)}</p>"
         made_from = {record.id: record.digest for record in records}
         super().__init__(
             f'<div class="wide">{page}</div>', metadata={PROVENANCE: {"records": made_from}}
@@ -183,6 +185,7 @@ def _inputs_digest(name: str, parameters: dict[str, Any]) -> str:
     package = Path(__file__).parent
     files = sorted(f for f in package.iterdir() if f.suffix in (".py", ".yml", ".mplstyle"))
     files += [SOURCE / f"{name}.ipynb", ROOT / "requirements.lock", MANIFEST]
+    files += sorted(BENCHMARKS.glob("*.json"))
     digests = {file.name: sha256(file) for file in files if file.exists()}
     return hashlib.sha256(to_json([digests, parameters])).hexdigest()
 

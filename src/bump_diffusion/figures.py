@@ -33,6 +33,7 @@ from .diffusion import NoiseSchedule, add_noise
 from .evaluation import generate, shown
 from .generation import KINDS
 from .model import UNet
+from .performance import LIBRARIES, OURS, Results
 from .phases import (
     MANIFOLD,
     ORDER,
@@ -69,7 +70,14 @@ IMAGES_SEEN = "images seen in training"
 class Drawing:
     """A figure as a notebook shows it: image, text alternative, source, provenance."""
 
-    def __init__(self, figure: Figure, alt: str, function: Callable, records: Sequence[Record]):
+    def __init__(
+        self,
+        figure: Figure,
+        alt: str,
+        function: Callable,
+        records: Sequence[Record],
+        provenance: str,
+    ):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         plt.close(figure)
@@ -77,7 +85,7 @@ class Drawing:
         self.width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
         self.alt = alt
         self.function = function
-        self.provenance = provenance_html(records)
+        self.provenance = provenance
         # A record that is in no store, as of a model trained for one page, cannot change.
         roots = default_store().roots
         self.records = {r.id: r.digest for r in records if r.folder.parent in roots}
@@ -110,10 +118,14 @@ def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]
             for record in (argument if isinstance(argument, list) else [argument])
             if isinstance(record, Record)
         ]
+        measured = [a for a in arguments if isinstance(a, Results)]
+        provenance = provenance_html(records)
+        if measured:
+            provenance = f". {html.escape(measured[0].provenance)}"
         style = files(__package__) / "book.mplstyle"
         with as_file(style) as path, plt.style.context(path), one_thread():
             figure, alt = function(*arguments)
-            return Drawing(figure, alt, function, records)
+            return Drawing(figure, alt, function, records, provenance)
 
     return wrapper
 
@@ -788,3 +800,44 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
         for m in panels
     )
     return figure, f"Geometry of the features against images seen; means at the end: {ends}."
+
+
+# Performance
+
+
+@drawn
+def benchmark_ratios(results: Results) -> tuple[Figure, str]:
+    """How many times better ours is than the better peer, for each row that has such an aim."""
+    rows = [row for row in results.rows if row["least_ratio"] is not None]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.42 * len(rows)))
+    places = np.arange(len(rows))[::-1]
+    ax.barh(places, [row["ratio"] for row in rows], height=0.55, color="#0072B2")
+    aims = [row["least_ratio"] for row in rows]
+    ax.plot(aims, places, "|", color="#D55E00", markersize=14, markeredgewidth=2.5, label="aim")
+    ax.axvline(1, color="#555555", lw=1, zorder=0)
+    ax.set(xscale="log", xlabel="times the better peer (1: the same)")
+    ax.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
+    ax.xaxis.set_minor_formatter(lambda ratio, _: f"{ratio:g}" if ratio in (2, 3, 5, 20) else "")
+    ax.set_yticks(places, [row["name"].replace(", one thread", "") for row in rows])
+    ax.legend(loc="lower right")
+    found = "; ".join(
+        f"{row['name']} {row['ratio']:.2f} times {row['better_peer']}, aim {row['least_ratio']:g}"
+        for row in rows
+    )
+    return figure, f"Ours over the better peer, with the aim marked: {found}."
+
+
+@drawn
+def learning_by_recipe(results: Results) -> tuple[Figure, str]:
+    """Accuracy against images seen, the same network trained by each contender's recipe."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    ends = []
+    for line, name in zip(("-", "--", ":"), ("ours", *LIBRARIES), strict=True):
+        label, curve = (OURS if name == "ours" else name), results.curves[name]
+        images = np.array(curve["images"])
+        ax.plot(images, curve["accuracy"], line, marker="o", markersize=3, label=label)
+        ends.append(f"{label} {curve['accuracy'][-1]:.0%} after {images[-1]:,} images")
+    ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
+    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.legend()
+    return figure, f"Accuracy against images seen, by recipe. Last: {'; '.join(ends)}."

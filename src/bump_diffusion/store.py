@@ -45,6 +45,7 @@ from .evaluation import Evaluation
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "data" / "records"
 MANIFEST = ROOT / "data" / "manifest.json"
+BENCHMARKS = ROOT / "data" / "benchmarks"
 TABLES = ("checkpoints", "probes", "samplers")
 
 

@@ -1,0 +1,179 @@
+"""What `make bench` measured, as the book shows it.
+
+`data/benchmarks/cpu.json`, and `cuda.json` where a GPU was to be had, hold the machine, the
+versions, the commit, each contender's network, and the rows of the table: a median with its spread
+for us and for each peer, their ratio, and whether the aim is met (`benchmarks/suite.py`).
+"""
+
+import json
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from .book import Table
+from .errors import choose
+from .store import BENCHMARKS
+
+OURS = "this package"
+LIBRARIES = ("diffusers", "denoising-diffusion-pytorch")
+
+
+class Results:
+    """One run of the benchmarks on one machine."""
+
+    def __init__(self, content: dict[str, Any]):
+        self.content = content
+        self.rows: list[dict[str, Any]] = content["rows"]
+
+    @cached_property
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """By recipe: the `images` seen, the `seconds` and the `accuracy` at each evaluation."""
+        return next(row["curves"] for row in self.rows if "curves" in row)
+
+    def table(self) -> pd.DataFrame:
+        """A line for each row: medians with the spread behind them, the ratio, and the aim."""
+        return pd.DataFrame(
+            {
+                "measured": row["name"],
+                "unit": row["unit"],
+                OURS: _spread(row, "ours"),
+                "ratio": _ratio(row),
+                "aim": _aim(row),
+                "met": {None: "", True: "yes", False: "no"}[row["met"]],
+                **{peer: _spread(row, peer) for peer in LIBRARIES},
+                "other": "; ".join(
+                    f"{peer}: {_spread(row, peer)}"
+                    for peer in row["peers"]
+                    if peer not in LIBRARIES
+                ),
+                "peak MiB": _memory(row),
+            }
+            for row in self.rows
+        )
+
+    def networks(self) -> pd.DataFrame:
+        """A line for each contender's network: parameters and operations an image."""
+        return pd.DataFrame(
+            {
+                "shape": n["shape"],
+                "images": n["image"],
+                "batch": n["batch"],
+                "network": OURS if n["network"] == "ours" else n["network"],
+                "parameters": f"{n['parameters']:,}",
+                "GFLOP forward": f"{n['gflop_forward']:.3g}",
+                "GFLOP training": f"{n['gflop_training']:.3g}",
+            }
+            for n in self.content["networks"]
+        )
+
+    @property
+    def provenance(self) -> str:
+        """The machine, the date, the commit and the versions, in a sentence."""
+        made = self.content
+        versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+        return (
+            f"Measured {made['date']} on {made['machine']}, {made['cores']} cores, in "
+            f"{made['minutes']:.0f} minutes, commit {made['commit']}, {versions}."
+        )
+
+
+def read_results(device: str) -> Results:
+    """The committed results for "cpu" or "cuda". Raises UserError if there are none."""
+    found = [path.stem for path in BENCHMARKS.glob("*.json")]
+    name = choose("a device that has been measured", device, found)
+    return Results(json.loads((BENCHMARKS / f"{name}.json").read_bytes()))
+
+
+def show(table: pd.DataFrame, results: Results) -> Table:
+    """A table of results as a page shows it, with where it comes from."""
+    return Table(table, note=results.provenance)
+
+
+def aims(results: Results) -> Markdown:
+    """A sentence for each aim: what was measured, and whether that is enough."""
+    lines = []
+    for row in results.rows:
+        if row["met"] is None:
+            continue
+        if row["most"] is not None:
+            found = f"{_number(row['ours']['median'])} {row['unit']}"
+        else:
+            found = f"{row['ratio']:.2f} times {row['better_peer']}"
+        verdict = "met" if row["met"] else "**not met**"
+        name = row["name"][0].upper() + row["name"][1:]
+        unit = f" ({row['unit']})" if row["least_ratio"] is not None else ""
+        lines.append(f"- {name}{unit}: {found}; the aim, {_aim(row)}, is {verdict}.")
+    return Markdown("\n".join(lines))
+
+
+def limits(results: Results) -> Markdown:
+    """Sentences on what keeps ours from going faster, computed from the rows."""
+    by = {(row["name"], row["unit"]): row for row in results.rows}
+    lines = []
+    for row in results.rows:
+        if "product_gflops" in row and "float32" in row["name"]:
+            product = row["product_gflops"]["median"]
+            name = row["name"].partition(", of a ")[0]
+            better = by[name, "GFLOP/s"]
+            if better["least_ratio"] is not None:
+                peer = better["peers"][better["better_peer"]]["median"]
+                most = product / peer
+                lines.append(
+                    f"- {name[0].upper()}{name[1:]}: {row['ours']['median']:.0f} % of the "
+                    f"{product:.0f} GFLOP/s of a large float32 matrix product. At the whole of it, "
+                    f"we would be {most:.1f} times {better['better_peer']}; the aim is "
+                    f"{better['least_ratio']:g}."
+                )
+    for row in results.rows:
+        if row["group"] == "learning" and row["unit"] == "images":
+            for name, curve in row["curves"].items():
+                if not _reached(row, name):
+                    lines.append(
+                        f"- The recipe of {name} is at {curve['accuracy'][-1]:.0%} correct after "
+                        f"{curve['images'][-1]:,} images, where it was stopped: the ratio is a "
+                        "lower bound."
+                    )
+        if "agreement" in row:
+            lines.append(
+                f"- Our bump finder and the loop agree on {row['agreement']:.1%} of images."
+            )
+    return Markdown("\n".join(lines))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _reached(row: dict[str, Any], name: str) -> bool:
+    return row.get("reached", {}).get(name, True)
+
+
+def _spread(row: dict[str, Any], name: str) -> str:
+    summary = row["ours"] if name == "ours" else row["peers"].get(name)
+    if summary is None:
+        return ""
+    text = _number(summary["median"])
+    if not _reached(row, name):
+        return f"not after {text} ({row['curves'][name]['accuracy'][-1]:.0%} correct)"
+    if summary["repetitions"] == 1:
+        return text
+    return f"{text} ({_number(summary['low'])} to {_number(summary['high'])})"
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    if row["ratio"] is None or not _reached(row, "ours"):
+        return ""
+    return f"{row['ratio']:.2f}" if _reached(row, row["better_peer"]) else f"> {row['ratio']:.2f}"
+
+
+def _aim(row: dict[str, Any]) -> str:
+    if row["least_ratio"] is not None:
+        return f"ratio at least {row['least_ratio']:g}"
+    return f"at most {row['most']:g} {row['unit']}" if row["most"] is not None else ""
+
+
+def _memory(row: dict[str, Any]) -> str:
+    peaks = [row["ours"]["peak_mib"], *(peer["peak_mib"] for peer in row["peers"].values())]
+    return " / ".join(f"{peak:,.0f}" for peak in peaks if peak is not None)
