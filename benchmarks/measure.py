@@ -96,14 +96,14 @@ def _serve(connection: Connection, build: Callable[..., Job], arguments: tuple, 
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             connection.send(None)
-        connection.send(_peak_mib())
+        connection.send(peak_mib())
     except (EOFError, KeyboardInterrupt):
         pass  # the parent has ended, or will tell
     except Exception as error:
         connection.send(error)
 
 
-def _peak_mib() -> float | None:
+def peak_mib() -> float | None:
     """This process's peak memory. Not `getrusage`'s, which a process inherits from its parent."""
     status = Path("/proc/self/status")
     if not status.exists():

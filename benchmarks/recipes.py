@@ -22,6 +22,8 @@ from bump_diffusion.evaluation import evaluation_labels, generate
 from bump_diffusion.generation import sort_images
 from bump_diffusion.train import Trainer, build_model, one_thread, pick_device
 
+from .measure import peak_mib
+
 BATCH = 16
 """Both peers' default batch size."""
 
@@ -91,12 +93,12 @@ RECIPES = {
 }
 
 
-def learn(name: str, c: Configuration) -> dict[str, list[float]]:
+def learn(name: str, c: Configuration) -> tuple[dict[str, list[float]], float | None]:
     """Train by a recipe ("ours" or a peer's) until `ENOUGH` images are correct or too many seen.
 
     Returns for each evaluation the `images` seen, the `seconds` of training up to there, and the
-    `accuracy`. One thread, and so the seconds are the processor's: of several recipes side by side
-    none waits on another's account.
+    `accuracy`; and the process's peak memory, MiB. One thread, and so the seconds are the
+    processor's: of several recipes side by side none waits on another's account.
     """
     with one_thread():
         train, averaged = _ours(c) if name == "ours" else _peers(name, c)
@@ -112,7 +114,7 @@ def learn(name: str, c: Configuration) -> dict[str, list[float]]:
             curve["seconds"].append(seconds)
             curve["accuracy"].append(accuracy(c, averaged()))
             if curve["accuracy"][-1] >= ENOUGH or images >= MOST_IMAGES:
-                return curve
+                return curve, peak_mib()
 
 
 def accuracy(c: Configuration, network: nn.Module) -> float:
