@@ -35,9 +35,6 @@ EVERY = 8_000
 
 ENOUGH = 0.9
 
-SAMPLER_STEPS = 10
-"""Ancestral steps of an evaluation; more find the same (chapter "The model")."""
-
 
 class DiffusersRecipe:
     """The defaults of diffusers' unconditional training example."""
@@ -120,7 +117,7 @@ def learn(name: str, c: Configuration) -> tuple[dict[str, list[float]], float | 
 def accuracy(c: Configuration, network: nn.Module) -> float:
     """The share of all training labels whose generated image is one bump at the right place."""
     labels = evaluation_labels(c).to(pick_device())
-    images, _, _ = generate(c, network, labels, "ancestral", SAMPLER_STEPS, ("benchmark",))
+    images, _, _ = generate(c, network, labels, c.sampler, c.sampler_steps, ("benchmark",))
     return sort_images(bump_height(images, c.polarity), labels, c.sigma).metrics()["accuracy"]
 
 

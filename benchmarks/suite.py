@@ -4,19 +4,23 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
+from torch.profiler import profile as profiling
+from torch.utils.flop_counter import FlopCounterMode
 
 from bump_diffusion.config import Configuration, configure
 from bump_diffusion.data import bump_height, render_bumps
 from bump_diffusion.generation import sort_images
-from bump_diffusion.train import pick_device
+from bump_diffusion.train import Trainer, one_thread, pick_device
 
 from .measure import Crew, Job, Measured, command, flops, throughput
 from .peers import CONTENDERS, SAMPLER_STEPS
@@ -81,9 +85,10 @@ def compare(name: str, unit: str, measured: dict[str, Measured], **more: Any) ->
 # Throughput
 
 
-def shape(profile: str) -> Configuration:
+def shape(profile: str, precision: str = "float32") -> Configuration:
+    """What the contenders train, in float32, the peers' default."""
     # More steps than any repetition takes; how many they are costs nothing.
-    return configure(profile, batch_size=SHAPES[profile], steps=100_000)
+    return configure(profile, batch_size=SHAPES[profile], steps=100_000, precision=precision)
 
 
 @cache
@@ -111,8 +116,8 @@ def networks() -> list[dict[str, Any]]:
     return table
 
 
-def training_job(contender: str, profile: str) -> Job:
-    return CONTENDERS[contender](shape(profile)).train
+def training_job(contender: str, profile: str, precision: str = "float32") -> Job:
+    return CONTENDERS[contender](shape(profile, precision)).train
 
 
 def sampling_job(contender: str, profile: str) -> Job:
@@ -143,6 +148,12 @@ def training() -> list[Row]:
     rows = []
     for profile, images in SHAPES.items():
         rows += _on_one_thread("training", training_job, profile, images, least_ratio=2.0)
+        crews = {
+            name: Crew(images, training_job, "ours", profile, precision)
+            for name, precision in (("ours", "bfloat16"), ("ours in float32", "float32"))
+        }
+        title = f"training, {profile} shape, one thread, ours in bfloat16"
+        rows.append(compare(title, "images/s", throughput(crews)))
     cores = os.cpu_count() or 1
     if pick_device().type == "cpu" and cores > 1:
         for profile, images in SHAPES.items():
@@ -185,6 +196,45 @@ def _on_one_thread(what: str, job: Any, profile: str, images: int, **aim: float)
         share = rates["ours"].scaled(100 / product.median)
         name = f"{title}, of a {kind} matrix product's rate"
         rows.append(row(name, "%", share, product_gflops=product.summary()))
+    return rows
+
+
+OPERATIONS = {
+    "convolutions": ("convolution",),
+    "attention": ("scaled_dot_product",),
+    "other matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+    "group and layer norms": ("group_norm", "layer_norm"),
+    "optimizer and average": ("adamw", "lerp"),
+}
+"""Kinds of operation, by parts of the names under which torch's profiler lists them."""
+
+PROFILED_STEPS = {"quick": 20, "paper": 2}
+
+
+def operations() -> list[Row]:
+    """Where the time of a training step goes, by kind of operation, one thread."""
+    rows = []
+    device = pick_device().type
+    for profile in SHAPES:
+        trainer = Trainer(shape(profile), pick_device())
+        with one_thread():
+            trainer.train_step()
+            with FlopCounterMode(display=False) as counter:
+                trainer.train_step()
+            with profiling() as profiled:
+                for _ in range(PROFILED_STEPS[profile]):
+                    trainer.train_step()
+        time: Counter[str] = Counter()
+        for event in profiled.key_averages():
+            kinds = (k for k, parts in OPERATIONS.items() if any(p in event.key for p in parts))
+            time[next(kinds, "all else")] += getattr(event, f"self_{device}_time_total")
+        flop = sum(n for f, n in counter.get_flop_counts()["Global"].items() if "conv" in str(f))
+        rate = flop * PROFILED_STEPS[profile] / (time["convolutions"] * 1e-6) / 1e9
+        title = f"a training step, {profile} shape, one thread"
+        for kind in (*OPERATIONS, "all else"):
+            share = Measured([100 * time[kind] / time.total()])
+            rows.append(row(f"{title}: {kind}", "%", share))
+        rows.append(row(f"{title}: rate of its convolutions", "GFLOP/s", Measured([rate])))
     return rows
 
 
@@ -236,18 +286,17 @@ def checkpoint() -> list[Row]:
     """A checkpoint's evaluation and its parts; all of a run's, as a share of its training."""
     measured, output = command([sys.executable, "-m", "benchmarks.checkpoint"])
     seconds = {name: Measured(values) for name, values in json.loads(output).items()}
-    first, whole, step, samplers = (seconds.pop(n) for n in ("first", "whole", "step", "samplers"))
+    first, whole, step = (seconds.pop(name) for name in ("first", "whole", "step"))
     whole.peak_mib = measured.peak_mib
     c = configure("quick")
     evaluations = len(c.evaluation_steps)
-    total = first.median + (evaluations - 1) * whole.median + samplers.median
+    total = first.median + (evaluations - 1) * whole.median
     training = step.scaled(c.steps)
     title = "evaluation of a checkpoint"
     return [
         row(f"{title}, the first of a process", "s", first),
         row(title, "s", whole),
         *(row(f"{title}: {part}", "s", spent) for part, spent in seconds.items()),
-        row("comparison of samplers, once a run", "s", samplers),
         row("training of a quick run alone", "s", training),
         row(
             "all evaluations of a quick run, of its training",
@@ -266,7 +315,8 @@ def learning() -> list[Row]:
     """Images and seconds to 90 % correct bumps, the same network by each contender's recipe."""
     names = ["ours", *RECIPES]
     c = configure("quick")
-    done = joblib.Parallel(n_jobs=len(names))(joblib.delayed(learn)(name, c) for name in names)
+    with ProcessPoolExecutor(len(names), get_context("spawn")) as pool:
+        done = pool.map(learn, names, [c] * len(names))
     curves = {name: curve for name, (curve, _) in zip(names, done, strict=True)}
     reached = {name: curve["accuracy"][-1] >= ENOUGH for name, curve in curves.items()}
     rows = []
@@ -304,5 +354,5 @@ def book() -> list[Row]:
 
 GROUPS = {
     function.__name__: function
-    for function in (training, sampling, sorting, checkpoint, learning, sweep, book)
+    for function in (training, operations, sampling, sorting, checkpoint, learning, sweep, book)
 }

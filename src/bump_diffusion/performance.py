@@ -126,6 +126,18 @@ def limits(results: Results) -> Markdown:
                     f"we would be {most:.1f} times {better['better_peer']}; the aim is "
                     f"{better['least_ratio']:g}."
                 )
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in results.rows:
+        if row["group"] == "operations":
+            parts.setdefault(row["name"].partition(":")[0], []).append(row)
+    for title, (*shares, rate) in parts.items():
+        of = ", ".join(
+            f"{r['name'].partition(': ')[2]} {r['ours']['median']:.0f} %" for r in shares
+        )
+        lines.append(
+            f"- The time of {title} goes to {of}. Its convolutions run at "
+            f"{rate['ours']['median']:.0f} GFLOP/s."
+        )
     for row in results.rows:
         if row["group"] == "learning" and row["unit"] == "images":
             for name, curve in row["curves"].items():
