@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def _serve(connection: Connection, build: Callable[..., Job], arguments: tuple, 
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
     try:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
@@ -97,8 +99,8 @@ def _serve(connection: Connection, build: Callable[..., Job], arguments: tuple, 
                 torch.cuda.synchronize()
             connection.send(None)
         connection.send(peak_mib())
-    except (EOFError, KeyboardInterrupt):
-        pass  # the parent has ended, or will tell
+    except EOFError:
+        pass  # the parent has ended
     except Exception as error:
         connection.send(error)
 
