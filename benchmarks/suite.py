@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bump_diffusion.config import Configuration, configure
 from bump_diffusion.data import bump_height, render_bumps
+from bump_diffusion.evaluation import evaluation_labels
 from bump_diffusion.generation import sort_images
 from bump_diffusion.train import Trainer, one_thread, pick_device
 
@@ -292,6 +293,9 @@ def checkpoint() -> list[Row]:
     evaluations = len(c.evaluation_steps)
     total = first.median + (evaluations - 1) * whole.median
     training = step.scaled(c.steps)
+    (quick,) = (n for n in networks() if (n["shape"], n["network"]) == ("quick", "ours"))
+    sampled = evaluations * len(evaluation_labels(c)) * c.sampler_steps * quick["gflop_forward"]
+    trained = c.steps * c.batch_size * quick["gflop_training"]
     title = "evaluation of a checkpoint"
     return [
         row(f"{title}, the first of a process", "s", first),
@@ -304,6 +308,7 @@ def checkpoint() -> list[Row]:
             Measured([100 * total / training.median]),
             most=10.0,
             evaluations=evaluations,
+            sampling_operations=100 * sampled / trained,
         ),
     ]
 

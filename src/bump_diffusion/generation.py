@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -82,22 +81,32 @@ def _local_maxima(
     heights: Float[Tensor, "images N N"], sigma: float
 ) -> Int[Tensor, "candidates 3"]:
     """(image, row, column) where the matched filter has a maximum among its eight neighbours."""
-    reach = math.ceil(3 * sigma)
-    offsets = torch.arange(-reach, reach + 1, device=heights.device)
-    g = torch.exp(-(offsets**2) / (2 * sigma**2)).to(heights.dtype)
-
-    def correlate(images: Tensor, kernel: Tensor) -> Tensor:
-        along_x = F.conv2d(images[:, None], kernel[None, None, None, :], padding=(0, reach))
-        return F.conv2d(along_x, kernel[None, None, :, None], padding=(reach, 0))[:, 0]
-
-    matched, inside = correlate(heights, g), correlate(torch.ones_like(heights[:1]), g**2)
-    # The energy that a bump centred here would explain: largest where the misfit is least.
-    explained = matched.clamp(min=0) ** 2 / inside
-    # A bump midway between pixels has several equal maxima; a slope far below noise picks one.
     N = heights.shape[-1]
-    explained = explained + torch.arange(N * N, device=heights.device).view(N, N) * (1e-5 / N**2)
-    highest = F.max_pool2d(explained[:, None], 3, stride=1, padding=1)[:, 0]
-    return ((explained == highest) & (matched / inside >= CONTRAST)).nonzero()
+    pixels = torch.arange(N, device=heights.device)
+    distance = (pixels[:, None] - pixels).abs()
+    # Column i holds a bump centred at pixel i, of norm 1: a product with it correlates along an
+    # axis, many times faster than a convolution of one channel.
+    g = torch.exp(-(distance**2) / (2 * sigma**2)).to(heights.dtype)
+    g = g * (distance <= math.ceil(3 * sigma))
+    norm = g.norm(dim=0)
+    g = g / norm
+
+    matched = ((heights @ g).mT.contiguous() @ g).mT
+    # The energy that a bump centred here would explain: largest where the misfit is least.
+    explained = matched.clamp(min=0).square_()
+    # A bump midway between pixels has several equal maxima; a slope far below noise picks one.
+    explained += torch.arange(N * N, device=heights.device).view(N, N) * (1e-5 / N**2)
+    highest = _highest_around(_highest_around(explained, 1), 2)
+    return ((explained == highest) & (matched >= CONTRAST * torch.outer(norm, norm))).nonzero()
+
+
+def _highest_around(x: Float[Tensor, "images N N"], axis: int) -> Float[Tensor, "images N N"]:
+    """The highest of each pixel and its two neighbours along an axis."""
+    highest = x.clone()
+    for behind, ahead in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        here, neighbour = ((slice(None),) * axis + (part,) for part in (behind, ahead))
+        torch.maximum(highest[here], x[neighbour], out=highest[here])
+    return highest
 
 
 def _fit(
@@ -126,6 +135,8 @@ def _fit(
     def height(bump: Tensor) -> Tensor:
         return (pixels * bump).sum((1, 2)) / (bump**2).sum((1, 2)).clamp(min=1e-12)
 
+    # A trace of damping keeps the system solvable where only one column is in the frame.
+    damping = 1e-6 * torch.eye(3, dtype=pixels.dtype, device=pixels.device)
     for _ in range(8):
         bump = unit_bump(x, y)
         a = height(bump)
@@ -134,10 +145,8 @@ def _fit(
         jacobian = torch.stack([bump, slope_x, slope_y], dim=-1).flatten(1, 2)
         residual = ((pixels - a[:, None, None] * bump) * inside).flatten(1)
         normal = jacobian.transpose(1, 2) @ jacobian
-        # A trace of damping keeps the system solvable where only one column is in the frame.
-        damping = 1e-6 * torch.eye(3, dtype=normal.dtype, device=normal.device)
         gradient = jacobian.transpose(1, 2) @ residual[:, :, None]
-        step = torch.linalg.solve(normal + damping, gradient)[:, 1:, 0].clamp(-0.5, 0.5)
+        step = torch.linalg.solve_ex(normal + damping, gradient)[0][:, 1:, 0].clamp(-0.5, 0.5)
         x, y = (x + step[:, 0]).clamp(-1, N), (y + step[:, 1]).clamp(-1, N)
     bump = unit_bump(x, y)
     a = height(bump)
@@ -211,11 +220,10 @@ def sort_images(
 def _apart_from_bumps(
     heights: Float[Tensor, "images N N"], bumps: Bumps, sigma: float
 ) -> Bool[Tensor, " images"]:
-    N = heights.shape[-1]
-    pixels = torch.arange(N, device=heights.device)
-    near_x, near_y = (
-        (pixels - p[:, None]).abs() <= 2 * sigma + 1 for p in bumps.position.unbind(1)
-    )
-    covered = torch.zeros(heights.shape, dtype=torch.int32, device=heights.device)
-    covered.index_add_(0, bumps.image, (near_y[:, :, None] & near_x[:, None, :]).int())
-    return ((heights > HALF_HEIGHT) & (covered == 0)).flatten(1).any(dim=1)
+    N, reach = heights.shape[-1], 2 * sigma + 1
+    first, last = (bumps.position - reach).ceil().long(), (bumps.position + reach).floor().long()
+    window = first[:, None] + torch.arange(int(2 * reach) + 1, device=heights.device)[:, None]
+    columns, rows = torch.minimum(window, last[:, None]).clamp(0, N - 1).unbind(-1)
+    covered = torch.zeros(heights.shape, dtype=torch.bool, device=heights.device)
+    covered[bumps.image[:, None, None], rows[:, :, None], columns[:, None, :]] = True
+    return ((heights > HALF_HEIGHT) & ~covered).flatten(1).any(dim=1)

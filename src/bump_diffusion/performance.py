@@ -147,6 +147,13 @@ def limits(results: Results) -> Markdown:
                         f"{curve['images'][-1]:,} images, where it was stopped: the ratio is a "
                         "lower bound."
                     )
+        if "sampling_operations" in row:
+            lines.append(
+                f"- The {row['evaluations']} evaluations of a quick run sample its training labels "
+                f"anew each time, which takes {row['sampling_operations']:.0f} % of the operations "
+                "of the training by itself; fewer checkpoints, images or sampler steps would be "
+                "cheaper and tell less."
+            )
         if "agreement" in row:
             lines.append(
                 f"- Our bump finder and the loop agree on {row['agreement']:.1%} of images."
