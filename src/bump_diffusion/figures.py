@@ -828,6 +828,30 @@ def benchmark_ratios(results: Results) -> tuple[Figure, str]:
 
 
 @drawn
+def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
+    """Accuracy over training with the network's arithmetic in float32 and in bfloat16."""
+    precisions = {r.id: r.configuration.precision for r in records}
+    table = _tables(records, "checkpoints").query("step > 0")
+    table = table.assign(precision=table["record"].map(precisions))
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    _over_training([ax], records)
+    sns.lineplot(
+        table,
+        x="images_seen",
+        y="accuracy",
+        hue="precision",
+        style="precision",
+        errorbar=("pi", 100),
+        ax=ax,
+    )
+    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.legend(title=f"band: range over {table['seed'].nunique()} seeds")
+    last = table[table["step"] == table["step"].max()].groupby("precision")["accuracy"]
+    ends = ", ".join(f"{p} {a.mean():.1%} ({a.min():.1%} to {a.max():.1%})" for p, a in last)
+    return figure, f"Accuracy against images seen, by precision. At the end: {ends}."
+
+
+@drawn
 def learning_by_recipe(results: Results) -> tuple[Figure, str]:
     """Accuracy against images seen, the same network trained by each contender's recipe."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
