@@ -30,11 +30,11 @@ from .sweep import RUNS
 
 Row = dict[str, Any]
 
-SHAPES = {"quick": 32, "paper": 16}
+SHAPES = {"quick": 32, "paper": 8}
 """Images per training step, by profile. The paper profile's own 128 would take each contender a
 quarter of a minute a step."""
 
-SAMPLED = {"quick": 64, "paper": 8}
+SAMPLED = {"quick": 64, "paper": 4}
 """Images sampled at once."""
 
 
@@ -145,59 +145,66 @@ def product_job(kind: str) -> Job:
 
 
 def training() -> list[Row]:
-    """Training throughput of all contenders: one thread each, then the whole machine each."""
+    """Training throughput of all contenders, and ours in bfloat16 beside float32."""
     rows = []
     for profile, images in SHAPES.items():
-        rows += _on_one_thread("training", training_job, profile, images, least_ratio=2.0)
+        rows += _throughput("training", training_job, profile, images, least_ratio=2.0)
         crews = {
             name: Crew(images, training_job, "ours", profile, precision)
             for name, precision in (("ours", "bfloat16"), ("ours in float32", "float32"))
         }
         title = f"training, {profile} shape, one thread, ours in bfloat16"
         rows.append(compare(title, "images/s", throughput(crews)))
-    cores = os.cpu_count() or 1
-    if pick_device().type == "cpu" and cores > 1:
-        for profile, images in SHAPES.items():
-            # Ours trains a run on each core; a peer left alone gives one run all cores as threads.
-            crews = {"ours": Crew(images, training_job, "ours", profile, processes=cores)}
-            for name in RECIPES:
-                crews[name] = Crew(images, training_job, name, profile, threads=cores)
-            title = f"training, {profile} shape, {cores} cores"
-            rows.append(compare(title, "images/s", throughput(crews)))
     return rows
 
 
 def sampling() -> list[Row]:
-    """Sampling throughput of all contenders, one thread each."""
+    """Sampling throughput of all contenders."""
     rows = []
     for profile, images in SAMPLED.items():
-        rows += _on_one_thread("sampling", sampling_job, profile, images, least_ratio=3.0)
+        rows += _throughput("sampling", sampling_job, profile, images, least_ratio=3.0)
     return rows
 
 
-def _on_one_thread(what: str, job: Any, profile: str, images: int, **aim: float) -> list[Row]:
-    """Images a second, operations a second, and the share of the rate of a matrix product."""
+def _throughput(what: str, job: Any, profile: str, images: int, **aim: float) -> list[Row]:
+    """Images and operations a second of all contenders, with one thread each and with all cores.
+
+    Ours uses the cores by a process on each, as a sweep does; a peer left alone by threads.
+    """
     crews = {name: Crew(images, job, name, profile) for name in CONTENDERS}
     for kind in PRODUCTS:
         crews[kind] = Crew(GFLOP_PER_PRODUCT, product_job, kind)
     measured = throughput(crews)
     products = {kind: measured.pop(kind) for kind in PRODUCTS}
+    title = f"{what}, {profile} shape, one thread"
+    rates = _operations_a_second(what, profile, measured)
+    rows = [compare(title, "images/s", measured), compare(title, "GFLOP/s", rates, **aim)]
+    for kind, product in products.items():
+        share = rates["ours"].scaled(100 / product.median)
+        name = f"{title}, of a {kind} matrix product's rate"
+        rows.append(row(name, "%", share, product_gflops=product.summary()))
+    cores = os.cpu_count() or 1
+    if pick_device().type == "cpu" and cores > 1:
+        crews = {"ours": Crew(images, job, "ours", profile, processes=cores)}
+        crews |= {name: Crew(images, job, name, profile, threads=cores) for name in RECIPES}
+        title = f"{what}, {profile} shape, {cores} cores"
+        measured = throughput(crews)
+        rates = _operations_a_second(what, profile, measured)
+        rows += [compare(title, "images/s", measured), compare(title, "GFLOP/s", rates, **aim)]
+    return rows
+
+
+def _operations_a_second(
+    what: str, profile: str, images: dict[str, Measured]
+) -> dict[str, Measured]:
+    """GFLOP/s of each contender, from its images a second."""
     rates = {}
     for counted in networks():
         if counted["shape"] == profile:
             training, forward = counted["gflop_training"], counted["gflop_forward"]
             per_image = training if what == "training" else forward * SAMPLER_STEPS
-            rates[counted["network"]] = measured[counted["network"]].scaled(per_image)
-    title = f"{what}, {profile} shape, one thread"
-    rows = [
-        compare(title, "images/s", measured),
-        compare(title, "GFLOP/s", rates, **aim),
-    ]
-    for kind, product in products.items():
-        share = rates["ours"].scaled(100 / product.median)
-        name = f"{title}, of a {kind} matrix product's rate"
-        rows.append(row(name, "%", share, product_gflops=product.summary()))
-    return rows
+            rates[counted["network"]] = images[counted["network"]].scaled(per_image)
+    return rates
 
 
 OPERATIONS = {
