@@ -4,14 +4,13 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 
 import click
 import pandas as pd
 import torch
 
-from bump_diffusion.errors import choose
+from bump_diffusion.errors import UserError, choose
 from bump_diffusion.performance import Results
 from bump_diffusion.store import BENCHMARKS, make_writable, to_json, write_atomically
 from bump_diffusion.train import PACKAGES, _commit, cpu_name, pick_device
@@ -31,23 +30,29 @@ def main(only: str | None) -> None:
     Prints a table and writes it to data/benchmarks. Leave the machine alone meanwhile.
     """
     chosen = list(GROUPS) if only is None else [choose("a group of rows", only, GROUPS)]
-    make_writable(BENCHMARKS, "folder of results")
+    try:
+        versions = {name: version(name) for name in (*PACKAGES, *PEERS)}
+    except PackageNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; make .venv/peers installs it.") from None
+    if only is None:
+        make_writable(BENCHMARKS, "folder of results")
     # Of every process that is started from here; a contender sets its own.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     try:
-        results = measure(chosen)
+        results = measure(chosen, versions)
     except KeyboardInterrupt:
         click.echo("\nInterrupted; nothing was written.", err=True)
         sys.exit(130)
     with pd.option_context("display.width", None, "display.max_colwidth", None):
         click.echo(results.table().to_string(index=False))
     if only is None:
-        write_atomically(results_file(), to_json(results.content))
+        path = BENCHMARKS / f"{pick_device().type}.json"
+        write_atomically(path, to_json(results.content))
         click.echo(results.provenance)
-        click.echo(f"Written to {results_file()}.")
+        click.echo(f"Written to {path}.")
 
 
-def measure(groups: list[str]) -> Results:
+def measure(groups: list[str], versions: dict[str, str]) -> Results:
     """The rows of the groups, with all that they depend on."""
     start, device = time.monotonic(), pick_device()
     content = {
@@ -55,23 +60,15 @@ def measure(groups: list[str]) -> Results:
         "cores": os.cpu_count(),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
-        "versions": {name: version(name) for name in (*PACKAGES, *PEERS)},
+        "versions": versions,
         "networks": networks(),
         "rows": [],
     }
     for group in groups:
-        content["minutes"] = (time.monotonic() - start) / 60
-        if group == "book" and len(groups) > 1 and not results_file().exists():
-            # The book has a chapter of these results, and is built with what there is of them.
-            write_atomically(results_file(), to_json(content))
         click.echo(f"{time.monotonic() - start:5.0f} s  {group} ...", err=True)
         content["rows"] += [{"group": group, **row} for row in GROUPS[group]()]
     content["minutes"] = (time.monotonic() - start) / 60
     return Results(content)
-
-
-def results_file() -> Path:
-    return BENCHMARKS / f"{pick_device().type}.json"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A sweep of short runs into a store of its own; prints the seconds it took, as JSON.
+"""A sweep of short runs into a store of its own; prints the seconds it took.
 
 `python -m benchmarks.sweep WORKERS`: a process of its own, so that its workers start cold and its
 memory can be told.

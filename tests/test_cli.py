@@ -50,6 +50,8 @@ def yaml_file(tmp_path, text):
             ["run", "three-phases", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"],
             "workers is 2 and scheduler is 'tcp://127.0.0.1:1'; only one of them is allowed",
         ),
+        (["ship", "samplers"], "3 of the 3 records of samplers are not there ("),
+        (["book", "about", "-p", "N=1"], "'N' is not a parameter of chapter about, which has none"),
         (["trian"], "No such command 'trian'"),
     ],
 )
@@ -121,6 +123,7 @@ def test_train_list_and_load_in_processes_of_their_own(run, tmp_path):
         (["-p", "spacing", "wide"], "spacing is 'wide', it must be a number."),
         (["-p", "conditioning", "3"], "conditioning is 3, it must be a word."),
         (["-p", "sigma", "-1"], "sigma is -1, it should be greater than or equal to 0.25."),
+        (["-y", "seeds: []"], "seeds is [], it must have at least one value."),
     ],
 )
 def test_papermill_ends_in_the_sentence(run, tmp_path, parameters, sentence):

@@ -87,3 +87,34 @@ def test_every_experiment_of_the_book_is_valid():
     for name, found in EXPERIMENTS.items():
         assert found.configurations(), name
         assert found.about
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"seeds": 2, "seed": 5}, "seeds is 2 and seed is 5; only one is allowed"),
+        ({"spacing": 2.0, "d_x": 5.0}, "spacing is 2.0 and d_x is 5.0; only one is allowed"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        experiment("three-phases", **arguments)
+
+
+def test_a_field_is_set_or_varied(tmp_path):
+    file = tmp_path / "twice.yml"
+    file.write_text("set: {sigma: 2}\nvary: {sigma: [1, 2]}")
+    with pytest.raises(UserError, match="sigma is in set and in vary; only one of them is allowed"):
+        experiment(str(file))
+
+
+def test_a_field_of_lists_takes_one_list_as_its_value_and_several_to_vary():
+    assert experiment("samplers", seeds=1, compared_steps=[5, 10])[0].compared_steps == (5, 10)
+    both = experiment("samplers", seeds=1, compared_steps=[[5], [10]])
+    assert [c.compared_steps for c in both] == [(5,), (10,)]
+
+
+def test_numbers_of_a_file_are_read_as_python_writes_them(tmp_path):
+    file = tmp_path / "rates.yml"
+    file.write_text("vary: {learning_rate: [1e-3, 2e-3]}")
+    assert [c.learning_rate for c in experiment(str(file))] == [0.001, 0.002]

@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
+from concurrent.futures import BrokenExecutor, Future
 from types import SimpleNamespace
 
 import psutil
@@ -14,7 +16,8 @@ from distributed import Client
 from filelock import FileLock
 
 from bump_diffusion import sweeps
-from bump_diffusion.cost import extrapolate
+from bump_diffusion.config import configure
+from bump_diffusion.cost import LargerSweep, extrapolate
 from bump_diffusion.errors import FailedRuns, UserError
 from bump_diffusion.experiments import experiment, load_or_run
 from bump_diffusion.store import Record, Store
@@ -220,9 +223,43 @@ def test_progress_says_what_runs_and_for_how_long(plan, store, capsys):
     assert capsys.readouterr().err == "3 of 4 runs done, 0 running, 0 left, 1 failed\n"
 
 
+class BreakingPool:
+    """Two workers; the run `deadly` ends both when it is under way, as a broken executor does."""
+
+    def __init__(self, deadly, store):
+        self.deadly, self.store, self.flying = deadly, store, {}
+
+    def slots(self):
+        return 2
+
+    def submit(self, function, c, *arguments):
+        future = self.flying[c.id] = Future()
+        threading.Timer(0.1, self.settle).start()
+        return future
+
+    def settle(self):
+        settled, self.flying = self.flying, {}
+        for id, future in settled.items():
+            if self.deadly in settled:
+                future.set_exception(BrokenExecutor())
+            else:
+                (self.store.local / id).mkdir()
+                future.set_result(None)
+
+    def check(self, lock):
+        pass
+
+
+def test_a_run_that_kills_its_worker_is_found_out_and_the_others_are_made(store):
+    runs = [configure("smoke", seed=seed) for seed in range(4)]
+    failures = sweeps.sweep(runs, store, False, False, BreakingPool(runs[1].id, store))
+    assert failures.keys() == {runs[1].id}
+    assert all((store.local / c.id).exists() for c in runs if c is not runs[1])
+
+
 def test_cost_by_hand():
     records = [SimpleNamespace(provenance={"wall_seconds": s}) for s in (1800.0, 5400.0)]
-    own, larger = extrapolate(records, 100, [64], 0.05).to_dict("records")
+    own, larger = extrapolate(records, LargerSweep(100, [64], 0.05)).to_dict("records")
     assert (own["runs"], own["core-hours"], own["hours"], own["price"]) == (
         "2",
         "2.0",
@@ -232,9 +269,9 @@ def test_cost_by_hand():
     assert (larger["runs"], larger["core-hours"], larger["price"]) == ("200", "200.0", "10.00")
     assert larger["hours"] == "4.0"  # 64 cores go round four times
     with pytest.raises(UserError, match="times is 0, it must be a number above 0"):
-        extrapolate(records, 0, [64], 0.05)
+        LargerSweep(0, [64], 0.05)
     with pytest.raises(UserError, match=r"cores has 0\.5, it must list whole numbers from 1"):
-        extrapolate(records, 100, [64, 0.5], 0.05)
+        LargerSweep(100, [64, 0.5], 0.05)
 
 
 def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):

@@ -80,6 +80,8 @@ def check_parameters() -> None:
         if source.startswith("# Parameters\n"):
             for name in _assigned(source):
                 choose("a parameter of this chapter", name, defaults)
+                if namespace[name] == []:
+                    raise UserError(f"{name} is [], it must have at least one value.")
                 wanted = _kind(defaults[name])
                 if _kind(namespace[name]) != wanted:
                     raise UserError(f"{name} is {namespace[name]!r}, it must be {wanted}.")
@@ -163,6 +165,8 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
     own = {name: _parameters(name) for name in running}
     for name in parameters:
         known = set().union(*own.values())
+        if not known:
+            raise UserError(f"{name!r} is not a parameter of chapter {chapter}, which has none.")
         choose(f"a parameter of {f'chapter {chapter}' if chapter else 'any chapter'}", name, known)
     make_writable(BUILD, "build folder")
     with FileLock(BUILD / ".lock"):

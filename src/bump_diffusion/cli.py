@@ -1,6 +1,5 @@
 """The command line: `bump-diffusion --help`."""
 
-import contextlib
 import random
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from .config import PROFILES, Configuration, configure
+from .config import PROFILES, Configuration, as_number, configure
 from .errors import FailedRuns, UserError, choose
 from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
 from .store import SHIPPED, Record, Store, default_store, ship, shipped_faults
@@ -26,7 +25,21 @@ REMAKE = click.option("--remake", is_flag=True, help="Train again what is stored
 WEIGHTS = click.option("--weights", is_flag=True, help="Keep the trained weights in the record.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """Commands that end, when they are interrupted, in one sentence."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; the same command goes on where this stopped.", err=True)
+            sys.exit(130)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 def main() -> None:
     """Train small diffusion models on 2D bumps, and build the book made from them.
 
@@ -48,11 +61,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
             raise UserError(
                 f"{field} is {text!r}, it must be a number, a word or a list."
             ) from None
-        if isinstance(value, str):
-            # YAML 1.1 takes 1e-3, without a point, for a word.
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        parsed[field] = value
+        parsed[field] = as_number(value)
     return parsed
 
 
@@ -136,12 +145,7 @@ def run_command(
 
 
 def _make(configurations: list[Configuration], **options: Any) -> None:
-    try:
-        records = load_or_run(configurations, **options)
-    except KeyboardInterrupt:
-        click.echo("\nInterrupted; the same command goes on where this stopped.", err=True)
-        sys.exit(130)
-    for record in records:
+    for record in load_or_run(configurations, **options):
         last = record.checkpoints.iloc[-1]
         click.echo(f"{record.id}  accuracy {last['accuracy']:.3f}  {record.folder}")
 
@@ -224,8 +228,19 @@ def verify_command(record: str | None, checksums: bool) -> None:
 @main.command("ship")
 @click.argument("name")
 def ship_command(name: str) -> None:
-    """Copy an experiment's local records to data/records and list them in the manifest."""
-    for record in load_or_run(experiment(name), weights=find_experiment(name).weights):
-        if record.folder.parent == default_store().local:
+    """Copy an experiment's local records to data/records and list them in the manifest.
+
+    NAME is an experiment, as for `bump-diffusion run`, all of whose records are there.
+    """
+    store, weights = default_store(), find_experiment(name).weights
+    records = {c.id: store.get(c, weights) for c in experiment(name)}
+    missing = [id for id, record in records.items() if record is None]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of the {len(records)} records of {name} are not there "
+            f"({', '.join(missing)}); bump-diffusion run {name} makes them."
+        )
+    for record in records.values():
+        if record.folder.parent == store.local:
             ship(record)
             click.echo(f"{record.id} shipped")

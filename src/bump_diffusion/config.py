@@ -1,5 +1,6 @@
 """What a run is made from: a frozen, validated configuration, and the profiles it starts from."""
 
+import contextlib
 import hashlib
 import json
 from importlib.resources import files
@@ -166,6 +167,18 @@ def configure(profile: str, /, **overrides: Any) -> Configuration:
         return Configuration(**{**PROFILES[profile], **overrides})
     except ValidationError as error:
         raise UserError(one_sentence(error)) from None
+
+
+def as_number(value: Any) -> Any:
+    """The number that a word is, alone or in a list: YAML 1.1 takes 1e-3, without a point, for a
+    word.
+    """
+    if isinstance(value, list):
+        return [as_number(v) for v in value]
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 def one_sentence(error: ValidationError) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .config import Configuration, configure, one_sentence
+from .config import Configuration, as_number, configure, one_sentence
 from .errors import FailedRuns, UserError, choose
 from .store import Record, Store, default_store
 from .sweeps import Cluster, Processes, sweep
@@ -37,6 +37,8 @@ class Experiment(BaseModel):
     def configurations(self) -> list[Configuration]:
         """One configuration per combination of the varied fields, the last varying fastest."""
         for field in self.vary:
+            if field in self.set:
+                raise UserError(f"{field} is in set and in vary; only one of them is allowed.")
             if not self.vary[field]:
                 raise UserError(f"{field} varies over [], it must have at least one value.")
         return [
@@ -50,6 +52,10 @@ def _parse(name: str, content: Any) -> Experiment:
         raise UserError(f"Experiment {name} is {content!r}, it must be a mapping of fields.")
     for field in content:
         choose(f"a field of experiment {name}", field, Experiment.model_fields)
+    for part in ("set", "vary"):
+        if isinstance(content.get(part), dict):
+            values = {field: as_number(value) for field, value in content[part].items()}
+            content = {**content, part: values}
     try:
         return Experiment(**content)
     except ValidationError as error:
@@ -84,23 +90,41 @@ def experiment(
     if seeds is not None:
         if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
             raise UserError(f"seeds is {seeds!r}, it must be a whole number from 1 to 1000.")
+        _refuse_both("seeds", seeds, overrides, ["seed"])
         overrides["seed"] = list(range(seeds))
     if spacing is not None:
         if isinstance(spacing, bool) or not isinstance(spacing, int | float):
             raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
+        _refuse_both("spacing", spacing, overrides, ["d_x", "d_y"])
         overrides |= {"d_x": float(spacing), "d_y": float(spacing)}
     for field, value in overrides.items():
         if value is None:
             continue
         fixed.pop(field, None)
         varied.pop(field, None)
-        (varied if isinstance(value, list) else fixed)[field] = value
+        (varied if _varies(field, value) else fixed)[field] = value
     changed = {
         "set": fixed,
         "vary": varied,
         "profile": found.profile if profile is None else profile,
     }
     return found.model_copy(update=changed).configurations()
+
+
+def _refuse_both(name: str, value: Any, overrides: dict[str, Any], fields: list[str]) -> None:
+    for field in fields:
+        if overrides.get(field) is not None:
+            raise UserError(
+                f"{name} is {value} and {field} is {overrides[field]}; only one is allowed."
+            )
+
+
+def _varies(field: str, value: Any) -> bool:
+    """Whether a value is a list to vary the field over, and not itself one of a field of lists."""
+    known = Configuration.model_fields.get(field)
+    if known is not None and get_origin(known.annotation) is tuple:
+        return isinstance(value, list) and all(isinstance(v, list) for v in value)
+    return isinstance(value, list)
 
 
 def find_experiment(name: str) -> Experiment:
@@ -162,8 +186,9 @@ def load_or_run(
             except UserError as error:
                 failures[c.id] = error
         elif missing:
+            device = pick_device()
             if workers is None:
-                workers = (os.cpu_count() or 1) if pick_device().type == "cpu" else 1
+                workers = (os.cpu_count() or 1) if device.type == "cpu" else 1
             pool = cluster or Processes(min(workers, len(missing)))
             failures |= sweep(list(missing.values()), store, weights, remake, pool)
     if failures:
@@ -191,7 +216,8 @@ def _failed(configurations: list[Configuration], failures: dict[str, Exception])
     if len(runs) == 1:
         return FailedRuns(*told.values(), exit_code)
     fields = [f for f in Configuration.model_fields if len({str(r[f]) for r in runs.values()}) > 1]
-    lines = [f"{len(failures)} of {len(runs)} runs failed; the others are in the store."]
+    others = "; the others are in the store" if len(failures) < len(runs) else ""
+    lines = [f"{len(failures)} of {len(runs)} runs failed{others}."]
     for id, sentence in told.items():
         values = ", ".join(f"{field} {runs[id][field]}" for field in fields)
         lines.append(f"{id} ({values}): {sentence}")

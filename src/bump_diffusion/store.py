@@ -2,7 +2,8 @@
 
 A finished record's folder holds
 
-- `configuration.json`: every field of its `Configuration`, and the format's version;
+- `configuration.json`: every field of its `Configuration` that there was when it was made (later
+  ones have their default), and the format's version;
 - `provenance.json`: versions, device, threads, commit, when it was finished, seconds in all and, of
   these, of evaluation;
 - `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
@@ -358,7 +359,11 @@ def shipped_faults() -> Iterator[str]:
 
 def ship(record: Record) -> None:
     """Copy a local record to the shipped ones and list it in the manifest."""
-    target = SHIPPED / record.id
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(record.folder, target)
+    SHIPPED.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".shipping-", dir=SHIPPED) as folder:
+        shutil.copytree(record.folder, Path(folder) / "new")
+        target = SHIPPED / record.id
+        if target.exists():
+            os.replace(target, Path(folder) / "old")
+        os.replace(Path(folder) / "new", target)
     write_atomically(MANIFEST, to_json({**read_manifest(), record.id: record.digest}))

@@ -35,11 +35,11 @@ POLL_SECONDS = 1.0
 LOG_SECONDS = 60.0
 """Between two lines of progress where they cannot be written over each other."""
 
-TRY_AGAIN = (BrokenExecutor, Timeout, CancelledError)
-"""What a worker's death, another process that was faster, and a scheduler's restart raise."""
+AGAIN = (Timeout, CancelledError)
+"""What another process that was faster, and a scheduler's restart raise."""
 
 LIVES = 3
-"""Worker processes that a run may lose before it is taken for the cause."""
+"""Worker processes that a run may lose, the only one under way, before it counts as failed."""
 
 CONNECT_SECONDS = 5.0
 """Within which a scheduler must answer."""
@@ -188,19 +188,21 @@ def sweep(
     the workers.
     """
     free, flying = list(configurations), {}
+    suspects: list[Configuration] = []  # under way when a worker died: made again one by one
     failures: dict[str, Exception] = {}
     lost: Counter[str] = Counter()
     with _held_lock(store) as lock, Progress(configurations, store) as progress:
         pool.check(lock)
         try:
-            while free or flying:
-                progress.show(free, flying.values(), failures)
-                slots = pool.slots()
-                for c in list(free):
+            while free or flying or suspects:
+                waiting = [c for c in suspects if c not in flying.values()]
+                progress.show([*free, *waiting], flying.values(), failures)
+                queue, slots = (waiting, 1) if suspects else (free, pool.slots())
+                for c in list(queue):
                     if len(flying) >= slots:
                         break
                     if not store.is_being_made(c):
-                        free.remove(c)
+                        queue.remove(c)
                         flying[pool.submit(make, c, store, weights, remake, lock)] = c
                 if not flying:
                     time.sleep(POLL_SECONDS)
@@ -208,9 +210,14 @@ def sweep(
                 for future in done:
                     c = flying.pop(future)
                     error = CancelledError() if future.cancelled() else future.exception()
-                    if isinstance(error, BrokenExecutor):
-                        lost[c.id] += 1
-                    if isinstance(error, TRY_AGAIN) and lost[c.id] < LIVES:
+                    suspected = c in suspects
+                    lost[c.id] += suspected and isinstance(error, BrokenExecutor)
+                    if isinstance(error, BrokenExecutor) and lost[c.id] < LIVES:
+                        suspects += [] if suspected else [c]
+                        continue
+                    if suspected:
+                        suspects.remove(c)
+                    if isinstance(error, AGAIN):
                         free.append(c)
                     elif error is not None:
                         failures[c.id] = error

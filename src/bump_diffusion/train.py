@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +69,9 @@ def load_model(record: Record, device: torch.device | str = "cpu") -> UNet:
     Raises UserError for a record without weights.
     """
     if record.weights is None:
-        raise UserError(f"Record {record.id} has no weights; allowed: headline runs, which do.")
+        raise UserError(
+            f"Record {record.id} has no weights; the experiment samplers has records that do."
+        )
     model = build_model(record.configuration, device)
     model.load_state_dict(safetensors.torch.load_file(record.weights))
     return model
@@ -222,6 +225,8 @@ def train(
     each step in place of a progress bar. Raises UserError if the loss stops being finite.
     """
     _commit()  # asked before training, in which files may change; it is kept
+    if wait < 0 and store.is_being_made(c):
+        print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)
     with store.lock(c).acquire(timeout=wait):
         if record := store.get(c, weights, remake):
             return record
