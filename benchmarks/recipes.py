@@ -27,7 +27,7 @@ from .measure import peak_mib
 BATCH = 16
 """Both peers' default batch size."""
 
-MOST_IMAGES = 80_000
+MOST_IMAGES = 64_000
 """Where a recipe that has not reached `ENOUGH` is stopped."""
 
 EVERY = 8_000
