@@ -35,8 +35,8 @@ POLL_SECONDS = 1.0
 LOG_SECONDS = 60.0
 """Between two lines of progress where they cannot be written over each other."""
 
-AGAIN = (Timeout, CancelledError)
-"""What another process that was faster, and a scheduler's restart raise."""
+# What another process that was faster, and a scheduler's restart raise.
+_AGAIN = (Timeout, CancelledError)
 
 LIVES = 3
 """Worker processes that a run may lose, the only one under way, before it counts as failed."""
@@ -217,7 +217,7 @@ def sweep(
                         continue
                     if suspected:
                         suspects.remove(c)
-                    if isinstance(error, AGAIN):
+                    if isinstance(error, _AGAIN):
                         free.append(c)
                     elif error is not None:
                         failures[c.id] = error
