@@ -815,7 +815,7 @@ def benchmark_ratios(results: Results) -> tuple[Figure, str]:
     aims = [row["least_ratio"] for row in rows]
     ax.plot(aims, places, "|", color="#D55E00", markersize=14, markeredgewidth=2.5, label="aim")
     ax.axvline(1, color="#555555", lw=1, zorder=0)
-    ax.set(xscale="log", xlabel="times the better peer (1: the same)")
+    ax.set(xscale="log", xlabel="times the better peer")
     ax.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
     ax.xaxis.set_minor_formatter(lambda ratio, _: f"{ratio:g}" if ratio in (2, 3, 5, 20) else "")
     ax.set_yticks(places, [row["name"].replace(", one thread", "") for row in rows])
