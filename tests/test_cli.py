@@ -121,7 +121,7 @@ def test_train_list_and_load_in_processes_of_their_own(run, tmp_path):
             "'seedz' is not a parameter of this chapter (did you mean 'seeds'?)",
         ),
         (["-p", "spacing", "wide"], "spacing is 'wide', it must be a number."),
-        (["-p", "conditioning", "3"], "conditioning is 3, it must be a word."),
+        (["-p", "conditioning", "3"], "conditioning is 3, it must be a list."),
         (["-p", "sigma", "-1"], "sigma is -1, it should be greater than or equal to 0.25."),
         (["-y", "seeds: []"], "seeds is [], it must have at least one value."),
     ],
@@ -137,6 +137,7 @@ def test_papermill_ends_in_the_sentence(run, tmp_path, parameters, sentence):
 
 def test_papermill_gives_the_chapter_with_other_parameters(run, tmp_path):
     parameters = ["-p", "profile", "smoke", "-p", "seeds", "2", "-p", "spacing", "2.0"]
+    parameters += ["-p", "conditioning", "table"]
     chapter = ROOT / "book" / "phases.ipynb"
     run("papermill", chapter, tmp_path / "out.ipynb", *parameters, check=0)
     made = nbformat.read(tmp_path / "out.ipynb", as_version=4)
@@ -149,5 +150,6 @@ def test_papermill_gives_the_chapter_with_other_parameters(run, tmp_path):
     drawings = [page for page in pages if 'class="drawing"' in page]
     assert len(drawings) >= 8
     assert all("d_x 2.0, d_y 2.0" in page and "Provenance" in page for page in drawings)
+    assert all("conditioning table" in page for page in drawings)
     records = list((tmp_path / "store").glob("*/checksums.json"))
     assert len(records) == 2

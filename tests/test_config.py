@@ -77,8 +77,27 @@ def test_experiment_is_the_product_of_what_varies():
     assert {c.width for c in configurations} == {8}
 
 
+def test_spacing_stands_for_both_increments_and_symmetry_halves_the_runs():
+    spaced = experiment("density", seeds=1)
+    assert [(c.d_x, c.d_y) for c in spaced] == [(d, d) for d in (0.1, 0.25, 0.5, 1, 2, 4)]
+    pairs = {(c.d_x, c.d_y) for c in experiment("imbalance", seeds=1)}
+    values = [0.1, 0.25, 0.5, 1, 2]
+    assert pairs == {(x, y) for x in values for y in values if x <= y}
+    # Either way of saying it replaces the other.
+    assert [(c.d_x, c.d_y) for c in experiment("density", seeds=1, d_x=2.0)] == [(2, 1)]
+    assert [(c.d_x, c.d_y) for c in experiment("imbalance", seeds=1, spacing=[2, 4.0])] == [
+        (2, 2),
+        (4, 4),
+    ]
+
+
+def test_lines_have_no_increment_along_y():
+    with pytest.raises(UserError, match="d_y is 2.0, it must be 1 where axes is 'x'"):
+        configure("quick", axes="x", d_y=2.0)
+
+
 def test_overrides_replace_what_an_experiment_sets_and_varies():
-    made = experiment("three-phases", profile="smoke", seeds=2, spacing=2, sigma=[0.5, 1.0])
+    made = experiment("samplers", profile="smoke", seeds=2, spacing=2, sigma=[0.5, 1.0])
     assert {(c.N, c.d_x, c.d_y) for c in made} == {(8, 2.0, 2.0)}
     assert sorted((c.seed, c.sigma) for c in made) == [(0, 0.5), (0, 1.0), (1, 0.5), (1, 1.0)]
 

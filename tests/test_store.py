@@ -91,8 +91,8 @@ def test_a_damaged_shipped_record_is_made_again_beside_it(record, tmp_path):
 def test_weights_that_are_asked_for_are_made(smoke_record, tmp_path):
     store = Store(tmp_path)
     c = smoke_record.configuration
-    assert load_or_run([c], store)[0].weights is None
-    assert load_or_run([c], store, weights=True)[0].weights is not None
+    assert load_or_run([c], store)[0].extras == set()
+    assert load_or_run([c], store, extras=["weights"])[0].extras == {"weights"}
 
 
 def test_shipping_lists_a_record_and_notices_its_loss(record, tmp_path, monkeypatch):

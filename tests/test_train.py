@@ -161,9 +161,9 @@ def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, store):
     """kill -9 at five random moments, in processes of their own."""
     c = configure("smoke", steps=100, evaluations=24)
-    uninterrupted = train(c, store, weights=True)
+    uninterrupted = train(c, store, extras=["weights"])
     folder = tmp_path / "killed"
-    command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", "--weights"]
+    command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", "--extra", "weights"]
     command += ["--set", "steps=100", "--set", "evaluations=24"]
     environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(folder)}
     moments = random.Random(0)

@@ -70,8 +70,9 @@ def notebooks() -> list[str]:
 def check_parameters() -> None:
     """Refuse injected parameters that the notebook does not have, or not of this kind.
 
-    Called in a notebook's first cell after its parameters. Raises UserError for a misspelt name,
-    which papermill itself only warns of, and for a value that is not of the default's kind.
+    Called in a notebook's first cell after its parameters. A single value for a list becomes a list
+    of one. Raises UserError for a misspelt name, which papermill itself only warns of, and for a
+    value that is not of the default's kind.
     """
     namespace = get_ipython().user_ns
     cells = [source for source in namespace["In"] if source]
@@ -82,7 +83,10 @@ def check_parameters() -> None:
                 choose("a parameter of this chapter", name, defaults)
                 if namespace[name] == []:
                     raise UserError(f"{name} is [], it must have at least one value.")
-                wanted = _kind(defaults[name])
+                default = defaults[name]
+                if isinstance(default, list) and _kind(namespace[name]) == _kind(default[0]):
+                    namespace[name] = [namespace[name]]
+                wanted = _kind(default)
                 if _kind(namespace[name]) != wanted:
                     raise UserError(f"{name} is {namespace[name]!r}, it must be {wanted}.")
 
@@ -140,15 +144,20 @@ def environment() -> HTML:
     return Table(table)
 
 
-class Table(HTML):
-    """A table on a page that tells, in its output's metadata, the records it was made from."""
+class Page(HTML):
+    """HTML that tells, in its output's metadata, the records it was made from."""
+
+    def __init__(self, content: str, records: Sequence[Record] = ()):
+        made_from = {record.id: record.digest for record in records}
+        super().__init__(content, metadata={PROVENANCE: {"records": made_from}})
+
+
+class Table(Page):
+    """A table on a page, with the records it was made from and a note below."""
 
     def __init__(self, table: pd.DataFrame, records: Sequence[Record] = (), note: str = ""):
         page = f"{table.to_html(index=False, border=0)}<p>{html.escape(note)}</p>"
-        made_from = {record.id: record.digest for record in records}
-        super().__init__(
-            f'<div class="wide">{page}</div>', metadata={PROVENANCE: {"records": made_from}}
-        )
+        super().__init__(f'<div class="wide">{page}</div>', records)
 
 
 def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) -> None:

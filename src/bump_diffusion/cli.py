@@ -12,7 +12,7 @@ import yaml
 from .config import PROFILES, Configuration, as_number, configure
 from .errors import FailedRuns, UserError, choose
 from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
-from .store import SHIPPED, Record, Store, default_store, ship, shipped_faults
+from .store import EXTRAS, SHIPPED, Record, Store, default_store, ship, shipped_faults
 
 SETTINGS = click.option(
     "--set",
@@ -22,7 +22,14 @@ SETTINGS = click.option(
     help="Replace a field of the configuration, for example --set d_x=0.5; may be repeated.",
 )
 REMAKE = click.option("--remake", is_flag=True, help="Train again what is stored damaged.")
-WEIGHTS = click.option("--weights", is_flag=True, help="Keep the trained weights in the record.")
+EXTRAS_OPTION = click.option(
+    "--extra",
+    "extras",
+    multiple=True,
+    type=click.Choice(list(EXTRAS)),
+    help="What the record holds besides: the trained weights, the probes of every layer and the "
+    "interventions; may be repeated.",
+)
 
 
 class Commands(click.Group):
@@ -77,10 +84,14 @@ def field_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--profile", help=f"{', '.join(PROFILES)}; default: quick, or the file's own.")
 @SETTINGS
-@WEIGHTS
+@EXTRAS_OPTION
 @REMAKE
 def train_command(
-    file: Path | None, profile: str | None, settings: tuple[str, ...], weights: bool, remake: bool
+    file: Path | None,
+    profile: str | None,
+    settings: tuple[str, ...],
+    extras: tuple[str, ...],
+    remake: bool,
 ) -> None:
     """Train one configuration and store its record.
 
@@ -94,12 +105,12 @@ def train_command(
         raise UserError(f"{file} is not a file that train takes; allowed: FILE.yml, FILE.yaml.")
     else:
         configurations = experiment(str(file), profile=profile, **overrides)
-        weights = weights or find_experiment(str(file)).weights
+        extras = (*extras, *find_experiment(str(file)).extras)
         if len(configurations) > 1:
             raise UserError(
                 f"{file} describes {len(configurations)} runs; train takes one, use run."
             )
-    _make(configurations, weights=weights, remake=remake)
+    _make(configurations, extras=extras, remake=remake)
 
 
 @main.command("run")
@@ -136,7 +147,7 @@ def run_command(
     failed = []
     for n, configurations in zip(names, plans, strict=True):
         try:
-            _make(configurations, weights=find_experiment(n).weights, **options)
+            _make(configurations, extras=find_experiment(n).extras, **options)
         except FailedRuns as error:
             failed.append(error)
     if failed:
@@ -219,7 +230,8 @@ def verify_command(record: str | None, checksums: bool) -> None:
         return
     click.echo(f"Training {record} again; it took {original.provenance['wall_seconds']:.0f} s.")
     with tempfile.TemporaryDirectory() as folder:
-        again = load_or_run([original.configuration], Store(Path(folder)))[0]
+        configurations, store = [original.configuration], Store(Path(folder))
+        again = load_or_run(configurations, store, extras=original.extras - {"weights"})[0]
         verdict = differences(original, again)
     click.echo(verdict.sentence)
     sys.exit(0 if verdict.same_enough else 1)
@@ -232,8 +244,8 @@ def ship_command(name: str) -> None:
 
     NAME is an experiment, as for `bump-diffusion run`, all of whose records are there.
     """
-    store, weights = default_store(), find_experiment(name).weights
-    records = {c.id: store.get(c, weights) for c in experiment(name)}
+    store, extras = default_store(), find_experiment(name).extras
+    records = {c.id: store.get(c, extras) for c in experiment(name)}
     missing = [id for id, record in records.items() if record is None]
     if missing:
         raise UserError(

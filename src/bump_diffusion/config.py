@@ -45,6 +45,8 @@ class Configuration(BaseModel):
     "Standard deviation of a bump, pixels."
     polarity: Literal["dark", "light"] = "dark"
     "Dark bumps on a light ground, or light on dark."
+    axes: Literal["xy", "x"] = "xy"
+    "Bumps in images, or their x alone: images are then lines, one pixel high."
 
     # Model
     width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
@@ -80,7 +82,7 @@ class Configuration(BaseModel):
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 12
     "Checkpoints evaluated after the untrained network, at log-spaced steps."
     evaluation_images: Annotated[int, Field(ge=20, le=8192)] = 256
-    "Images sampled per evaluation: all training labels, or a random choice if there are more."
+    "Images sampled per evaluation, at most: of every training label, or a random choice of them."
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     "Stochastic ancestral sampling, or deterministic DDIM."
     sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = 25
@@ -114,6 +116,8 @@ class Configuration(BaseModel):
         ):
             if value > limit:
                 raise ValueError(f"{name} is {value}, it must be {allowed} (here {limit:g})")
+        if self.axes == "x" and self.d_y != 1:
+            raise ValueError(f"d_y is {self.d_y}, it must be 1 where axes is 'x': a line has no y")
         labels = np.ceil(self.N / self.d_x) * np.ceil(self.N / self.d_y)
         if labels > MOST_LABELS:
             raise ValueError(
@@ -131,6 +135,11 @@ class Configuration(BaseModel):
                 f"label_scale is {self.label_scale}, it must be 1 unless conditioning is sinusoidal"
             )
         return self
+
+    @property
+    def height(self) -> int:
+        """Height of an image, pixels."""
+        return self.N if self.axes == "xy" else 1
 
     @property
     def id(self) -> str:

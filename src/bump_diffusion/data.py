@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .config import Configuration
+
 
 def axis_positions(N: int, d: float) -> Float[Tensor, " n"]:
     """Positions along one axis: 0, d, 2d, ... below `N` (pixels).
@@ -24,26 +26,38 @@ def label_grid(N: int, d_x: float, d_y: float) -> Float[Tensor, "n 2"]:
     return torch.cartesian_prod(axis_positions(N, d_x), axis_positions(N, d_y))
 
 
+def data_labels(c: Configuration) -> Float[Tensor, "n 2"]:
+    """The labels of a configuration's data set; those of lines have mu_y = 0."""
+    return label_grid(c.N, c.d_x, c.d_y if c.axes == "xy" else c.N)
+
+
 def render_bumps(
-    labels: Float[Tensor, "batch 2"], N: int, sigma: float, polarity: str = "dark"
-) -> Float[Tensor, "batch 1 N N"]:
+    labels: Float[Tensor, "batch 2"],
+    N: int,
+    sigma: float,
+    polarity: str = "dark",
+    height: int | None = None,
+) -> Float[Tensor, "batch 1 height N"]:
     """Draw one bump per label, on the labels' device, with values in [-1, 1].
 
     The bump is g = exp(-((i - mu_x)^2 + (j - mu_y)^2) / (2 sigma^2)) with i the column (x) and j
     the row (y), both counted in pixels from 0 (arXiv 2402.03305, section 2). `polarity` "dark"
     draws 1 - g, dark on a light ground; "light" draws g. Pixel values in [0, 1] are then mapped
-    to [-1, 1], the range that the diffusion works in.
+    to [-1, 1], the range that the diffusion works in. Images have `height` rows, by default N; a
+    single one, where mu_y is 0, is a bump in one dimension.
     """
     pixels = torch.arange(N, dtype=labels.dtype, device=labels.device)
+    rows = N if height is None else height
     along_x, along_y = (
-        torch.exp(-((pixels - mu[:, None]) ** 2) / (2 * sigma**2)) for mu in labels.unbind(1)
+        torch.exp(-((pixels[:n] - mu[:, None]) ** 2) / (2 * sigma**2))
+        for n, mu in zip((N, rows), labels.unbind(1), strict=True)
     )
     bumps = along_y[:, None, :, None] * along_x[:, None, None, :]
     return 1 - 2 * bumps if polarity == "dark" else 2 * bumps - 1
 
 
 def bump_height(
-    images: Float[Tensor, "batch 1 N N"], polarity: str = "dark"
-) -> Float[Tensor, "batch N N"]:
+    images: Float[Tensor, "batch 1 height N"], polarity: str = "dark"
+) -> Float[Tensor, "batch height N"]:
     """The bump g itself, 0 on the ground and 1 at the peak: undoes polarity and scaling."""
     return ((1 - images) if polarity == "dark" else (1 + images))[:, 0] / 2

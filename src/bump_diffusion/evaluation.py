@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .config import Configuration
-from .data import bump_height, label_grid, render_bumps
+from .data import bump_height, data_labels, render_bumps
 from .diffusion import NoiseSchedule, add_noise, sample
-from .generation import sort_images
+from .generation import Sorted, sort_images
 from .model import UNet, layer_output
 from .representation import (
     effective_dimension,
@@ -43,10 +43,12 @@ class Evaluation:
 
 
 def evaluation_labels(c: Configuration) -> Float[Tensor, "n 2"]:
-    """The labels that are requested: the whole grid, or a random choice if it has more."""
-    grid = label_grid(c.N, c.d_x, c.d_y)
+    """The labels that are requested: the whole grid, as often as there is room for all of it, or a
+    random choice if it has more than there is room for.
+    """
+    grid = data_labels(c)
     if len(grid) <= c.evaluation_images:
-        return grid
+        return grid.repeat(c.evaluation_images // len(grid), 1)
     chosen = torch.randperm(len(grid), generator=generator("cpu", c.seed, "evaluation labels"))
     return grid[chosen[: c.evaluation_images].sort().values]
 
@@ -58,7 +60,7 @@ def generate(
     sampler: str,
     steps: int,
     key: tuple[int | str, ...],
-) -> tuple[Float[Tensor, "n 1 N N"], Float[Tensor, "n 1 N N"], int]:
+) -> tuple[Float[Tensor, "n 1 height N"], Float[Tensor, "n 1 height N"], int]:
     """Sample an image per label; also returns the probed input and its timestep (see `sample`)."""
     schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
     device = labels.device
@@ -67,7 +69,7 @@ def generate(
     draws = generator(device, c.seed, "sample", *key)
     images, seen = [], []
     for batch in labels.split(BATCH):
-        noise = torch.randn(len(batch), 1, c.N, c.N, generator=draws, device=device)
+        noise = torch.randn(len(batch), 1, c.height, c.N, generator=draws, device=device)
         with torch.inference_mode():
             denoise = partial(_denoise, model, model.conditioning(batch))
         image, probed, t = sample(
@@ -106,19 +108,20 @@ def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evalu
     device = next(model.parameters()).device
     labels = evaluation_labels(c).to(device)
     images, x, t = generate(c, model, labels, c.sampler, c.sampler_steps, (step,))
-    found = sort_images(bump_height(images, c.polarity), labels, c.sigma)
+    found = judge(c, images, labels)
+    if c.axes == "x":  # lines have no plane of positions
+        lines = {"lines": _as_bytes(images)[:, 0]}
+        return Evaluation(found.metrics(), pd.DataFrame(), pd.DataFrame(), lines)
     if c.probe_input != "sample":
         noise = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
         level = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)[t]
         bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
         x = add_noise(bumps, level.expand(len(x)), noise) if c.probe_input == "bump" else noise
 
-    grid = label_grid(c.N, c.d_x, c.d_y).to(device)
     features = {}
     for name, network in (("trained", model), ("untrained", untrained)):
         given = network.conditioning(labels)
-        summed = sum(network.conditioning(part).sum(dim=0) for part in grid.split(4096))
-        ablated = (summed / len(grid)).expand_as(given)
+        ablated = mean_embedding(c, network).expand_as(given)
         features[name] = read_features(network, c.probe_layer, x, t, given)
         ablated_name = "ablated" if name == "trained" else "untrained, ablated"
         features[ablated_name] = read_features(network, c.probe_layer, x, t, ablated)
@@ -128,13 +131,13 @@ def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evalu
     shuffle = torch.randperm(len(labels), generator=generator("cpu", c.seed, "shuffle")).numpy()
     targets = {"requested": requested, "generated": generated, "shuffled": requested[shuffle]}
 
-    metrics = found.metrics()
+    metrics, groups = found.metrics(), fold_groups(labels)
     probes, arrays = [], {}
     for name, values in features.items():
         reduced = {"umap": umap_embedding(values, seed=c.seed % 2**31), "direct": values}
         for reduction, points in reduced.items():
             for target, positions in targets.items():
-                for axis, r2 in zip("xy", probe_r2(points, positions), strict=True):
+                for axis, r2 in zip("xy", probe_r2(points, positions, groups), strict=True):
                     probes.append((name, reduction, target, axis, r2))
         if not name.startswith("untrained"):
             arrays[f"umap_{name}"] = reduced["umap"].astype(np.float16)
@@ -151,6 +154,38 @@ def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evalu
     columns = ["features", "reduction", "target", "axis", "r2"]
     samplers = compare_samplers(c, model) if step else pd.DataFrame()
     return Evaluation(metrics, pd.DataFrame(probes, columns=columns), samplers, arrays)
+
+
+def judge(c: Configuration, images: Float[Tensor, "n 1 height N"], labels: Tensor) -> Sorted:
+    """Sort generated images by their bumps; lines are first composed with a true bump along y."""
+    heights = bump_height(images, c.polarity)
+    if c.axes == "x":
+        middle = torch.tensor([[c.N // 2, 0.0]], device=labels.device)
+        along_y = bump_height(render_bumps(middle, c.N, c.sigma, c.polarity, 1), c.polarity)
+        heights = compose(heights, along_y.expand_as(heights))
+        labels = labels + middle.flip(1)
+    return sort_images(heights, labels, c.sigma)
+
+
+def compose(
+    along_x: Float[Tensor, "n 1 N"], along_y: Float[Tensor, "n 1 N"]
+) -> Float[Tensor, "n N N"]:
+    """The heights of images from those of two lines: a bump is the product of its two profiles."""
+    return along_y.transpose(1, 2) * along_x
+
+
+def mean_embedding(c: Configuration, model: UNet) -> Float[Tensor, " features"]:
+    """The mean of a network's label embeddings over the data set: the label, ablated."""
+    grid = data_labels(c).to(next(model.parameters()).device)
+    with torch.inference_mode():
+        return sum(model.conditioning(part).sum(dim=0) for part in grid.split(4096)) / len(grid)
+
+
+def fold_groups(labels: Float[Tensor, "n 2"]) -> Int[np.ndarray, " n"]:
+    """A number for each label, the same where the same is requested: a probe that is fitted to some
+    images of a label must not be judged by the others.
+    """
+    return labels.cpu().unique(dim=0, return_inverse=True)[1].numpy()
 
 
 def shown(images: int) -> Int[Tensor, " shown"]:
@@ -174,6 +209,6 @@ def compare_samplers(c: Configuration, model: UNet) -> pd.DataFrame:
     for sampler in ("ddim", "ancestral"):
         for steps in c.compared_steps:
             images, _, _ = generate(c, model, labels, sampler, steps, (sampler, steps))
-            found = sort_images(bump_height(images, c.polarity), labels, c.sigma)
+            found = judge(c, images, labels)
             rows.append({"sampler": sampler, "sampler_steps": steps, **found.metrics()})
     return pd.DataFrame(rows)

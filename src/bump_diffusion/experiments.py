@@ -2,11 +2,11 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Literal, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,24 +27,36 @@ class Experiment(BaseModel):
     "What the runs are for, in a sentence."
     profile: str = "quick"
     "The profile that they start from."
-    weights: bool = False
-    "Whether the records keep the averaged weights."
+    extras: tuple[Literal["weights", "dissection"], ...] = ()
+    "What the records hold besides (`store.EXTRAS`)."
     set: dict[str, Any] = Field(default_factory=dict)
     "Fields of the configuration and their values, for all runs."
     vary: dict[str, list[Any]] = Field(default_factory=dict)
     "Fields and the values each takes; every combination is a run."
+    symmetric: bool = False
+    "Whether combinations with d_x above d_y are left out: exchanging the axes gives them."
 
     def configurations(self) -> list[Configuration]:
-        """One configuration per combination of the varied fields, the last varying fastest."""
+        """One configuration per combination of the varied fields, the last varying fastest.
+
+        The field `spacing` stands for d_x and d_y alike.
+        """
         for field in self.vary:
             if field in self.set:
                 raise UserError(f"{field} is in set and in vary; only one of them is allowed.")
             if not self.vary[field]:
                 raise UserError(f"{field} varies over [], it must have at least one value.")
-        return [
-            configure(self.profile, **{**self.set, **dict(zip(self.vary, values, strict=True))})
-            for values in itertools.product(*self.vary.values())
-        ]
+        found = []
+        for values in itertools.product(*self.vary.values()):
+            fields = {**self.set, **dict(zip(self.vary, values, strict=True))}
+            if "spacing" in fields:
+                spacing = fields.pop("spacing")
+                _refuse_both("spacing", spacing, fields, ["d_x", "d_y"])
+                if isinstance(spacing, bool) or not isinstance(spacing, int | float):
+                    raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
+                fields |= {"d_x": float(spacing), "d_y": float(spacing)}
+            found.append(configure(self.profile, **fields))
+        return [c for c in found if not self.symmetric or c.d_x <= c.d_y]
 
 
 def _parse(name: str, content: Any) -> Experiment:
@@ -75,15 +87,15 @@ def experiment(
     /,
     profile: str | None = None,
     seeds: int | None = None,
-    spacing: float | None = None,
+    spacing: float | list[float] | None = None,
     **overrides: Any,
 ) -> list[Configuration]:
     """The configurations of an experiment, by its name or from a YAML file of its fields.
 
     `profile` replaces the experiment's; `seeds` is the number of seeds, counted from 0; `spacing`
-    sets d_x and d_y (pixels); any other argument is a field of the configuration, with a value for
-    all runs or a list to vary it over. None leaves what the experiment says. Raises UserError for
-    what does not exist or fit.
+    stands for d_x and d_y alike (pixels); any other argument is a field of the configuration, with
+    a value for all runs or a list to vary it over. None leaves what the experiment says. Raises
+    UserError for what does not exist or fit.
     """
     found = find_experiment(name)
     fixed, varied = dict(found.set), dict(found.vary)
@@ -93,10 +105,16 @@ def experiment(
         _refuse_both("seeds", seeds, overrides, ["seed"])
         overrides["seed"] = list(range(seeds))
     if spacing is not None:
-        if isinstance(spacing, bool) or not isinstance(spacing, int | float):
-            raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
         _refuse_both("spacing", spacing, overrides, ["d_x", "d_y"])
-        overrides |= {"d_x": float(spacing), "d_y": float(spacing)}
+        overrides["spacing"] = spacing
+    # Either way of saying it replaces the other.
+    stale = ["d_x", "d_y"] if spacing is not None else []
+    stale += (
+        ["spacing"] if {"d_x", "d_y"} & {k for k, v in overrides.items() if v is not None} else []
+    )
+    for field in stale:
+        fixed.pop(field, None)
+        varied.pop(field, None)
     for field, value in overrides.items():
         if value is None:
             continue
@@ -146,7 +164,7 @@ def find_experiment(name: str) -> Experiment:
 def load_or_run(
     configurations: list[Configuration],
     store: Store | None = None,
-    weights: bool = False,
+    extras: Sequence[str] = (),
     workers: int | None = None,
     remake: bool = False,
     scheduler: str | None = None,
@@ -155,11 +173,11 @@ def load_or_run(
 
     What is missing is trained by `workers` processes of one thread each, by default one per CPU
     core, or one in all on a GPU; or by the workers of the Dask `scheduler` at an address such as
-    tcp://host:8786, which must share the store. `weights` asks for records that hold the averaged
-    weights. `remake` trains again what the store holds damaged. Interrupted, a second call goes on
-    where the first stopped, and two at a time share the work. Raises UserError for arguments that
-    cannot be used, and FailedRuns, when all others are finished, for runs that fail or whose
-    records are damaged.
+    tcp://host:8786, which must share the store. `extras` (names of `store.EXTRAS`) are what the
+    records must hold besides. `remake` trains again what the store holds damaged. Interrupted, a
+    second call goes on where the first stopped, and two at a time share the work. Raises UserError
+    for arguments that cannot be used, and FailedRuns, when all others are finished, for runs that
+    fail or whose records are damaged.
     """
     store = store or default_store()
     if workers is not None and scheduler is not None:
@@ -173,7 +191,7 @@ def load_or_run(
         records, missing, failures = {}, {}, {}
         for c in configurations:
             try:
-                if record := store.get(c, weights, remake):
+                if record := store.get(c, extras, remake):
                     records[c.id] = record
                 else:
                     missing[c.id] = c
@@ -182,18 +200,19 @@ def load_or_run(
         if len(missing) == 1 and cluster is None:
             (c,) = missing.values()
             try:
-                train(c, store, weights, remake)
+                train(c, store, extras, remake)
             except UserError as error:
                 failures[c.id] = error
         elif missing:
-            device = pick_device()
-            if workers is None:
-                workers = (os.cpu_count() or 1) if device.type == "cpu" else 1
-            pool = cluster or Processes(min(workers, len(missing)))
-            failures |= sweep(list(missing.values()), store, weights, remake, pool)
+            pool = cluster or Processes(min(workers or _default_workers(), len(missing)))
+            failures |= sweep(list(missing.values()), store, extras, remake, pool)
     if failures:
         raise _failed(configurations, failures)
     return [records.get(c.id) or store.get(c) for c in configurations]
+
+
+def _default_workers() -> int:
+    return (os.cpu_count() or 1) if pick_device().type == "cpu" else 1
 
 
 @contextmanager

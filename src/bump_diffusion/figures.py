@@ -77,6 +77,7 @@ class Drawing:
         function: Callable,
         records: Sequence[Record],
         provenance: str,
+        moving: str | None = None,
     ):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
@@ -84,6 +85,7 @@ class Drawing:
         self.png = buffer.getvalue()
         self.width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
         self.alt = alt
+        self.moving = moving
         self.function = function
         self.provenance = provenance
         # A record that is in no store, as of a model trained for one page, cannot change.
@@ -93,22 +95,33 @@ class Drawing:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         name = self.function.__name__
         module = self.function.__module__
-        image = base64.b64encode(self.png).decode()
         source = f"../_modules/{module.replace('.', '/')}.html#{name}"
+        images = self._image("dark-light", "image/png", self.png)
+        if self.moving is not None:  # the still takes its place in print
+            images = self._image("dark-light still", "image/png", self.png)
+            images += self._image("dark-light moving", "image/svg+xml", self.moving.encode())
         page = (
-            f'<figure class="drawing"><img class="dark-light" alt="{html.escape(self.alt)}" '
-            f'style="max-width: min(100%, {self.width}px)" src="data:image/png;base64,{image}">'
-            f'<figcaption>Drawn by <a href="{source}"><code>{module}.{name}</code></a>'
-            f"{self.provenance}</figcaption></figure>"
+            f'<figure class="drawing">{images}<figcaption>Drawn by <a href="{source}">'
+            f"<code>{module}.{name}</code></a>{self.provenance}</figcaption></figure>"
         )
         return (
             {"text/html": page, "text/plain": f"<Drawing {name}: {self.alt}>"},
             {"text/html": {}, PROVENANCE: {"records": self.records}},
         )
 
+    def _image(self, style: str, kind: str, content: bytes) -> str:
+        encoded = base64.b64encode(content).decode()
+        return (
+            f'<img class="{style}" alt="{html.escape(self.alt)}" style="max-width: '
+            f'min(100%, {self.width}px)" src="data:{kind};base64,{encoded}">'
+        )
+
 
 def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]:
-    """Make a function that returns a figure and its text alternative return a `Drawing`."""
+    """Make a function that returns a figure and its text alternative return a `Drawing`.
+
+    It may return a third thing: the same as a moving picture, an SVG document.
+    """
 
     @functools.wraps(function)
     def wrapper(*arguments: Any) -> Drawing:
@@ -124,8 +137,8 @@ def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]
             provenance = f". {html.escape(measured[0].provenance)}"
         style = files(__package__) / "book.mplstyle"
         with as_file(style) as path, plt.style.context(path), one_thread():
-            figure, alt = function(*arguments)
-            return Drawing(figure, alt, function, records, provenance)
+            figure, alt, *moving = function(*arguments)
+            return Drawing(figure, alt, function, records, provenance, *moving)
 
     return wrapper
 
@@ -704,10 +717,11 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
 
 @drawn
 def phase_bars(records: list[Record]) -> tuple[Figure, str]:
-    """The phase of each checkpoint from each side, one pair of bars a seed."""
+    """The phase of each checkpoint from each side, one pair of bars a run."""
     figure, axes = plt.subplots(
         2, 1, figsize=(WIDTH, 1.6 + 0.44 * len(records)), sharex=True, squeeze=False
     )
+    schemes = len({r.configuration.conditioning for r in records})
     axes = axes[:, 0]
     _over_training(axes, records)
     colours = mpl.colors.ListedColormap([PHASE_COLOURS[p] for p in PHASES])
@@ -728,8 +742,8 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
             for start, stop in zip(changes, [*changes[1:], len(seen)], strict=True):
                 centre = np.sqrt(edges[start] * edges[stop])
                 ax.text(centre, height, PHASES[numbers[0, start]], ha="center", va="center")
-            said.append(f"seed {record.configuration.seed} {side} {''.join(_runs(phases))}")
-        names = [f"seed {r.configuration.seed}" for r in records]
+            said.append(f"{_run_name(record, schemes)} {side} {''.join(_runs(phases))}")
+        names = [_run_name(r, schemes) for r in records]
         ax.set_yticks(range(len(records)), names)
         ax.set(title=side, xlabel="")
         ax.grid(False)
@@ -739,25 +753,39 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
     return figure, f"Sequence of phases over training: {'; '.join(said)}."
 
 
+def _run_name(record: Record, schemes: int) -> str:
+    c = record.configuration
+    return f"{c.conditioning}, seed {c.seed}" if schemes > 1 else f"seed {c.seed}"
+
+
 def _runs(phases: pd.Series) -> list[str]:
     return [p for p, before in zip(phases, [None, *phases[:-1]], strict=True) if p != before]
 
 
 @drawn
 def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
-    """How many checkpoints have each pair of phases from the two sides."""
-    tables = [agreement(assign_phases(order_parameters(r.checkpoints, r.probes))) for r in records]
-    table = sum(tables[1:], tables[0])
-    figure, ax = plt.subplots(figsize=(3.6, 3))
-    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=ax, linewidths=1)
-    ax.set(xlabel="phase of the representation", ylabel="phase of generation")
-    ax.tick_params(rotation=0)
-    agree = np.trace(table.to_numpy())
-    alt = (
-        f"Checkpoints by phase from each side: {agree} of {table.to_numpy().sum()} agree. Rows "
-        f"(generation A, B, C) by columns (representation A, B, C): {table.to_numpy().tolist()}."
+    """How many checkpoints have each pair of phases from the two sides, by conditioning scheme."""
+    tables: dict[str, pd.DataFrame] = {}
+    for record in records:
+        scheme = record.configuration.conditioning
+        counts = agreement(assign_phases(order_parameters(record.checkpoints, record.probes)))
+        tables[scheme] = tables[scheme] + counts if scheme in tables else counts
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(max(2.6, WIDTH * len(tables) / 3), 2.5), sharey=True, squeeze=False
     )
-    return figure, alt
+    said = []
+    for ax, (scheme, table) in zip(axes[0], tables.items(), strict=True):
+        sns.heatmap(table, annot=True, fmt="d", cmap="Blues", cbar=False, ax=ax, linewidths=1)
+        ax.set(xlabel="", ylabel="", title=scheme)
+        ax.tick_params(rotation=0)
+        agree = np.trace(table.to_numpy())
+        said.append(
+            f"{scheme}, {agree} of {table.to_numpy().sum()} agree, rows (generation A, B, C) by "
+            f"columns (representation A, B, C) {table.to_numpy().tolist()}"
+        )
+    axes[0, 0].set_ylabel("phase of generation")
+    figure.supxlabel("phase of the representation", fontsize=9)
+    return figure, f"Checkpoints by phase from each side: {'; '.join(said)}."
 
 
 @drawn

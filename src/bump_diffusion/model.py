@@ -181,10 +181,10 @@ class UNet(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "batch 1 N N"],
+        x: Float[Tensor, "batch 1 height N"],
         t: Int[Tensor, " batch"],
         label_embedding: Float[Tensor, "batch features"],
-    ) -> Float[Tensor, "batch 1 N N"]:
+    ) -> Float[Tensor, "batch 1 height N"]:
         """`t` counts noising steps from 0; `label_embedding` is `self.conditioning(labels)`."""
         mixed = self.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
@@ -193,19 +193,21 @@ class UNet(nn.Module):
     def _predict(self, x: Tensor, t: Tensor, label_embedding: Tensor) -> Tensor:
         embedding = torch.cat([positional_encoding(t, TIME_FEATURES), label_embedding], dim=1)
         x1 = self.layer1(x)
-        x2 = self.layer2(F.max_pool2d(x1, 2), embedding)
-        x3 = self.layer3(F.max_pool2d(x2, 2), embedding)
-        x4 = self.layer4(F.max_pool2d(x3, 2), embedding)
+        # Images one pixel high are lines: down- and up-sampling are along x alone.
+        factors = (2 if x.shape[2] > 1 else 1, 2)
+        x2 = self.layer2(F.max_pool2d(x1, factors), embedding)
+        x3 = self.layer3(F.max_pool2d(x2, factors), embedding)
+        x4 = self.layer4(F.max_pool2d(x3, factors), embedding)
         y = self.bottleneck(x4)
         # The bottleneck keeps layer 4's resolution, so the first up-sampling meets layer 3.
-        y = self.up3(torch.cat([x3, _upsample(y)], dim=1), embedding)
-        y = self.up2(torch.cat([x2, _upsample(y)], dim=1), embedding)
-        y = self.up1(torch.cat([x1, _upsample(y)], dim=1), embedding)
+        y = self.up3(torch.cat([x3, _upsample(y, factors)], dim=1), embedding)
+        y = self.up2(torch.cat([x2, _upsample(y, factors)], dim=1), embedding)
+        y = self.up1(torch.cat([x1, _upsample(y, factors)], dim=1), embedding)
         return self.output(y)
 
 
-def _upsample(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c 2h 2w"]:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def _upsample(x: Float[Tensor, "batch c h w"], factors: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, scale_factor=factors, mode="bilinear", align_corners=False)
 
 
 @contextmanager

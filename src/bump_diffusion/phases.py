@@ -17,6 +17,8 @@ Every threshold is one half: of the images, or of the variance. It is the one va
 choice, each phase being what the greater part shows.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
@@ -106,6 +108,63 @@ def in_order(phases: pd.Series) -> bool:
     return None not in first and first == sorted(first)
 
 
+def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> float:
+    """Training examples seen when a measure first reaches a level.
+
+    Interpolated, linearly in the logarithm of the examples, between the checkpoint that reaches it
+    and the one before; where the first trained checkpoint is beyond it already, the examples seen
+    by that one, an upper bound. NaN if none reaches it.
+    """
+    trained = checkpoints.query("step > 0")
+    seen, values = trained["images_seen"].to_numpy(), trained[measure].to_numpy()
+    reached = np.flatnonzero(values >= level)
+    if not len(reached):
+        return float("nan")
+    after = reached[0]
+    if after == 0:
+        return float(seen[0])
+    share = (level - values[after - 1]) / (values[after] - values[after - 1])
+    return float(np.exp(np.log(seen[after - 1]) * (1 - share) + np.log(seen[after]) * share))
+
+
+def times(records: list[Record]) -> pd.DataFrame:
+    """When each order parameter passes its threshold, in images seen, by conditioning scheme.
+
+    Means over seeds with their range, in thousands; a run in which one never does is counted apart.
+    """
+    passed = {
+        "one bump": ("single", SINGLE),
+        "at the right place": ("placed", PLACED),
+        "half of all correct": ("accuracy", 0.5),
+        "manifold": ("manifold", MANIFOLD),
+        "order": ("order", ORDER),
+    }
+    rows: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        parameters = order_parameters(record.checkpoints, record.probes).reset_index()
+        table = record.checkpoints.merge(parameters, on="step")
+        row = rows.setdefault(record.configuration.conditioning, {name: [] for name in passed})
+        for name, (measure, least) in passed.items():
+            row[name].append(learning_time(table, measure, least) / 1000)
+    return pd.DataFrame(
+        {"conditioning": scheme, **{name: with_range(v, "k") for name, v in row.items()}}
+        for scheme, row in rows.items()
+    )
+
+
+def with_range(values: Iterable[float], unit: str = "") -> str:
+    """The mean of the values with their range, and how many are not there (NaN)."""
+    values = np.array(list(values), dtype=float)
+    known = values[~np.isnan(values)]
+    never = f"; never in {len(values) - len(known)} of {len(values)}"
+    if not len(known):
+        return f"never in {len(values)} of {len(values)}"
+    text = f"{known.mean():.3g}{unit}"
+    if len(known) > 1:
+        text += f" ({known.min():.3g} to {known.max():.3g})"
+    return text + (never if len(known) < len(values) else "")
+
+
 def summarize(records: list[Record]) -> pd.DataFrame:
     """Per run: final accuracy, both sides' phases as they first occur, and how often they agree.
 
@@ -114,7 +173,8 @@ def summarize(records: list[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         phases = assign_phases(order_parameters(record.checkpoints, record.probes))
-        row = {"seed": record.configuration.seed}
+        c = record.configuration
+        row = {"conditioning": c.conditioning, "seed": c.seed}
         row["accuracy"] = f"{record.checkpoints['accuracy'].iloc[-1]:.1%}"
         for side in phases:
             first = {p: s for p, s in first_steps(phases[side]).items() if s is not None}
@@ -125,7 +185,7 @@ def summarize(records: list[Record]) -> pd.DataFrame:
         same = (phases["generation"] == phases["representation"]).mean()
         row["agree"] = f"{same:.0%}"
         rows.append(row)
-    return pd.DataFrame(rows).set_index("seed")
+    return pd.DataFrame(rows).set_index(["conditioning", "seed"])
 
 
 def explain(records: list[Record]) -> Markdown:
@@ -138,7 +198,8 @@ def explain(records: list[Record]) -> Markdown:
     for record in records:
         phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
         first = {phase: step for phase, step in first_steps(phases).items() if step is not None}
-        text = f"- Seed {record.configuration.seed}: "
+        c = record.configuration
+        text = f"- {c.conditioning.capitalize()}, seed {c.seed}: "
         before = record.checkpoints.query("step > 0")
         if "C" in first:
             before = before[before["step"] < first["C"]]

@@ -10,7 +10,7 @@ reads both from features whose label part was replaced by its mean.
 import warnings
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.distance import pdist, squareform
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.manifold import trustworthiness
@@ -21,6 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 FEWEST = 50
 """Fewest points that a probe is fitted to; with fewer it is undefined (NaN)."""
+
+FOLDS = 5
+"""Folds of the cross-validation."""
 
 NEIGHBOURS = 15
 """Neighbours in UMAP (its default) and in trustworthiness."""
@@ -48,24 +51,30 @@ def umap_embedding(
 
 
 def probe_r2(
-    points: Float[np.ndarray, "n features"], target: Float[np.ndarray, "n 2"]
+    points: Float[np.ndarray, "n features"],
+    target: Float[np.ndarray, "n 2"],
+    groups: Int[np.ndarray, " n"] | None = None,
 ) -> tuple[float, float]:
     """R^2 with which x and y (the target's columns) are read linearly from the points.
 
     Predictions are cross-validated (5 folds), so that many features cannot explain few points by
     chance: where there is nothing to read, R^2 is about 0 or below. Up to ten features (the UMAP
     embedding) are fitted by least squares, more by ridge regression with its strength chosen within
-    each fold. Rows whose target is NaN are left out; with fewer than `FEWEST` left R^2 is NaN.
+    each fold. Points of one group share a fold; by default each is its own. Rows whose target is
+    NaN are left out; with fewer than `FEWEST` left, or fewer groups than folds, R^2 is NaN.
     """
     known = ~np.isnan(target).any(axis=1)
     points, target = points[known], target[known]
-    if len(points) < FEWEST:
+    groups = np.arange(len(known)) if groups is None else groups
+    present, group = np.unique(groups[known], return_inverse=True)
+    if len(points) < FEWEST or len(present) < FOLDS:
         return float("nan"), float("nan")
     if points.shape[1] <= 10:
         regression = LinearRegression()
     else:
         regression = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 6, 17)))
-    folds = KFold(5, shuffle=True, random_state=0)
+    parted = KFold(FOLDS, shuffle=True, random_state=0).split(present)
+    folds = [tuple(np.flatnonzero(np.isin(group, side)) for side in fold) for fold in parted]
     read = cross_val_predict(regression, points, target, cv=folds)
     r2_x, r2_y = r2_score(target, read, multioutput="raw_values")
     return float(r2_x), float(r2_y)

@@ -9,7 +9,8 @@ A finished record's folder holds
 - `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
   probe of one, and per sampler that one was compared under;
 - `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
-- `weights.safetensors`, for headline runs only: the averaged weights in half precision;
+- of the extras, what was asked for: `weights.safetensors`, the averaged weights in half precision;
+  `layers.parquet` and `interventions.parquet`, the dissection of the trained network;
 - `checksums.json`: the SHA-256 of each of these files.
 
 Records that are shipped lie in `data/records`, are never written to, and are listed with the
@@ -28,7 +29,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "data" / "records"
 MANIFEST = ROOT / "data" / "manifest.json"
 BENCHMARKS = ROOT / "data" / "benchmarks"
-TABLES = ("checkpoints", "probes", "samplers")
+TABLES = ("checkpoints", "probes", "samplers", "layers", "interventions")
+EXTRAS = {
+    "weights": ("weights.safetensors",),
+    "dissection": ("layers.parquet", "interventions.parquet"),
+}
+"""What a record may hold besides, and its files."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -152,11 +158,33 @@ class Record:
         with np.load(self.folder / "arrays.npz", allow_pickle=False) as file:
             return dict(file)
 
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """A row per probe of a layer of the trained network (`dissection.probe_layers`)."""
+        return self._extra("layers")
+
+    @cached_property
+    def interventions(self) -> pd.DataFrame:
+        """A row per intervention on the trained network (`dissection.intervene`)."""
+        return self._extra("interventions")
+
+    def _extra(self, table: str) -> pd.DataFrame:
+        path = self.folder / f"{table}.parquet"
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
     @property
-    def weights(self) -> Path | None:
-        """The file of averaged weights, where the record has one."""
-        path = self.folder / "weights.safetensors"
-        return path if path.exists() else None
+    def weights(self) -> Path:
+        """The file of averaged weights, where "weights" is among the `extras`."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def extras(self) -> set[str]:
+        """The names of `EXTRAS` whose files the record has."""
+        return {
+            name
+            for name, files in EXTRAS.items()
+            if all((self.folder / file).exists() for file in files)
+        }
 
 
 class Partial:
@@ -216,11 +244,13 @@ class Store:
         """The folder of a finished record, unopened; None if there is none."""
         return next((root / id for root in self.roots if (root / id).is_dir()), None)
 
-    def get(self, c: Configuration, weights: bool = False, remake: bool = False) -> Record | None:
+    def get(
+        self, c: Configuration, extras: Iterable[str] = (), remake: bool = False
+    ) -> Record | None:
         """The record of a configuration; None if there is none.
 
-        `weights` takes a record without weights for none. One that is damaged raises UserError, or
-        with `remake` is taken for none too.
+        One that lacks some of the `extras` is taken for none. One that is damaged raises
+        UserError, or with `remake` is taken for none too.
         """
         folder = self.folder(c.id)
         if folder is None:
@@ -231,7 +261,7 @@ class Store:
             if remake:
                 return None
             raise
-        return None if weights and record.weights is None else record
+        return record if record.extras.issuperset(extras) else None
 
     def ids(self) -> list[str]:
         """The names of all finished records, sorted."""

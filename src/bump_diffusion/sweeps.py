@@ -179,7 +179,11 @@ def _fault(lock: Path) -> str | None:
 
 
 def sweep(
-    configurations: Sequence[Configuration], store: Store, weights: bool, remake: bool, pool: Pool
+    configurations: Sequence[Configuration],
+    store: Store,
+    extras: Sequence[str],
+    remake: bool,
+    pool: Pool,
 ) -> dict[str, Exception]:
     """Make the runs of different configurations; return what those that failed raised, by id.
 
@@ -203,7 +207,7 @@ def sweep(
                         break
                     if not store.is_being_made(c):
                         queue.remove(c)
-                        flying[pool.submit(make, c, store, weights, remake, lock)] = c
+                        flying[pool.submit(make, c, store, extras, remake, lock)] = c
                 if not flying:
                     time.sleep(POLL_SECONDS)
                 done, _ = wait(flying, POLL_SECONDS, FIRST_COMPLETED)
@@ -229,7 +233,7 @@ def sweep(
     return failures
 
 
-def make(c: Configuration, store: Store, weights: bool, remake: bool, lock: Path) -> None:
+def make(c: Configuration, store: Store, extras: Sequence[str], remake: bool, lock: Path) -> None:
     """Make one run of a sweep, in a worker process, for as long as the sweep holds its lock.
 
     Raises filelock.Timeout if another process makes the run.
@@ -245,7 +249,7 @@ def make(c: Configuration, store: Store, weights: bool, remake: bool, lock: Path
 
     stop_with_the_sweep()
     # Longer than a look at the lock by `is_being_made`, which holds it for an instant.
-    train(c, store, weights, remake, wait=0.2, each_step=stop_with_the_sweep)
+    train(c, store, extras, remake, wait=0.2, each_step=stop_with_the_sweep)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
@@ -27,8 +27,9 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from .config import Configuration
-from .data import label_grid, render_bumps
+from .data import data_labels, render_bumps
 from .diffusion import NoiseSchedule, noise_prediction_loss
+from .dissection import dissect
 from .errors import UserError, choose
 from .evaluation import evaluate, evaluation_labels
 from .model import CONDITIONINGS, UNet
@@ -55,7 +56,7 @@ def pick_device() -> torch.device:
 
 def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
     """The untrained network of a configuration, its initial weights drawn from the seed."""
-    grid = label_grid(c.N, c.d_x, c.d_y)
+    grid = data_labels(c)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
         conditioning = CONDITIONINGS[c.conditioning](grid, c.N, c.label_scale)
@@ -68,7 +69,7 @@ def load_model(record: Record, device: torch.device | str = "cpu") -> UNet:
 
     Raises UserError for a record without weights.
     """
-    if record.weights is None:
+    if "weights" not in record.extras:
         raise UserError(
             f"Record {record.id} has no weights; the experiment samplers has records that do."
         )
@@ -94,7 +95,7 @@ def training_labels(c: Configuration, step: int) -> Float[Tensor, "batch 2"]:
 
 @lru_cache(maxsize=2)
 def _grid(c: Configuration) -> Tensor:
-    return label_grid(c.N, c.d_x, c.d_y)
+    return data_labels(c)
 
 
 @lru_cache(maxsize=2)
@@ -120,7 +121,7 @@ class Trainer:
         c = self.c
         draws = generator(self.device, c.seed, "train", self.step)
         labels = training_labels(c, self.step).to(self.device)
-        x = render_bumps(labels, c.N, c.sigma, c.polarity)
+        x = render_bumps(labels, c.N, c.sigma, c.polarity, c.height)
         t = torch.randint(c.timesteps, (c.batch_size,), generator=draws, device=self.device)
         noise = torch.randn(x.shape, generator=draws, device=self.device)
         embedding = self.model.conditioning(labels)
@@ -210,7 +211,7 @@ def one_thread() -> Iterator[None]:
 def train(
     c: Configuration,
     store: Store,
-    weights: bool = False,
+    extras: Iterable[str] = (),
     remake: bool = False,
     wait: float = -1,
     each_step: Callable[[], None] | None = None,
@@ -219,21 +220,27 @@ def train(
 
     Interrupted, it goes on from its last checkpoint when it is called again, and on one kind of
     CPU the record's tables and arrays are bit for bit those of an uninterrupted run.
-    `weights` asks for a record that holds the averaged weights, `remake` replaces a damaged one.
+    `extras` (names of `store.EXTRAS`) are what the record must hold besides, `remake` replaces a
+    damaged one.
     While another process makes the run, this one waits for `wait` seconds, without end if negative,
     and then raises filelock.Timeout. `each_step`, which may raise to stop the run, is called after
-    each step in place of a progress bar. Raises UserError if the loss stops being finite.
+    each step in place of a progress bar. Raises UserError if the loss stops being finite, and at
+    once for a dissection of lines.
     """
+    if "dissection" in extras and c.axes == "x":
+        raise UserError("axes is 'x', it must be 'xy' for a dissection: a line has no plane.")
     _commit()  # asked before training, in which files may change; it is kept
     if wait < 0 and store.is_being_made(c):
         print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)
     with store.lock(c).acquire(timeout=wait):
-        if record := store.get(c, weights, remake):
+        if record := store.get(c, extras, remake):
             return record
+        if record := store.get(c, remake=remake):
+            extras = {*extras, *record.extras}  # what it has, its successor must not lack
         with one_thread():
             partial_run = store.partial(c)
             trainer, seconds = _train(c, partial_run, each_step)
-            return store.finish(c, _collect(c, partial_run, trainer, seconds, weights))
+            return store.finish(c, _collect(c, partial_run, trainer, seconds, extras))
 
 
 def _train(
@@ -302,7 +309,11 @@ class Clock:
 
 
 def _collect(
-    c: Configuration, run: Partial, trainer: Trainer, seconds: dict[str, float], weights: bool
+    c: Configuration,
+    run: Partial,
+    trainer: Trainer,
+    seconds: dict[str, float],
+    extras: Iterable[str],
 ) -> dict[str, bytes]:
     """The files of the finished record."""
     rows, probes, samplers, arrays = [], [], [], []
@@ -326,8 +337,12 @@ def _collect(
         "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),
         "arrays.npz": to_npz(stacked),
     }
-    if weights:
-        state = trainer.average.module.state_dict()
+    network = trainer.average.module
+    if "dissection" in extras:
+        dissected = dissect(c, network, build_model(c, trainer.device))
+        files |= {f"{name}.parquet": to_parquet(table) for name, table in dissected.items()}
+    if "weights" in extras:
+        state = network.state_dict()
         half = {k: v.half().cpu().contiguous() for k, v in state.items()}
         files["weights.safetensors"] = safetensors.torch.save(half)
     return files

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .phases import assign_phases, order_parameters
-from .store import Record
+from .store import TABLES, Record
 
 ACCURACY_BOUND = 0.1
 """Largest difference in final accuracy between two machines: rounding differs in the last digit,
@@ -27,11 +27,7 @@ def differences(original: Record, again: Record) -> Verdict:
     On the same processor type and versions they should be equal bit for bit; elsewhere the final
     accuracy should differ by at most `ACCURACY_BOUND` and the final phases from both sides agree.
     """
-    unequal = [
-        name
-        for name in ("checkpoints", "probes", "samplers")
-        if not getattr(original, name).equals(getattr(again, name))
-    ]
+    unequal = [name for name in TABLES if not getattr(original, name).equals(getattr(again, name))]
     unequal += [
         name
         for name, values in original.arrays.items()

@@ -1,0 +1,326 @@
+"""The paper's claims, judged: criteria from `claims.yml`, values from the records, verdicts.
+
+Once the criteria are written nothing here is a matter of opinion: a claim's quantity is computed
+for every run, its interval over the runs is compared with the threshold, the verdict follows.
+"""
+
+import html
+import math
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, model_validator
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+
+from .book import Page, Table
+from .experiments import EXPERIMENTS, experiment, load_or_run
+from .phases import (
+    ORDER,
+    PHASES,
+    assign_phases,
+    in_order,
+    learning_time,
+    order_parameters,
+)
+from .reference import coupling, lines_of, runs
+from .store import Record
+
+CONFIDENCE = 0.95
+"""Of every interval."""
+
+VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
+
+
+class Claim(BaseModel):
+    """One claim and its criterion, as `claims.yml` states them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    "Of the paper's claims, as the introduction counts them."
+    claim: str
+    quantity: str
+    "What judges the claim, one value for each run."
+    kind: Literal["mean", "share"]
+    above: float | None = None
+    below: float | None = None
+    experiment: str
+    chapter: str
+    "The chapter with the evidence."
+    against: str
+    "What it means if the claim is not reproduced."
+
+    @model_validator(mode="after")
+    def _has_one_threshold(self) -> "Claim":
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a claim must have one of above and below")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        return self.below if self.above is None else self.above
+
+
+CLAIMS: dict[str, Claim] = {
+    name: Claim(**content)
+    for name, content in yaml.safe_load(
+        files(__package__).joinpath("claims.yml").read_text("utf-8")
+    ).items()
+}
+
+
+class Judged(NamedTuple):
+    """A claim under one condition: its estimate over the runs, the interval, the verdict."""
+
+    name: str
+    condition: str
+    records: list[Record]
+    "Those that the values come from."
+    values: list[float]
+    estimate: float
+    low: float
+    high: float
+    verdict: str
+
+
+# The quantities
+
+
+def _phases(record: Record) -> pd.DataFrame:
+    phases = assign_phases(order_parameters(record.checkpoints, record.probes))
+    return phases[phases.index > 0]
+
+
+def representation_phases(record: Record) -> float:
+    return float(in_order(_phases(record)["representation"]))
+
+
+def generation_phases(record: Record) -> float:
+    return float(in_order(_phases(record)["generation"]))
+
+
+def sides_agree(record: Record) -> float:
+    phases = _phases(record)
+    if phases["generation"].nunique() == 1 and phases["representation"].nunique() == 1:
+        return float("nan")  # with one phase on each side kappa is undefined
+    sides = phases["generation"], phases["representation"]
+    return float(cohen_kappa_score(*sides, labels=list(PHASES)))
+
+
+def order_learned(record: Record) -> float:
+    last = record.probes[record.probes["step"] == record.probes["step"].max()]
+    last = last.query("reduction == 'direct' and target == 'requested'")
+    worse = last.groupby("features")["r2"].min()
+    return float(worse["ablated"] - worse["untrained, ablated"])
+
+
+def order_necessary(record: Record) -> float:
+    parameters = order_parameters(record.checkpoints, record.probes)
+    accurate = record.checkpoints.set_index("step")["accuracy"] >= 0.5
+    if not accurate.any():
+        return float("nan")
+    return float((_representation_side(parameters)[accurate] == "C").mean())
+
+
+def _representation_side(parameters: pd.DataFrame) -> pd.Series:
+    return assign_phases(parameters)["representation"]
+
+
+def order_first(record: Record) -> float:
+    table = record.checkpoints.set_index("step")
+    table["order"] = order_parameters(record.checkpoints, record.probes)["order"]
+    table = table.reset_index()
+    accuracy = learning_time(table, "accuracy", 0.5)
+    order = learning_time(table, "order", ORDER)
+    if math.isnan(order):  # later than the end: at least this late
+        order = float(table["images_seen"].iloc[-1])
+    return math.log2(order / accuracy)
+
+
+def order_used(record: Record) -> float:
+    rows = record.interventions.query("intervention == 'other features' and layer == 'layer4'")
+    return float(rows["at_other"].iloc[0])
+
+
+def rise_together(record: Record) -> float:
+    trained = record.checkpoints.query("step > 0")
+    return float((trained["accuracy_x"] - trained["accuracy_y"]).abs().max())
+
+
+QUANTITIES = {
+    "representation-phases": representation_phases,
+    "order-learned": order_learned,
+    "generation-phases": generation_phases,
+    "sides-agree": sides_agree,
+    "order-necessary": order_necessary,
+    "order-first": order_first,
+    "order-used": order_used,
+    "rise-together": rise_together,
+}
+
+DENSE, SPARSE = 0.1, 1.0
+"""d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
+
+
+def _against_reference(name: str, records: list[Record], lines: list[Record]) -> list[float]:
+    values = []
+    for record in records:
+        seed = record.configuration.seed
+        pair = (lines_of(lines, d, seed) for d in (DENSE, SPARSE))
+        found = coupling(record, *pair)
+        values.append(found["index"] if name == "coupled" else np.log2(found["cost"]))
+    return values
+
+
+# The verdicts
+
+
+def interval(values: Sequence[float], kind: str) -> tuple[float, float, float]:
+    """The mean of the values and its confidence interval; NaN where it is undefined.
+
+    Student's for a "mean", which needs two values; Wilson's (1927) for a "share", of values 0 or 1.
+    Values that are NaN are left out.
+    """
+    known = np.array([v for v in values if not math.isnan(v)])
+    if not len(known):
+        return math.nan, math.nan, math.nan
+    mean = float(known.mean())
+    if kind == "share":
+        found = stats.binomtest(int(known.sum()), len(known)).proportion_ci(
+            CONFIDENCE, method="wilson"
+        )
+        return mean, float(found.low), float(found.high)
+    if len(known) < 2:
+        return mean, math.nan, math.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) * stats.sem(known)
+    return mean, mean - half, mean + half
+
+
+def judge(
+    name: str, condition: str, values: Sequence[float], records: Sequence[Record] = ()
+) -> Judged:
+    """The verdict on one claim under one condition, from its quantity's values over the runs."""
+    claim = CLAIMS[name]
+    estimate, low, high = interval(values, claim.kind)
+    sign = 1 if claim.above is not None else -1
+    nearer, farther = sorted((sign * low, sign * high))
+    if math.isnan(low):
+        verdict = "not judged"
+    elif nearer > sign * claim.threshold:
+        verdict = "reproduced"
+    elif farther < sign * claim.threshold:
+        verdict = "not reproduced"
+    else:
+        verdict = "undecided"
+    return Judged(name, condition, list(records), list(values), estimate, low, high, verdict)
+
+
+@cache
+def judge_all(profile: str = "quick", seeds: int | None = None) -> list[Judged]:
+    """Every claim under every condition, from the records of its experiment.
+
+    Claims 1 to 3 are judged for each conditioning scheme apart. At most `seeds` runs of each are
+    taken, by default all that its experiment has. Missing runs are trained.
+    """
+    found = []
+    for name, claim in CLAIMS.items():
+        if claim.experiment == "imbalance":
+            condition = f"d_x = {DENSE:g}, d_y = {SPARSE:g}"
+            records, lines = runs([(DENSE, SPARSE)], profile, _at_most(seeds, "imbalance"))
+            if name in QUANTITIES:
+                values = [QUANTITIES[name](r) for r in records]
+            else:
+                values = _against_reference(name, records, lines)
+                records = [*records, *lines]
+            found.append(judge(name, condition, values, records))
+            continue
+        records = records_of(claim.experiment, profile, seeds)
+        for condition in dict.fromkeys(r.configuration.conditioning for r in records):
+            own = [r for r in records if r.configuration.conditioning == condition]
+            found.append(judge(name, condition, [QUANTITIES[name](r) for r in own], own))
+    return found
+
+
+def records_of(name: str, profile: str, seeds: int | None) -> list[Record]:
+    """The records of an experiment with its extras, training what is missing."""
+    found = experiment(name, profile, _at_most(seeds, name))
+    return load_or_run(found, extras=EXPERIMENTS[name].extras)
+
+
+def _at_most(seeds: int | None, name: str) -> int:
+    own = len(EXPERIMENTS[name].vary["seed"])
+    return own if seeds is None else min(seeds, own)
+
+
+def records_behind(judged: Sequence[Judged]) -> list[Record]:
+    """Every record that some verdict rests on, once."""
+    return list({record.id: record for one in judged for record in one.records}.values())
+
+
+def overall(judged: Sequence[Judged]) -> str:
+    """The verdict on a claim over its conditions, in words."""
+    by: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
+    for one in judged:
+        by[one.verdict].append(one.condition)
+    if len(by["reproduced"]) == len(judged):
+        return "reproduced"
+    if by["reproduced"]:
+        return f"reproduced under conditions: {', '.join(by['reproduced'])}"
+    if len(by["not reproduced"]) == len(judged):
+        return f"not reproduced: {CLAIMS[judged[0].name].against}"
+    return "; ".join(f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where)
+
+
+def summary(judged: Sequence[Judged]) -> Table:
+    """A line for each claim, with its verdict."""
+    rows = [
+        {"claim": f"{CLAIMS[name].number}. {name.replace('-', ' ')}", "verdict": overall(own)}
+        for name, own in by_claim(judged).items()
+    ]
+    return Table(pd.DataFrame(rows), records_behind(judged))
+
+
+def show(judged: Sequence[Judged]) -> Page:
+    """Each claim with its criterion, its effect under each condition, and its verdict."""
+    parts = []
+    for name, own in by_claim(judged).items():
+        claim = CLAIMS[name]
+        side = "above" if claim.above is not None else "below"
+        rows = "".join(
+            f"<tr><td>{html.escape(one.condition)}</td><td>{_effect(one)}</td>"
+            f"<td>{sum(not math.isnan(v) for v in one.values)}</td><td>{one.verdict}</td></tr>"
+            for one in own
+        )
+        parts.append(
+            f"<section><p><strong>{claim.number}. {html.escape(claim.claim)}</strong><br>"
+            f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
+            f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
+            f'(<a href="{claim.chapter}.html">evidence</a>)</p><div class="wide"><table>'
+            "<tr><th>condition</th><th>effect (95 % interval)</th><th>runs</th><th>verdict</th>"
+            f"</tr>{rows}</table></div></section>"
+        )
+    return Page("".join(parts), records_behind(judged))
+
+
+def _effect(one: Judged) -> str:
+    if math.isnan(one.estimate):
+        return "undefined"
+    between = "" if math.isnan(one.low) else f" ({one.low:.2f} to {one.high:.2f})"
+    return f"{one.estimate:.2f}{between}"
+
+
+def by_claim(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """What was judged, by the claim's name, in the order of `claims.yml`."""
+    names = [name for name in CLAIMS if any(one.name == name for one in judged)]
+    return {name: [one for one in judged if one.name == name] for name in names}
+
+
+def of_chapter(chapter: str, profile: str, seeds: int | None) -> Page:
+    """The claims that a chapter gives the evidence for, judged."""
+    return show([one for one in judge_all(profile, seeds) if CLAIMS[one.name].chapter == chapter])

@@ -1,0 +1,683 @@
+"""The figures that compare runs: phase diagrams, controls and interventions, coupling, verdicts.
+
+As in `figures`, one function each, decorated with `drawn`. Here the runs differ in more than their
+seed: in a field of the configuration that is on an axis, or in the conditioning scheme.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy.linalg import orthogonal_procrustes
+
+from .claims import CLAIMS, Judged, by_claim
+from .data import data_labels
+from .dissection import LAYERS
+from .evaluation import shown
+from .figures import (
+    FEATURE_STYLES,
+    IMAGES_SEEN,
+    KIND_COLOURS,
+    PHASE_COLOURS,
+    WIDTH,
+    _over_training,
+    _pixels,
+    _tables,
+    drawn,
+    position_colours,
+)
+from .generation import KINDS
+from .phases import (
+    MANIFOLD,
+    ORDER,
+    PHASES,
+    PLACED,
+    SINGLE,
+    assign_phases,
+    order_parameters,
+    with_range,
+)
+from .reference import composed, coupling, lines_of
+from .store import Record
+
+SCHEME_COLOURS = {"sinusoidal": "#0072B2", "scalar": "#E69F00", "table": "#009E73"}
+VERDICT_COLOURS = {
+    "reproduced": "#009E73",
+    "not reproduced": "#D55E00",
+    "undecided": "#777777",
+    "not judged": "#BBBBBB",
+}
+
+
+# Claims
+
+
+@drawn
+def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, str]:
+    """The effect behind each verdict, with its interval and the threshold that it must pass."""
+    names, rows = zip(*by_claim(judged).items(), strict=True)
+    heights = [0.35 + 0.22 * len(own) for own in rows]
+    figure, axes = plt.subplots(
+        len(rows), 1, figsize=(WIDTH, sum(heights) + 2.2), height_ratios=heights, squeeze=False
+    )
+    for ax, name, own in zip(axes[:, 0], names, rows, strict=True):
+        claim = CLAIMS[name]
+        for place, one in enumerate(reversed(own)):
+            colour = VERDICT_COLOURS[one.verdict]
+            ax.plot(
+                [one.low, one.high], [place, place], color=colour, lw=2.5, solid_capstyle="butt"
+            )
+            ax.plot(
+                one.values, [place] * len(one.values), "|", color=colour, markersize=7, alpha=0.6
+            )
+            ax.plot(one.estimate, place, "o", color=colour, markersize=5)
+        ax.axvline(claim.threshold, color="black", lw=1, ls="--")
+        left, right = ax.get_xlim()
+        beyond = (claim.threshold, right) if claim.above is not None else (left, claim.threshold)
+        ax.axvspan(*beyond, color="#009E73", alpha=0.08, lw=0)
+        ax.set(xlim=(left, right), ylim=(-0.7, len(own) - 0.3))
+        ax.set_yticks(range(len(own)), [one.condition for one in reversed(own)])
+        ax.set_title(f"{claim.number}. {name.replace('-', ' ')}", loc="left", fontsize=9)
+        ax.grid(False, axis="y")
+    handles = [Line2D([], [], color=c, lw=2.5, label=v) for v, c in VERDICT_COLOURS.items()]
+    handles.append(Line2D([], [], color="black", ls="--", label="threshold"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    said = "; ".join(
+        f"{one.name} ({one.condition}) {one.estimate:.2f}, {one.low:.2f} to {one.high:.2f}: "
+        f"{one.verdict}"
+        for one in judged
+    )
+    return figure, f"Effects with 95 % intervals; the claims need the shaded side. {said}."
+
+
+# Order: learned or put in, needed or not
+
+
+@drawn
+def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
+    """Accuracy against order, label ablated, of every trained checkpoint, by conditioning."""
+    table = checkpoints_with_order(records)
+    schemes = list(dict.fromkeys(table["conditioning"]))
+    figure, axes = plt.subplots(
+        1, len(schemes), figsize=(WIDTH, 2.9), sharex=True, sharey=True, squeeze=False
+    )
+    said = []
+    for ax, scheme in zip(axes[0], schemes, strict=True):
+        part = table[table["conditioning"] == scheme]
+        colour = SCHEME_COLOURS[scheme]
+        ax.scatter(part["order"], part["accuracy"], s=14, color=colour, alpha=0.7, lw=0)
+        ax.axvline(ORDER, color="#555555", lw=0.8)
+        ax.axhline(0.5, color="#555555", lw=0.8)
+        ax.set(title=scheme, xlabel="", ylim=(-0.04, 1.04))
+        counts = pd.crosstab(part["order"] >= ORDER, part["accuracy"] >= 0.5)
+        counts = counts.reindex(index=[False, True], columns=[False, True], fill_value=0)
+        places = {(0, 0): (0.03, 0.08), (1, 0): (0.97, 0.08), (0, 1): (0.03, 0.93)}
+        for (row, column), (x, y) in {**places, (1, 1): (0.97, 0.93)}.items():
+            ax.text(
+                x,
+                y,
+                counts.iloc[row, column],
+                transform=ax.transAxes,
+                ha="left" if row == 0 else "right",
+                va="center",
+                fontsize=9,
+                fontweight="bold",
+            )
+        said.append(
+            f"{scheme}: accurate and ordered {counts.iloc[1, 1]}, accurate without order "
+            f"{counts.iloc[0, 1]}, ordered without accuracy {counts.iloc[1, 0]}, neither "
+            f"{counts.iloc[0, 0]}"
+        )
+    axes[0, 0].set_ylabel("accuracy")
+    seeds = len({r.configuration.seed for r in records})
+    figure.supxlabel(
+        rf"order: $R^2$ of the requested position, label ablated. Each point a checkpoint, {seeds} "
+        "seeds;\nthe numbers count those in each quarter",
+        fontsize=8,
+    )
+    return figure, f"Accuracy against order of every checkpoint. {'; '.join(said)}."
+
+
+def checkpoints_with_order(records: list[Record]) -> pd.DataFrame:
+    """The trained checkpoints of all runs, with their order parameters and conditioning."""
+    tables = []
+    for record in records:
+        parameters = order_parameters(record.checkpoints, record.probes).reset_index()
+        table = record.checkpoints.merge(parameters, on="step").query("step > 0")
+        tables.append(table.assign(conditioning=record.configuration.conditioning))
+    return pd.concat(tables, ignore_index=True)
+
+
+@drawn
+def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
+    """R squared of position at layer 4 at the end, as published and with each control."""
+    table = pd.concat([r.probes.assign(scheme=r.configuration.conditioning) for r in records])
+    table = table[table["step"] == table["step"].max()]
+    schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
+    wanted = {
+        "as published": ("trained", "requested"),
+        "label ablated": ("ablated", "requested"),
+        "label ablated, generated position": ("ablated", "generated"),
+        "untrained network": ("untrained", "requested"),
+        "untrained, label ablated": ("untrained, ablated", "requested"),
+        "shuffled labels": ("trained", "shuffled"),
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, sharex=True)
+    said = []
+    for ax, (reduction, title) in zip(
+        axes,
+        {"umap": "from the UMAP embedding", "direct": "from all features"}.items(),
+        strict=True,
+    ):
+        for offset, scheme in enumerate(schemes):
+            for place, (features, target) in enumerate(reversed(wanted.values())):
+                part = table[
+                    (table["scheme"] == scheme)
+                    & (table["features"] == features)
+                    & (table["target"] == target)
+                    & (table["reduction"] == reduction)
+                ]["r2"].dropna()
+                y = place + 0.22 * (len(schemes) // 2 - offset)
+                ax.plot(part, [y] * len(part), "o", markersize=3, color=SCHEME_COLOURS[scheme])
+                if reduction == "direct":
+                    name = list(wanted)[len(wanted) - 1 - place]
+                    said.append(f"{scheme}, {name} {part.mean():.2f}")
+        ax.set(title=title, xlim=(-0.3, 1.05), xlabel=r"$R^2$")
+        ax.set_yticks(range(len(wanted)), list(reversed(wanted)))
+    handles = [Line2D([], [], marker="o", ls="", color=SCHEME_COLOURS[s], label=s) for s in schemes]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure, f"Probes of layer 4 at the end, means from all features: {'; '.join(said)}."
+
+
+@drawn
+def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
+    """R squared of the requested position at each layer, noise level and input, by scheme."""
+    table = pd.concat([r.layers.assign(scheme=r.configuration.conditioning) for r in records])
+    table = table.query("target == 'requested'")
+    schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
+    features = ["trained", "ablated", "untrained", "untrained, ablated"]
+    table["seen"] = table["input"] + "\nt = " + table["timestep"].astype(str)
+    order = list(dict.fromkeys(zip(table["input"], table["timestep"], strict=True)))
+    order = sorted(order, key=lambda seen: (["sample", "bump", "noise"].index(seen[0]), seen[1]))
+    columns = [f"{name}\nt = {t}" for name, t in order]
+    figure, axes = plt.subplots(
+        len(features), len(schemes), figsize=(WIDTH, 8.6), sharex=True, sharey=True, squeeze=False
+    )
+    for row, name in zip(axes, features, strict=True):
+        for ax, scheme in zip(row, schemes, strict=True):
+            part = table[(table["scheme"] == scheme) & (table["features"] == name)]
+            mean = part.pivot_table(index="layer", columns="seen", values="r2")
+            mean = mean.reindex(index=LAYERS, columns=columns)
+            image = ax.imshow(mean, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+            ax.grid(False)
+            ax.set_xticks(range(len(columns)), [c.replace("\n", ", ") for c in columns])
+            ax.tick_params(axis="x", rotation=90)
+            ax.set_yticks(range(len(LAYERS)), LAYERS)
+        row[0].set_ylabel(FEATURE_STYLES[name][0])
+    for ax, scheme in zip(axes[0], schemes, strict=True):
+        ax.set_title(scheme)
+    figure.colorbar(image, ax=axes, label=r"$R^2$ of the requested position", shrink=0.5)
+    at = table.query("layer == 'layer4' and input == 'noise'").groupby(["scheme", "features"])["r2"]
+    said = "; ".join(f"{s}, {FEATURE_STYLES[f][0]} {v:.2f}" for (s, f), v in at.mean().items())
+    return figure, (
+        "R squared by layer, input and timestep; mean over seeds and axes. At layer 4 with pure "
+        f"noise as input: {said}."
+    )
+
+
+@drawn
+def interventions(records: list[Record]) -> tuple[Figure, str]:
+    """What is drawn when a block's label, or a layer's features, are exchanged or taken away."""
+    table = pd.concat(
+        [r.interventions.assign(scheme=r.configuration.conditioning) for r in records]
+    )
+    # What is misplaced by one's own request but lies at the other's is told apart.
+    table["elsewhere"] = (table["misplaced"] - table["at_other"]).clip(lower=0)
+    schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
+    kinds = {
+        "correct": ("at its own place", KIND_COLOURS["correct"]),
+        "at_other": ("at the other's place", "#D55E00"),
+        "elsewhere": ("elsewhere", KIND_COLOURS["misplaced"]),
+        "several": ("several bumps", KIND_COLOURS["several"]),
+        "none": ("no bump", KIND_COLOURS["none"]),
+    }
+    mean = table.groupby(["scheme", "intervention", "layer"], sort=False)[list(kinds)].mean()
+    rows = list(dict.fromkeys(mean.index.droplevel("scheme")))
+    figure, axes = plt.subplots(
+        1, len(schemes), figsize=(WIDTH, 0.2 * len(rows) + 1.6), sharey=True, squeeze=False
+    )
+    places = []
+    for place, (intervention, _) in enumerate(rows):
+        new_group = place and intervention != rows[place - 1][0]
+        places.append((places[-1] if places else 0) - 1 - 0.6 * bool(new_group))
+    for ax, scheme in zip(axes[0], schemes, strict=True):
+        left = np.zeros(len(rows))
+        for kind, (_, colour) in kinds.items():
+            width = mean.loc[scheme].reindex(rows)[kind].to_numpy()
+            ax.barh(places, width, left=left, color=colour, height=0.85)
+            left += width
+        ax.set(title=scheme, xlim=(0, 1), xticks=[0, 0.5, 1])
+        ax.grid(False)
+    names = [f"{intervention} {layer}".strip() for intervention, layer in rows]
+    axes[0, 0].set_yticks(places, names, fontsize=7)
+    handles = [Patch(color=colour, label=label) for label, colour in kinds.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    seeds = len({r.configuration.seed for r in records})
+    figure.supxlabel(f"share of images, mean over {seeds} seeds", fontsize=8)
+    said = "; ".join(
+        f"{scheme}: {mean.loc[(scheme, 'other features', 'layer4'), 'correct']:.0%} stay at their "
+        f"own place, {mean.loc[(scheme, 'other features', 'layer4'), 'at_other']:.0%} go to the "
+        "other's"
+        for scheme in schemes
+    )
+    return figure, f"Images under interventions. With the output of layer 4 exchanged, {said}."
+
+
+# Settings on an axis
+
+
+def _name(field: str) -> str:
+    return {"d_x": "spacing d (pixels)", "sigma": r"spread $\sigma$ (pixels)"}[field]
+
+
+def _by_setting(records: list[Record], field: str) -> dict[float, list[Record]]:
+    groups: dict[float, list[Record]] = {}
+    for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
+        groups.setdefault(getattr(record.configuration, field), []).append(record)
+    return groups
+
+
+@drawn
+def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]:
+    """Accuracy and order, label ablated, over training, a line for each value of the field."""
+    groups = _by_setting(records, field)
+    colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5), sharex=True)
+    _over_training(axes, records)
+    ends = []
+    for value, own in groups.items():
+        table = checkpoints_with_order(own)
+        for ax, measure in zip(axes, ("accuracy", "order"), strict=True):
+            sns.lineplot(
+                table.dropna(subset=[measure]),
+                x="images_seen",
+                y=measure,
+                color=colours[value],
+                label=f"{value:g}",
+                errorbar=("pi", 100),
+                err_kws={"alpha": 0.15, "linewidth": 0},
+                legend=ax is axes[0],
+                ax=ax,
+            )
+        last = table[table["step"] == table["step"].max()]
+        ends.append(f"{value:g}: {last['accuracy'].mean():.0%}, {last['order'].mean():.2f}")
+    axes[0].set(ylabel="accuracy", ylim=(-0.02, 1.02), xlabel="")
+    axes[1].set(ylabel=r"order ($R^2$, ablated)", ylim=(-0.15, 1.02), xlabel="")
+    axes[1].axhline(ORDER, color="#555555", lw=0.8)
+    axes[0].legend(title=_name(field), ncols=2)
+    figure.supxlabel(f"{IMAGES_SEEN}; {_seeds(groups)}", fontsize=8)
+    return figure, f"Accuracy and order at the end, by {field}: {'; '.join(ends)}."
+
+
+def _seeds(groups: dict[float, list[Record]]) -> str:
+    least = min(len(own) for own in groups.values())
+    if least == 1:
+        return "one seed"
+    return f"line: mean, band: range over {least} seeds"
+
+
+@drawn
+def phase_diagram(records: list[Record], field: str, by: str = "images") -> tuple[Figure, str]:
+    """The phase from each side over training (along x) and a field of the runs (along y).
+
+    A cell is the phase that most seeds are in; where they differ it is paler. `by` is "images"
+    (equal training steps) or "epochs" (images over those in the data set).
+    """
+    groups = _by_setting(records, field)
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 1.8 + 0.62 * len(groups)), sharex=True)
+    colours = np.array([mpl.colors.to_rgb(PHASE_COLOURS[p]) for p in PHASES])
+    said = []
+    for ax, side in zip(axes, ("generation", "representation"), strict=True):
+        for height, (value, own) in enumerate(groups.items()):
+            votes = _votes(own, side)
+            share = votes.max(axis=1) / votes.sum(axis=1)
+            seen = votes.index.to_numpy() * own[0].configuration.batch_size
+            if by == "epochs":
+                seen = seen / len(data_labels(own[0].configuration))
+            edges = np.concatenate([[seen[0]], np.sqrt(seen[1:] * seen[:-1]), [seen[-1]]])
+            winner = votes.to_numpy().argmax(axis=1)
+            shade = 1 - (1 - colours[winner]) * share.to_numpy()[:, None] ** 2
+            ax.pcolormesh(edges, [height - 0.5, height + 0.5], shade[None])
+            passed = "".join(PHASES[w] for i, w in enumerate(winner) if not i or w != winner[i - 1])
+            said.append(f"{field} {value:g} {side} {passed}")
+        ax.set_yticks(range(len(groups)), [f"{value:g}" for value in groups])
+        ax.set(title=side, ylabel=_name(field), xscale="log")
+        ax.grid(False)
+    axes[-1].set_xlabel(IMAGES_SEEN if by == "images" else "epochs (images seen / data set)")
+    handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    seeds = min(len(own) for own in groups.values())
+    figure.supxlabel(f"the phase of most of {seeds} seeds; paler where they differ", fontsize=8)
+    return figure, f"Phases over training: {'; '.join(said)}."
+
+
+def _votes(
+    records: list[Record], side: str, thresholds: dict[str, float] | None = None
+) -> pd.DataFrame:
+    """How many runs are in each phase at each trained checkpoint; columns 0, 1, 2 are A, B, C."""
+    phases = pd.concat(
+        [
+            assign_phases(order_parameters(r.checkpoints, r.probes), **(thresholds or {}))[side]
+            for r in records
+        ],
+        axis=1,
+    )
+    phases = phases[phases.index > 0]
+    return pd.DataFrame({i: (phases == p).sum(axis=1) for i, p in enumerate(PHASES)})
+
+
+@drawn
+def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
+    """Where phase C begins, and A ends, when each threshold of the rule is moved by a fifth."""
+    groups = _by_setting(records, field)
+    rules = {
+        "generation": {"single": SINGLE, "placed": PLACED},
+        "representation": {"manifold": MANIFOLD, "order": ORDER},
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True, sharex=True)
+    moved: list[float] = []
+    for ax, (side, names) in zip(axes, rules.items(), strict=True):
+        for bound, phase, colour in (("A ends", 0, "#E69F00"), ("C begins", 2, "#009E73")):
+            base = _boundary(groups, side, phase, {})
+            for name, value in names.items():
+                for factor in (0.8, 1.2):
+                    at = _boundary(groups, side, phase, {name: value * factor})
+                    ax.plot(at, range(len(groups)), color=colour, lw=0.8, alpha=0.6)
+                    moved += [abs(np.log2(a / b)) for a, b in zip(at, base, strict=True)]
+            ax.plot(base, range(len(groups)), "o-", color=colour, label=bound, markersize=4)
+        ax.set(title=side, xscale="log", xlabel=IMAGES_SEEN)
+    axes[0].set_yticks(range(len(groups)), [f"{value:g}" for value in groups])
+    axes[0].set_ylabel(_name(field))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.supxlabel("thin: one threshold 20 % lower or higher", fontsize=8)
+    known = np.array(moved)[np.isfinite(moved)]
+    most = 2 ** known.max() if len(known) else 1.0
+    return figure, (
+        "Boundaries of the phases, with every threshold moved by 20 % in turn: the farthest moves "
+        f"by a factor of {most:.2f} in images seen, half of them by at most "
+        f"{2 ** np.median(known) if len(known) else 1:.2f}."
+    )
+
+
+def _boundary(
+    groups: dict[float, list[Record]], side: str, phase: int, thresholds: dict[str, float]
+) -> list[float]:
+    """Images at which most seeds have left A (phase 0) or are in C (phase 2), by setting; NaN if
+    never.
+    """
+    found = []
+    for own in groups.values():
+        votes = _votes(own, side, thresholds)
+        winner = votes.to_numpy().argmax(axis=1)
+        there = winner > 0 if phase == 0 else winner == 2
+        seen = votes.index.to_numpy() * own[0].configuration.batch_size
+        found.append(float(seen[there.argmax()]) if there.any() else float("nan"))
+    return found
+
+
+# Imbalance
+
+
+@drawn
+def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure, str]:
+    """Accuracy in x and in y over training for each data set, and those of the lines alone."""
+    pairs = sorted({(r.configuration.d_x, r.configuration.d_y) for r in records})
+    figure, axes = plt.subplots(
+        len(pairs), 1, figsize=(WIDTH, 2.1 * len(pairs) + 0.8), sharex=True, squeeze=False
+    )
+    _over_training(axes[:, 0], [*records, *lines])
+    styles = {"accuracy_x": ("x", "#D55E00"), "accuracy_y": ("y", "#0072B2")}
+    for ax, (d_x, d_y) in zip(axes[:, 0], pairs, strict=True):
+        own = [r for r in records if (r.configuration.d_x, r.configuration.d_y) == (d_x, d_y)]
+        for (measure, (_, colour)), d in zip(styles.items(), (d_x, d_y), strict=True):
+            alone = [r for r in lines if r.configuration.d_x == d]
+            for source, of, line in ((own, measure, "-"), (alone, "accuracy_x", ":")):
+                sns.lineplot(
+                    _tables(source, "checkpoints").query("step > 0"),
+                    x="images_seen",
+                    y=of,
+                    color=colour,
+                    linestyle=line,
+                    errorbar=("pi", 100),
+                    err_kws={"alpha": 0.12, "linewidth": 0},
+                    ax=ax,
+                )
+        ax.set(title=f"$d_x$ = {d_x:g}, $d_y$ = {d_y:g}", ylabel="accuracy", xlabel="")
+        ax.set_ylim(-0.02, 1.02)
+    handles = [
+        Line2D([], [], color=colour, ls=line, label=f"{axis}, {how}")
+        for axis, colour in styles.values()
+        for how, line in (("in images", "-"), ("learned alone", ":"))
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    seeds = len({r.configuration.seed for r in records})
+    figure.supxlabel(
+        f"training examples seen; line: mean, band: range over {seeds} seeds", fontsize=8
+    )
+    gaps = [
+        f"at ({r.configuration.d_x:g}, {r.configuration.d_y:g}) "
+        f"{(r.checkpoints['accuracy_x'] - r.checkpoints['accuracy_y']).abs().max():.2f}"
+        for r in records
+    ]
+    return figure, (
+        "Accuracy in x and y against examples seen, in images and learned alone as lines. Largest "
+        f"difference between the axes by run: {'; '.join(gaps)}."
+    )
+
+
+def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
+    """Learning times in both axes, of the 2D runs and of the lines; coupling index; data cost.
+
+    Means over seeds with their range.
+    """
+    rows = []
+    for record in records:
+        c = record.configuration
+        pair = (lines_of(lines, d, c.seed) for d in (c.d_x, c.d_y))
+        rows.append({"d_x": c.d_x, "d_y": c.d_y, **coupling(record, *pair)})
+    shown = []
+    for (d_x, d_y), own in pd.DataFrame(rows).groupby(["d_x", "d_y"]):
+        line = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(own))}
+        for column, title in {
+            "T_x": "images to 50 % in x",
+            "T_y": "in y",
+            "T_x_1d": "lines to 50 %, x alone",
+            "T_y_1d": "y alone",
+        }.items():
+            line[title] = with_range(own[column] / 1000, "k")
+        line["coupling index"] = with_range(own["index"])
+        line["examples to 90 %, 2D over lines"] = with_range(own["cost"])
+        shown.append(line)
+    return pd.DataFrame(shown)
+
+
+@drawn
+def composed_images(along_x: Record, along_y: Record) -> tuple[Figure, str]:
+    """Accuracy of each axis' lines and of the images composed of them, over training."""
+    table = composed(along_x, along_y).query("step > 0")
+    figure, ax = plt.subplots(figsize=(WIDTH, 3))
+    _over_training([ax], [along_x, along_y])
+    for record, colour, name in ((along_x, "#D55E00", "x"), (along_y, "#0072B2", "y")):
+        own = record.checkpoints.query("step > 0")
+        label = f"lines along {name}, d = {record.configuration.d_x:g}"
+        ax.plot(own["images_seen"], own["accuracy_x"], ":", color=colour, label=label)
+    ax.plot(table["images_seen"] / 2, table["accuracy"], color="black", label="images composed")
+    ax.set(xlabel="lines seen of each axis", ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.legend()
+    return figure, (
+        f"Accuracy of lines and of composed images; composed at the end "
+        f"{table['accuracy'].iloc[-1]:.0%}, {table['several'].iloc[-1]:.0%} with several bumps."
+    )
+
+
+# Failures
+
+
+@drawn
+def failures(records: list[Record]) -> tuple[Figure, str]:
+    """Samples of each kind of failure from each phase of generation, found by the metrics.
+
+    The request is marked by a cross, the bump that was found, where there is one, by a ring.
+    """
+    kinds = [kind for kind in KINDS if kind != "correct"]
+    each = 4
+    figure, axes = plt.subplots(len(kinds), each * len(PHASES), figsize=(WIDTH, 2.4), squeeze=False)
+    counts = []
+    for row, kind in zip(axes, kinds, strict=True):
+        for start, phase in enumerate(PHASES):
+            found = _of_kind(records, phase, KINDS.index(kind))
+            counts.append(f"{len(found)} of kind {kind} in {phase}")
+            for ax, example in zip(
+                row[each * start : each * (start + 1)], [*found, *[None] * each], strict=False
+            ):
+                if example is None:
+                    ax.axis("off")
+                    continue
+                image, request, position = example
+                _pixels(ax, image, 0, 255)
+                ax.plot(*request, "+", color="#D55E00", markersize=5)
+                if not np.isnan(position).any():
+                    ax.plot(*position, "o", mfc="none", color="#0072B2", markersize=6)
+        row[0].set_ylabel(kind)
+        row[0].axis("on")
+        row[0].set(xticks=[], yticks=[])
+    for start, phase in enumerate(PHASES):
+        axes[0, each * start + 1].set_title(f"phase {phase}", loc="left")
+    figure.supxlabel(
+        "+ requested, o found; blank where the phase has no more of the kind", fontsize=8
+    )
+    return figure, f"Failures by phase of generation. Among the images kept: {', '.join(counts)}."
+
+
+def _of_kind(
+    records: list[Record], phase: str, kind: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Kept images of a kind from checkpoints in a phase: image, request, position found.
+
+    One from each checkpoint in turn, so that no single one fills the row.
+    """
+    waiting = []
+    for record in records:
+        phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
+        kept = shown(len(record.arrays["labels"])).numpy()
+        for place, step in enumerate(record.checkpoints["step"]):
+            if step > 0 and phases[step] == phase:
+                which = np.flatnonzero(record.arrays["kind"][place][kept] == kind)
+                waiting.append(
+                    [
+                        (
+                            record.arrays["images"][place][i],
+                            record.arrays["labels"][kept[i]],
+                            record.arrays["position"][place][kept[i]],
+                        )
+                        for i in which
+                    ]
+                )
+    longest = max((len(own) for own in waiting), default=0)
+    return [own[i] for i in range(longest) for own in waiting if i < len(own)]
+
+
+# Movement
+
+SECONDS_A_CHECKPOINT = 1.0
+
+
+@drawn
+def embedding_moving(record: Record) -> tuple[Figure, str, str]:
+    """The UMAP embedding of the probed layer over training, moving: as published, and ablated.
+
+    Each checkpoint's embedding is rotated onto the one before it (orthogonal Procrustes), as UMAP
+    turns and mirrors at will. Coloured by the requested position; the still has three checkpoints.
+    """
+    c = record.configuration
+    colours = position_colours(record.arrays["labels"], c.N)
+    features = {"trained": "as published", "ablated": "label ablated"}
+    paths = {name: _aligned(record.arrays[f"umap_{name}"][1:]) for name in features}
+    checkpoints = record.checkpoints.query("step > 0")
+    phases = assign_phases(order_parameters(record.checkpoints, record.probes))
+    labels = [
+        f"{images / 1000:.3g}k images seen: generation {phases.loc[step, 'generation']}, "
+        f"representation {phases.loc[step, 'representation']}"
+        for step, images in zip(checkpoints["step"], checkpoints["images_seen"], strict=True)
+    ]
+    stills = np.linspace(0, len(labels) - 1, 3).round().astype(int)
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)
+    for row, (name, title) in zip(axes, features.items(), strict=True):
+        for ax, place in zip(row, stills, strict=True):
+            ax.scatter(*paths[name][place].T, c=colours, s=6, lw=0)
+            ax.set(xticks=[], yticks=[], aspect="equal")
+            ax.grid(False)
+        row[0].set_ylabel(title)
+    for ax, place in zip(axes[0], stills, strict=True):
+        ax.set_title(f"{checkpoints['images_seen'].iloc[place] / 1000:.3g}k")
+    figure.supxlabel(f"{IMAGES_SEEN} (top)", fontsize=8)
+    alt = (
+        f"UMAP embedding of {c.probe_layer} moving through {len(labels)} checkpoints, left as "
+        f"published, right with the label ablated. From {labels[0]}, to {labels[-1]}."
+    )
+    return figure, alt, _svg(list(features.values()), list(paths.values()), colours, labels)
+
+
+def _aligned(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings (checkpoints, n, 3) centred, of one size, rotated onto each other; two axes."""
+    points = embeddings.astype(float)
+    points -= points.mean(axis=1, keepdims=True)
+    size = np.sqrt((points**2).sum(axis=(1, 2), keepdims=True) / points.shape[1])
+    points /= np.where(size > 0, size, 1)
+    for before, now in itertools.pairwise(range(len(points))):
+        rotation, _ = orthogonal_procrustes(points[now], points[before])
+        points[now] = points[now] @ rotation
+    axes = np.linalg.svd(points[-1], full_matrices=False)[2][:2]
+    return points @ axes.T
+
+
+def _svg(titles: list[str], paths: list[np.ndarray], colours: np.ndarray, labels: list[str]) -> str:
+    """Panels of moving points, (checkpoints, n, 2) each, as an SVG document that loops."""
+    side, top = 300, 50
+    seconds = SECONDS_A_CHECKPOINT * len(labels)
+    timing = f'dur="{seconds:g}s" repeatCount="indefinite"'
+    reach = max(float(np.abs(path).max()) for path in paths)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side * len(paths)} {side + top}" '
+        'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
+    ]
+    for panel, (title, path) in enumerate(zip(titles, paths, strict=True)):
+        places = (path / reach * 0.47 + 0.5) * side + [panel * side, top]
+        middle = panel * side + side / 2
+        parts.append(
+            f'<text x="{middle}" y="44" font-size="13" text-anchor="middle">{title}</text>'
+        )
+        for i, colour in enumerate(colours):
+            moves = "".join(
+                f'<animate attributeName="c{axis}" {timing} '
+                f'values="{";".join(f"{v:.0f}" for v in places[:, i, k])}"/>'
+                for k, axis in enumerate("xy")
+            )
+            x, y = places[-1, i]
+            fill = mpl.colors.to_hex(colour)
+            parts.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3" fill="{fill}">{moves}</circle>')
+    for place, label in enumerate(labels):
+        shows = ";".join("1" if p == place else "0" for p in range(len(labels)))
+        parts.append(
+            f'<text x="{side * len(paths) / 2}" y="20" font-size="15" text-anchor="middle" '
+            f'opacity="{int(place == len(labels) - 1)}">{label}<animate attributeName="opacity" '
+            f'calcMode="discrete" {timing} values="{shows}"/></text>'
+        )
+    return "".join([*parts, "</svg>"])

@@ -1,0 +1,185 @@
+"""A trained network taken apart: what each layer holds, and what it does with what it holds.
+
+Two questions that a probe of one layer leaves open. Is the order of bump positions in a layer
+learned, or put in with the label (or carried by the image)? Then every layer must be read with all
+controls, at several noise levels and inputs. And does generation use what a layer holds? Then one
+must change it and see what is drawn.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .config import Configuration
+from .data import bump_height, render_bumps
+from .diffusion import NoiseSchedule, add_noise
+from .evaluation import BATCH, evaluation_labels, fold_groups, generate, mean_embedding
+from .generation import sort_images
+from .model import TIME_FEATURES, UNet, read_layers
+from .representation import probe_r2
+from .seeds import generator
+
+LAYERS = ("layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1")
+"""The network's layers in the order in which they run."""
+
+BLOCKS = ("layer2", "layer3", "layer4", "up3", "up2", "up1")
+"""The layers into which the label is injected."""
+
+NOISE_LEVELS = (0.0, 0.25, 0.5)
+"""Shares of the timesteps T at which samples and noised bumps are probed."""
+
+PAIRS = 64
+"""Pairs of requests that interventions exchange something between."""
+
+
+def dissect(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
+    """The tables of the extra "dissection": `layers` and `interventions`."""
+    return {"layers": probe_layers(c, model, untrained), "interventions": intervene(c, model)}
+
+
+def probe_layers(c: Configuration, model: UNet, untrained: UNet) -> pd.DataFrame:
+    """R^2 of bump position read directly from every layer, with all controls.
+
+    Inputs are the samples under way and true bumps, noised, at each of `NOISE_LEVELS`, and pure
+    noise at the last timestep, where nothing but the label tells one image from another. Features
+    and targets are those of `evaluation.evaluate`; the generated position is a target only for
+    samples, the shuffled one only for the trained features. Returns a row per probe: input,
+    timestep, layer, features, target, axis, r2.
+    """
+    device = next(model.parameters()).device
+    labels = evaluation_labels(c).to(device)
+    requested, groups = labels.cpu().numpy(), fold_groups(labels)
+    order = torch.randperm(len(labels), generator=generator("cpu", c.seed, "shuffle")).numpy()
+    rows = []
+    for name, x, t, generated in _inputs(c, model, labels):
+        for network, given in (("trained", model), ("untrained", untrained)):
+            embedding = given.conditioning(labels)
+            ablated = mean_embedding(c, given).expand_as(embedding)
+            for features, label in ((network, embedding), (_ablated(network), ablated)):
+                targets = {"requested": requested}
+                if generated is not None:
+                    targets["generated"] = generated
+                if features == "trained":
+                    targets["shuffled"] = requested[order]
+                for layer, values in _read_all(given, x, t, label).items():
+                    for target, positions in targets.items():
+                        for axis, r2 in zip("xy", probe_r2(values, positions, groups), strict=True):
+                            rows.append((name, t, layer, features, target, axis, r2))
+    columns = ["input", "timestep", "layer", "features", "target", "axis", "r2"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _ablated(network: str) -> str:
+    return "ablated" if network == "trained" else "untrained, ablated"
+
+
+def _inputs(
+    c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]
+) -> Iterator[tuple[str, Float[Tensor, "n 1 N N"], int, np.ndarray | None]]:
+    """Each probed input: its name, the images, the timestep, the positions of samples' bumps."""
+    alpha_bar = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(labels.device)
+    bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+    draws = generator(labels.device, c.seed, "dissection")
+    noise = torch.randn(bumps.shape, generator=draws, device=labels.device)
+    for share in NOISE_LEVELS:
+        probed = c.model_copy(update={"probe_timestep": round(share * (c.timesteps - 1))})
+        images, x, t = generate(probed, model, labels, c.sampler, c.sampler_steps, ("dissection",))
+        found = sort_images(bump_height(images, c.polarity), labels, c.sigma)
+        yield "sample", x, t, found.position.cpu().numpy()
+        yield "bump", add_noise(bumps, alpha_bar[t].expand(len(x)), noise), t, None
+    yield "noise", noise, c.timesteps - 1, None
+
+
+@torch.inference_mode()
+def _read_all(
+    model: UNet, x: Float[Tensor, "n 1 N N"], t: int, embedding: Float[Tensor, "n e"]
+) -> dict[str, np.ndarray]:
+    """Every layer's output, flattened, for images `x` at timestep `t`."""
+    parts: dict[str, list[Tensor]] = {layer: [] for layer in LAYERS}
+    for images, labels in zip(x.split(BATCH), embedding.split(BATCH), strict=True):
+        with read_layers(model, LAYERS) as outputs:
+            model(images, torch.full((len(images),), t, device=x.device), labels)
+        for layer, output in outputs.items():
+            parts[layer].append(output.flatten(1).float().cpu())
+    return {layer: torch.cat(outputs).numpy() for layer, outputs in parts.items()}
+
+
+def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
+    """What is drawn when a block's label, or a layer's features, are exchanged or taken away.
+
+    Requests come in `PAIRS` pairs half a frame apart in x and in y. At every denoising step, in one
+    place of the network:
+
+    - "other label": a block is given the label of the other request of the pair;
+    - "no label": it is given the mean label of the data set;
+    - "label here alone": all other blocks are given the mean label;
+    - "other features": a layer's output is exchanged between the two images of a pair.
+
+    Returns a row for each, and one for "nothing": intervention, layer, the share of images of each
+    kind by their own request, and `at_other`, that with one bump at the other's place. An image
+    whose `correct` stays high did not need what was changed; one at the other's place used it.
+    """
+    device = next(model.parameters()).device
+    known = evaluation_labels(c)
+    chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:PAIRS]
+    own = known[chosen]
+    labels = torch.cat([own, (own + c.N / 2) % c.N]).to(device)
+    others = labels.roll(len(own), dims=0)
+    mean = mean_embedding(c, model)
+
+    def label(value: Tensor) -> Callable[[nn.Module, tuple], tuple]:
+        def hook(module: nn.Module, inputs: tuple) -> tuple:
+            x, embedding = inputs
+            value_here = value.expand(len(x), -1).to(embedding.dtype)
+            return x, torch.cat([embedding[:, :TIME_FEATURES], value_here], dim=1)
+
+        return hook
+
+    def exchange(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        return output.roll(len(own), dims=0)
+
+    with torch.inference_mode():
+        other = model.conditioning(others)
+    plan = [("nothing", "", [])]
+    for block in BLOCKS:
+        elsewhere = [(b, label(mean)) for b in BLOCKS if b != block]
+        plan.append(("other label", block, [(block, label(other))]))
+        plan.append(("no label", block, [(block, label(mean))]))
+        plan.append(("label here alone", block, elsewhere))
+    rows = []
+    for intervention, layer, hooks in plan:
+        with _hooked(model, hooks):
+            rows.append((intervention, layer, *_drawn(c, model, labels, others)))
+    for layer in LAYERS:
+        handle = model.get_submodule(layer).register_forward_hook(exchange)
+        try:
+            rows.append(("other features", layer, *_drawn(c, model, labels, others)))
+        finally:
+            handle.remove()
+    columns = ["intervention", "layer", "none", "several", "misplaced", "correct", "at_other"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@contextmanager
+def _hooked(model: UNet, hooks: list[tuple[str, Callable]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for block, hook in hooks:
+            handle = model.get_submodule(block).register_forward_pre_hook(hook)
+            stack.callback(handle.remove)
+        yield
+
+
+def _drawn(
+    c: Configuration, model: UNet, labels: Float[Tensor, "n 2"], others: Float[Tensor, "n 2"]
+) -> tuple[float, ...]:
+    """Shares of the kinds of image by their own request, and of those at the other's place."""
+    images, _, _ = generate(c, model, labels, c.sampler, c.sampler_steps, ("intervention",))
+    heights = bump_height(images, c.polarity)
+    by_own, by_other = (sort_images(heights, by, c.sigma).metrics() for by in (labels, others))
+    kinds = (by_own[kind] for kind in ("none", "several", "misplaced", "correct"))
+    return *kinds, by_other["correct"]

@@ -1,0 +1,74 @@
+"""Intervals against their textbook formulas, verdicts against what they must be."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bump_diffusion.book import notebooks
+from bump_diffusion.claims import CLAIMS, QUANTITIES, interval, judge, overall
+from bump_diffusion.experiments import EXPERIMENTS
+
+NUMBERS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
+
+
+@given(NUMBERS)
+def test_the_interval_of_a_mean_is_students(values):
+    assume(np.std(values) > 1e-3)
+    mean, low, high = interval(values, "mean")
+    expected = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert mean == pytest.approx(np.mean(values))
+
+
+@given(st.integers(0, 9), st.integers(1, 9))
+def test_the_interval_of_a_share_is_wilsons(successes, runs):
+    assume(successes <= runs)
+    values = [1.0] * successes + [0.0] * (runs - successes)
+    p, z = successes / runs, stats.norm.ppf(0.975)
+    middle = (p + z**2 / (2 * runs)) / (1 + z**2 / runs)
+    half = z / (1 + z**2 / runs) * math.sqrt(p * (1 - p) / runs + z**2 / (4 * runs**2))
+    assert interval(values, "share") == pytest.approx((p, middle - half, middle + half), abs=1e-9)
+
+
+def test_five_runs_that_agree_decide_a_share_and_three_do_not():
+    assert judge("generation-phases", "", [1.0] * 5).verdict == "reproduced"
+    assert judge("generation-phases", "", [0.0] * 5).verdict == "not reproduced"
+    assert judge("generation-phases", "", [1.0] * 3).verdict == "undecided"
+    assert judge("generation-phases", "", [1.0, 1.0, 1.0, 1.0, 0.0]).verdict == "undecided"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_verdict_depends_on_the_side_of_the_threshold(name):
+    claim = CLAIMS[name]
+    if claim.kind == "share":
+        return
+    sign = 1 if claim.above is not None else -1
+    beyond = [claim.threshold + sign * d for d in (0.1, 0.11, 0.12)]
+    short = [claim.threshold - sign * d for d in (0.1, 0.11, 0.12)]
+    assert judge(name, "", beyond).verdict == "reproduced"
+    assert judge(name, "", short).verdict == "not reproduced"
+    assert judge(name, "", [*beyond, *short]).verdict == "undecided"
+    assert judge(name, "", beyond[:1]).verdict == "not judged"
+    assert judge(name, "", [math.nan] * 3).verdict == "not judged"
+
+
+def test_the_verdict_over_conditions():
+    yes = judge("sides-agree", "scalar", [0.8, 0.81, 0.82])
+    no = judge("sides-agree", "table", [0.1, 0.11, 0.12])
+    open_ = judge("sides-agree", "sinusoidal", [0.1, 0.9, 0.7])
+    assert overall([yes, yes]) == "reproduced"
+    assert overall([yes, no]) == "reproduced under conditions: scalar"
+    assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
+    assert overall([no, open_]) == "not reproduced (table); undecided (sinusoidal)"
+
+
+def test_every_claim_has_its_quantity_runs_and_chapter():
+    assert set(QUANTITIES) | {"coupled", "costly"} == set(CLAIMS)
+    for claim in CLAIMS.values():
+        assert claim.experiment in EXPERIMENTS
+        assert claim.chapter in notebooks()
+    assert {claim.number for claim in CLAIMS.values()} == {1, 2, 3, 4}

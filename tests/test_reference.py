@@ -1,0 +1,133 @@
+"""The factorized reference: lines, what is composed of them, and the coupling index."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bump_diffusion.config import configure
+from bump_diffusion.data import bump_height, data_labels, label_grid, render_bumps
+from bump_diffusion.evaluation import compose, evaluation_labels, judge
+from bump_diffusion.experiments import experiment
+from bump_diffusion.phases import learning_time
+from bump_diffusion.reference import composed, coupling, lines_of
+from bump_diffusion.store import default_store
+from bump_diffusion.train import build_model
+
+N = 16
+
+
+@given(st.floats(0, N - 0.01), st.floats(0, N - 0.01), st.floats(0.5, 3))
+def test_an_image_is_the_product_of_two_lines(mu_x, mu_y, sigma):
+    image = bump_height(render_bumps(torch.tensor([[mu_x, mu_y]]), N, sigma))
+    along_x, along_y = (
+        bump_height(render_bumps(torch.tensor([[mu, 0.0]]), N, sigma, height=1))
+        for mu in (mu_x, mu_y)
+    )
+    assert torch.allclose(compose(along_x, along_y), image, atol=1e-6)
+
+
+def test_lines_have_one_label_for_each_position_and_are_one_pixel_high():
+    c = configure("quick", axes="x", d_x=0.5)
+    labels = data_labels(c)
+    assert labels[:, 0].tolist() == [i / 2 for i in range(32)]
+    assert labels[:, 1].abs().max() == 0
+    assert len(evaluation_labels(c)) == 256  # each of the 32 eight times
+    model = build_model(c)
+    x = torch.randn(3, 1, 1, N)
+    with torch.inference_mode():
+        y = model(x, torch.tensor([5, 5, 5]), model.conditioning(labels[:3]))
+    assert y.shape == x.shape
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+def test_true_lines_are_judged_correct_and_shifted_ones_misplaced(sigma):
+    c = configure("quick", axes="x", d_x=0.5, sigma=sigma)
+    labels = data_labels(c)
+    lines = render_bumps(labels, N, sigma, height=1)
+    assert judge(c, lines, labels).correct.all()
+    shifted = labels + torch.tensor([3.0, 0.0])
+    far = judge(c, lines, shifted)
+    assert not far.correct[:, 0].any()
+    assert far.correct[:, 1].all()
+
+
+def curve(images, accuracy, **others):
+    table = {"step": np.arange(len(images)), "images_seen": images, "accuracy": accuracy}
+    return pd.DataFrame({**table, **others})
+
+
+def test_the_learning_time_is_read_off_the_curve():
+    table = curve([0, 100, 400, 1600], [1.0, 0.0, 0.4, 0.8])
+    # Half way, in the logarithm, from 400 at 0.4 to 1600 at 0.8 lies 800 at 0.6.
+    assert learning_time(table, "accuracy", 0.6) == pytest.approx(800)
+    assert learning_time(table, "accuracy", 0.4) == pytest.approx(400)
+    assert np.isnan(learning_time(table, "accuracy", 0.9))
+    assert learning_time(curve([0, 100, 200], [0, 0.7, 0.9]), "accuracy", 0.5) == 100
+
+
+def run(c, times, lines=None):
+    """A stand-in for a record whose accuracies pass one half after the given images."""
+    images = np.r_[0, np.geomspace(1e3, 1e6, 200)]
+    table = {a: 1 / (1 + (t / np.maximum(images, 1)) ** 8) for a, t in times.items()}
+    checkpoints = curve(images, table["accuracy_x"], **table)
+    arrays = {"labels": data_labels(c).numpy(), "lines": lines}
+    if lines is not None:
+        arrays["lines"] = np.repeat(lines[None], len(images), axis=0)
+    return SimpleNamespace(configuration=c, checkpoints=checkpoints, arrays=arrays)
+
+
+def true_lines(c):
+    lines = render_bumps(data_labels(c), c.N, c.sigma, c.polarity, 1)
+    return ((lines[:, 0, 0] + 1) * 127.5).round().byte().numpy()
+
+
+def test_the_coupling_index_is_0_for_axes_learned_as_alone_and_1_for_axes_learned_together():
+    c = configure("quick", axes="x")
+    x, y = (run(c, {"accuracy_x": t}, true_lines(c)) for t in (40_000, 10_000))
+    both = configure("quick")
+    apart = run(both, {"accuracy_x": 80_000, "accuracy_y": 20_000})
+    together = run(both, {"accuracy_x": 60_000, "accuracy_y": 60_000})
+    assert coupling(apart, x, y)["index"] == pytest.approx(0, abs=0.01)
+    assert coupling(together, x, y)["index"] == pytest.approx(1, abs=0.01)
+    assert np.isnan(coupling(together, x, x)["index"])
+    assert coupling(together, x, y)["T_x_1d"] == pytest.approx(40_000, rel=0.01)
+
+
+def test_true_lines_compose_to_correct_images_and_one_wrong_axis_spoils_its_axis_alone():
+    fine, coarse = configure("quick", axes="x", d_x=0.25), configure("quick", axes="x", d_x=1.0)
+    x, y = (run(c, {"accuracy_x": 1e4}, true_lines(c)) for c in (fine, coarse))
+    assert composed(x, y)["accuracy"].min() == 1
+    wrong = run(coarse, {"accuracy_x": 1e4}, np.roll(true_lines(coarse), 5, axis=0))
+    table = composed(x, wrong)
+    assert table["accuracy_x"].min() == 1
+    assert table["accuracy_y"].max() == 0
+
+
+def test_the_shipped_lines_learn_their_axis_and_compose_to_bumps():
+    store = default_store()
+    lines = [r for c in experiment("lines") if (r := store.get(c))]
+    assert len(lines) >= 6
+    for record in lines:
+        assert record.checkpoints["accuracy_x"].iloc[-1] > 0.9
+    seed = lines[0].configuration.seed
+    pair = (lines_of(lines, d, seed) for d in (0.1, 1.0))
+    assert composed(*pair)["accuracy"].iloc[-1] > 0.8
+    with pytest.raises(LookupError):
+        lines_of(lines, 0.3, seed)
+
+
+def test_a_label_requested_often_is_judged_by_other_labels():
+    """16 labels, each 16 times, with features that name the label but have no order."""
+    from bump_diffusion.evaluation import fold_groups
+    from bump_diffusion.representation import probe_r2
+
+    labels = label_grid(N, 4.0, 4.0).repeat(16, 1)
+    groups = fold_groups(labels)
+    names = np.random.default_rng(0).normal(size=(16, 100))[groups]
+    assert min(probe_r2(names, labels.numpy())) > 0.95
+    assert max(probe_r2(names, labels.numpy(), groups)) < 0.2
