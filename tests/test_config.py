@@ -92,7 +92,7 @@ def test_spacing_stands_for_both_increments_and_symmetry_halves_the_runs():
 
 
 def test_lines_have_no_increment_along_y():
-    with pytest.raises(UserError, match="d_y is 2.0, it must be 1 where axes is 'x'"):
+    with pytest.raises(UserError, match=r"d_y is 2\.0, it must be 1 where axes is 'x'"):
         configure("quick", axes="x", d_y=2.0)
 
 

@@ -20,13 +20,13 @@ schedules = st.builds(
 )
 
 
-def peer(kind, schedule, **options):
+def peer(kind, schedule, clip=False, **options):
     return kind(
         num_train_timesteps=schedule.timesteps,
         beta_start=schedule.beta_start,
         beta_end=schedule.beta_end,
         beta_schedule="linear",
-        clip_sample=False,
+        clip_sample=clip,
         **options,
     )
 
@@ -51,31 +51,31 @@ def test_noising(schedule, seed):
 
 
 @settings(deadline=None)
-@given(schedules, st.integers(2, 20), st.integers(0, 999))
-def test_ddim_step(schedule, steps, seed):
-    scheduler = peer(DDIMScheduler, schedule, set_alpha_to_one=True)
+@given(schedules, st.integers(2, 20), st.integers(0, 999), st.booleans())
+def test_ddim_step(schedule, steps, seed, clip):
+    scheduler = peer(DDIMScheduler, schedule, clip, set_alpha_to_one=True)
     scheduler.set_timesteps(steps)
     alpha_bar = schedule.alpha_bar()
     x, noise = normal(seed, 3, 1, 8, 8), normal(seed + 1, 3, 1, 8, 8)
     for t in scheduler.timesteps.tolist():
         earlier = t - schedule.timesteps // steps
         following = alpha_bar[earlier] if earlier >= 0 else torch.tensor(1.0)
-        ours = ddim_step(x, noise, alpha_bar[t], following)
+        ours = ddim_step(x, noise, alpha_bar[t], following, clip)
         theirs = scheduler.step(noise, t, x, eta=0.0).prev_sample
         assert torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
 @settings(deadline=None)
-@given(schedules, st.integers(0, 999), st.data())
-def test_ancestral_step(schedule, seed, data):
-    scheduler = peer(DDPMScheduler, schedule, variance_type="fixed_small")
+@given(schedules, st.integers(0, 999), st.booleans(), st.data())
+def test_ancestral_step(schedule, seed, clip, data):
+    scheduler = peer(DDPMScheduler, schedule, clip, variance_type="fixed_small")
     alpha_bar = schedule.alpha_bar()
     x, predicted = normal(seed, 3, 1, 8, 8), normal(seed + 1, 3, 1, 8, 8)
     t = data.draw(st.integers(0, schedule.timesteps - 1))
     theirs = scheduler.step(predicted, t, x, generator=torch.Generator().manual_seed(seed))
     drawn = normal(seed, 3, 1, 8, 8) if t > 0 else torch.zeros_like(x)
     following = alpha_bar[t - 1] if t > 0 else torch.tensor(1.0)
-    ours = ancestral_step(x, predicted, alpha_bar[t], following, drawn)
+    ours = ancestral_step(x, predicted, alpha_bar[t], following, drawn, clip)
     assert torch.allclose(ours, theirs.prev_sample, atol=1e-3, rtol=1e-3)
 
 

@@ -87,6 +87,8 @@ class Configuration(BaseModel):
     "Stochastic ancestral sampling, or deterministic DDIM."
     sampler_steps: Annotated[int, Field(ge=1, le=10_000)] = 25
     "Denoising steps of the sampler."
+    clip_sample: bool = False
+    "Whether the sampler keeps its estimate of the finished image within the data's range."
     compared_steps: Annotated[
         tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(strict=False)
     ] = ()

@@ -56,16 +56,31 @@ def noise_prediction_loss(
     return F.mse_loss(denoise(add_noise(x, alpha_bar[t], noise), t), noise)
 
 
+def estimate(x: Tensor, predicted_noise: Tensor, alpha_bar: Tensor, clip: bool) -> Tensor:
+    """The finished image that the prediction implies (arXiv 2006.11239, equation 15).
+
+    `clip` keeps it within [-1, 1]: where little signal is left a small error of the prediction is a
+    large one of the image, and sampling can run away.
+    """
+    x_0 = (x - (1 - alpha_bar).sqrt() * predicted_noise) / alpha_bar.sqrt()
+    return x_0.clamp(-1, 1) if clip else x_0
+
+
 def ancestral_step(
-    x: Tensor, predicted_noise: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor, noise: Tensor
+    x: Tensor,
+    predicted_noise: Tensor,
+    alpha_bar: Tensor,
+    alpha_bar_next: Tensor,
+    noise: Tensor,
+    clip: bool = False,
 ) -> Tensor:
-    """One stochastic step towards less noise (arXiv 2006.11239, equations 6, 7 and 15).
+    """One stochastic step towards less noise (arXiv 2006.11239, equations 6 and 7).
 
     From where the signal's share is `alpha_bar` to where it is `alpha_bar_next`; the two need not
     be neighbouring timesteps. The variance is the posterior's, zero where nothing is left to add.
     """
     alpha = alpha_bar / alpha_bar_next
-    x_0 = (x - (1 - alpha_bar).sqrt() * predicted_noise) / alpha_bar.sqrt()
+    x_0 = estimate(x, predicted_noise, alpha_bar, clip)
     mean = (
         alpha_bar_next.sqrt() * (1 - alpha) / (1 - alpha_bar) * x_0
         + alpha.sqrt() * (1 - alpha_bar_next) / (1 - alpha_bar) * x
@@ -75,10 +90,14 @@ def ancestral_step(
 
 
 def ddim_step(
-    x: Tensor, predicted_noise: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor
+    x: Tensor,
+    predicted_noise: Tensor,
+    alpha_bar: Tensor,
+    alpha_bar_next: Tensor,
+    clip: bool = False,
 ) -> Tensor:
     """One deterministic step towards less noise (arXiv 2010.02502, equation 12 with sigma = 0)."""
-    x_0 = (x - (1 - alpha_bar).sqrt() * predicted_noise) / alpha_bar.sqrt()
+    x_0 = estimate(x, predicted_noise, alpha_bar, clip)
     return alpha_bar_next.sqrt() * x_0 + (1 - alpha_bar_next).sqrt() * predicted_noise
 
 
@@ -91,8 +110,9 @@ def sample(
     sampler: str,
     generator: torch.Generator,
     keep_at: int = 0,
+    clip: bool = False,
 ) -> tuple[Float[Tensor, "batch 1 N N"], Float[Tensor, "batch 1 N N"], int]:
-    """Denoise `x`, pure noise at first, through falling `timesteps`.
+    """Denoise `x`, pure noise at first, through falling `timesteps`; `clip` as in `estimate`.
 
     Returns the images, and besides what the network saw at the timestep of the sequence nearest to
     `keep_at`, with that timestep: the input at which a probe reads the network.
@@ -106,8 +126,8 @@ def sample(
         a, a_next = alpha_bar[t], one if t_next is None else alpha_bar[t_next]
         predicted_noise = denoise(x, torch.full((len(x),), t, device=x.device))
         if sampler == "ddim":
-            x = ddim_step(x, predicted_noise, a, a_next)
+            x = ddim_step(x, predicted_noise, a, a_next, clip)
         else:
             noise = torch.randn(x.shape, generator=generator, device=x.device)
-            x = ancestral_step(x, predicted_noise, a, a_next, noise)
+            x = ancestral_step(x, predicted_noise, a, a_next, noise, clip)
     return x, seen, keep_at

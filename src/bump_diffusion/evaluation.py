@@ -73,7 +73,14 @@ def generate(
         with torch.inference_mode():
             denoise = partial(_denoise, model, model.conditioning(batch))
         image, probed, t = sample(
-            denoise, noise, timesteps, alpha_bar, sampler, draws, c.probe_timestep
+            denoise,
+            noise,
+            timesteps,
+            alpha_bar,
+            sampler,
+            draws,
+            c.probe_timestep,
+            c.clip_sample,
         )
         images.append(image)
         seen.append(probed)
