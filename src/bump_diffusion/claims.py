@@ -222,14 +222,18 @@ def judge(
 
 
 @cache
-def judge_all(profile: str = "quick", seeds: int | None = None) -> list[Judged]:
-    """Every claim under every condition, from the records of its experiment.
+def judge_claims(
+    profile: str = "quick", seeds: int | None = None, chapter: str | None = None
+) -> list[Judged]:
+    """Every claim, or those of one chapter, under every condition, from its experiment's records.
 
     Claims 1 to 3 are judged for each conditioning scheme apart. At most `seeds` runs of each are
     taken, by default all that its experiment has. Missing runs are trained.
     """
     found = []
     for name, claim in CLAIMS.items():
+        if chapter not in (None, claim.chapter):
+            continue
         if claim.experiment == "imbalance":
             condition = f"d_x = {DENSE:g}, d_y = {SPARSE:g}"
             records, lines = runs([(DENSE, SPARSE)], profile, _at_most(seeds, "imbalance"))
@@ -298,7 +302,7 @@ def show(judged: Sequence[Judged]) -> Page:
             for one in own
         )
         parts.append(
-            f"<section><p><strong>{claim.number}. {html.escape(claim.claim)}</strong><br>"
+            f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}</strong><br>'
             f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
             f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
             f'(<a href="{claim.chapter}.html">evidence</a>)</p><div class="wide"><table>'
@@ -319,8 +323,3 @@ def by_claim(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
     """What was judged, by the claim's name, in the order of `claims.yml`."""
     names = [name for name in CLAIMS if any(one.name == name for one in judged)]
     return {name: [one for one in judged if one.name == name] for name in names}
-
-
-def of_chapter(chapter: str, profile: str, seeds: int | None) -> Page:
-    """The claims that a chapter gives the evidence for, judged."""
-    return show([one for one in judge_all(profile, seeds) if CLAIMS[one.name].chapter == chapter])
