@@ -302,7 +302,8 @@ def show(judged: Sequence[Judged]) -> Page:
             for one in own
         )
         parts.append(
-            f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}</strong><br>'
+            f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}'
+            "</strong><br>"
             f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
             f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
             f'(<a href="{claim.chapter}.html">evidence</a>)</p><div class="wide"><table>'

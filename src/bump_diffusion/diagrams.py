@@ -250,6 +250,8 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
     }
     mean = table.groupby(["scheme", "intervention", "layer"], sort=False)[list(kinds)].mean()
     rows = list(dict.fromkeys(mean.index.droplevel("scheme")))
+    groups = list(dict.fromkeys(intervention for intervention, _ in rows))
+    rows.sort(key=lambda row: groups.index(row[0]))
     figure, axes = plt.subplots(
         1, len(schemes), figsize=(WIDTH, 0.2 * len(rows) + 1.6), sharey=True, squeeze=False
     )

@@ -421,6 +421,42 @@ def sampler_dependence(records: list[Record]) -> Markdown:
     return Markdown(f"From ancestral sampling with {most} steps, {'; '.join(sentences)}.")
 
 
+@drawn
+def kinds_by_clipping(records: list[Record]) -> tuple[Figure, str]:
+    """Kinds of image of the same networks, the sampler's estimates clipped to the data's range or
+    not.
+    """
+    clipped = {r.id: r.configuration.clip_sample for r in records}
+    table = _tables(records, "checkpoints").query("step > 0")
+    table["sampler"] = table["record"].map(clipped).map({True: "clipped", False: "not clipped"})
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6), sharex=True, sharey=True)
+    _over_training(axes.flat, records)
+    for ax, kind in zip(axes.flat, KINDS, strict=True):
+        sns.lineplot(
+            table,
+            x="images_seen",
+            y=kind,
+            hue="sampler",
+            style="sampler",
+            errorbar=("pi", 100),
+            legend=kind == KINDS[0],
+            ax=ax,
+        )
+        ax.set(title=kind, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
+    axes[0, 0].legend(title=None)
+    seeds = table["seed"].nunique()
+    figure.supxlabel(f"{IMAGES_SEEN}; line: mean, band: range over {seeds} seeds", fontsize=8)
+    mean = table.groupby(["sampler", "step"])[list(KINDS)].mean()
+    most = (mean.loc["clipped"] - mean.loc["not clipped"]).abs().max()
+    ends = mean["correct"].groupby("sampler").last()
+    said = ", ".join(f"{kind} {most[kind]:.2f}" for kind in KINDS)
+    return figure, (
+        "Shares of images over training with the sampler's estimates clipped and not. They differ "
+        f"at most by: {said}. Correct at the end: clipped {ends['clipped']:.1%}, not clipped "
+        f"{ends['not clipped']:.1%}."
+    )
+
+
 # Learning
 
 
