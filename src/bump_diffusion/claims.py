@@ -7,7 +7,6 @@ for every run, its interval over the runs is compared with the threshold, the ve
 import html
 import math
 from collections.abc import Sequence
-from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple
 
@@ -221,45 +220,61 @@ def judge(
     return Judged(name, condition, list(records), list(values), estimate, low, high, verdict)
 
 
-@cache
 def judge_claims(
-    profile: str = "quick", seeds: int | None = None, chapter: str | None = None
+    profile: str,
+    seeds: int,
+    conditioning: list[str] | None = None,
+    chapter: str | None = None,
 ) -> list[Judged]:
-    """Every claim, or those of one chapter, under every condition, from its experiment's records.
+    """Every claim, or those of one chapter, under every condition.
 
-    Claims 1 to 3 are judged for each conditioning scheme apart. At most `seeds` runs of each are
-    taken, by default all that its experiment has. Missing runs are trained.
+    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all. At most `seeds`
+    runs of each experiment are taken. Missing runs are trained.
     """
+    claims = {name: c for name, c in CLAIMS.items() if chapter in (None, c.chapter)}
+    # Those that hold more come first: made without it, a run that another needs with a dissection
+    # would be made twice.
+    needed = sorted(
+        {c.experiment for c in claims.values()}, key=lambda e: not EXPERIMENTS[e].extras
+    )
+    records = {e: runs_of(e, profile, seeds, conditioning) for e in needed if e != "imbalance"}
+    lines: list[Record] = []
+    if "imbalance" in needed:
+        imbalanced, lines = runs([(DENSE, SPARSE)], profile, _at_most(seeds, "imbalance"))
+        records["imbalance"] = imbalanced
     found = []
-    for name, claim in CLAIMS.items():
-        if chapter not in (None, claim.chapter):
+    for name, claim in claims.items():
+        own = records[claim.experiment]
+        if name not in QUANTITIES:
+            values = _against_reference(name, own, lines)
+            found.append(judge(name, _condition(own[0]), values, [*own, *lines]))
             continue
-        if claim.experiment == "imbalance":
-            condition = f"d_x = {DENSE:g}, d_y = {SPARSE:g}"
-            records, lines = runs([(DENSE, SPARSE)], profile, _at_most(seeds, "imbalance"))
-            if name in QUANTITIES:
-                values = [QUANTITIES[name](r) for r in records]
-            else:
-                values = _against_reference(name, records, lines)
-                records = [*records, *lines]
-            found.append(judge(name, condition, values, records))
-            continue
-        records = records_of(claim.experiment, profile, seeds)
-        for condition in dict.fromkeys(r.configuration.conditioning for r in records):
-            own = [r for r in records if r.configuration.conditioning == condition]
-            found.append(judge(name, condition, [QUANTITIES[name](r) for r in own], own))
+        for condition in dict.fromkeys(_condition(record) for record in own):
+            part = [record for record in own if _condition(record) == condition]
+            found.append(judge(name, condition, [QUANTITIES[name](r) for r in part], part))
     return found
 
 
-def records_of(name: str, profile: str, seeds: int | None) -> list[Record]:
-    """The records of an experiment with its extras, training what is missing."""
-    found = experiment(name, profile, _at_most(seeds, name))
+def runs_of(
+    name: str, profile: str, seeds: int, conditioning: list[str] | None = None
+) -> list[Record]:
+    """The records of at most `seeds` seeds of an experiment, with its extras; missing ones are
+    trained.
+    """
+    found = experiment(name, profile, _at_most(seeds, name), conditioning=conditioning)
     return load_or_run(found, extras=EXPERIMENTS[name].extras)
 
 
-def _at_most(seeds: int | None, name: str) -> int:
-    own = len(EXPERIMENTS[name].vary["seed"])
-    return own if seeds is None else min(seeds, own)
+def _at_most(seeds: int, name: str) -> int:
+    return min(seeds, len(EXPERIMENTS[name].vary["seed"]))
+
+
+def _condition(record: Record) -> str:
+    """Under which condition a run is judged: its data set where that is imbalanced, else how the
+    label enters.
+    """
+    c = record.configuration
+    return c.conditioning if c.d_x == c.d_y else f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
 
 
 def records_behind(judged: Sequence[Judged]) -> list[Record]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 import yaml
 
 from .config import PROFILES, Configuration, as_number, configure
@@ -163,24 +164,26 @@ def _make(configurations: list[Configuration], **options: Any) -> None:
 
 @main.command("list")
 def list_command() -> None:
-    """List the finished records, shipped and local."""
+    """List the finished records, shipped and local, by the fields in which they differ."""
     store = default_store()
-    click.echo(
-        "record        N  d_x  d_y  sigma  width  conditioning  steps  seed  accuracy  where"
-    )
+    rows, refused = [], []
     for id in store.ids():
         try:
             record = Record(store.folder(id))
         except UserError as error:
-            click.echo(f"{id}  {error.message}")
+            refused.append(error.message)
             continue
-        c = record.configuration
-        accuracy = record.checkpoints["accuracy"].iloc[-1]
         where = "local" if record.folder.parent == store.local else "shipped"
-        click.echo(
-            f"{id} {c.N:>2} {c.d_x:>4g} {c.d_y:>4g} {c.sigma:>6g} {c.width:>6} "
-            f"{c.conditioning:>13} {c.steps:>6} {c.seed:>5} {accuracy:>9.3f}  {where}"
-        )
+        accuracy = f"{record.checkpoints['accuracy'].iloc[-1]:.3f}"
+        fields = {field: str(v) for field, v in record.configuration.model_dump().items()}
+        rows.append({"record": id, **fields, "accuracy": accuracy, "where": where})
+    table = pd.DataFrame(rows)
+    # What all have in common tells them not apart.
+    same = [f for f in Configuration.model_fields if len(rows) > 1 and table[f].nunique() == 1]
+    if rows:
+        click.echo(table.drop(columns=same).to_string(index=False))
+    for message in refused:
+        click.echo(message)
 
 
 @main.command("book")

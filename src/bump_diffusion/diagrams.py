@@ -285,14 +285,19 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
 # Settings on an axis
 
 
-def _name(field: str) -> str:
-    return {"d_x": "spacing d (pixels)", "sigma": r"spread $\sigma$ (pixels)"}[field]
+FIELD_NAMES = {
+    "d_x": "spacing d (pixels)",
+    "sigma": r"spread $\sigma$ (pixels)",
+    "conditioning": "conditioning",
+}
+"""What a field that is on an axis is called there."""
 
 
-def _by_setting(records: list[Record], field: str) -> dict[float, list[Record]]:
-    groups: dict[float, list[Record]] = {}
+def _by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
-        groups.setdefault(getattr(record.configuration, field), []).append(record)
+        value = getattr(record.configuration, field)
+        groups.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(record)
     return groups
 
 
@@ -312,23 +317,23 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
                 x="images_seen",
                 y=measure,
                 color=colours[value],
-                label=f"{value:g}",
+                label=value,
                 errorbar=("pi", 100),
                 err_kws={"alpha": 0.15, "linewidth": 0},
                 legend=ax is axes[0],
                 ax=ax,
             )
         last = table[table["step"] == table["step"].max()]
-        ends.append(f"{value:g}: {last['accuracy'].mean():.0%}, {last['order'].mean():.2f}")
+        ends.append(f"{value}: {last['accuracy'].mean():.0%}, {last['order'].mean():.2f}")
     axes[0].set(ylabel="accuracy", ylim=(-0.02, 1.02), xlabel="")
     axes[1].set(ylabel=r"order ($R^2$, ablated)", ylim=(-0.15, 1.02), xlabel="")
     axes[1].axhline(ORDER, color="#555555", lw=0.8)
-    axes[0].legend(title=_name(field), ncols=2)
+    axes[0].legend(title=FIELD_NAMES[field])
     figure.supxlabel(f"{IMAGES_SEEN}; {_seeds(groups)}", fontsize=8)
     return figure, f"Accuracy and order at the end, by {field}: {'; '.join(ends)}."
 
 
-def _seeds(groups: dict[float, list[Record]]) -> str:
+def _seeds(groups: dict[str, list[Record]]) -> str:
     least = min(len(own) for own in groups.values())
     if least == 1:
         return "one seed"
@@ -358,9 +363,9 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
             shade = 1 - (1 - colours[winner]) * share.to_numpy()[:, None] ** 2
             ax.pcolormesh(edges, [height - 0.5, height + 0.5], shade[None])
             passed = "".join(PHASES[w] for i, w in enumerate(winner) if not i or w != winner[i - 1])
-            said.append(f"{field} {value:g} {side} {passed}")
-        ax.set_yticks(range(len(groups)), [f"{value:g}" for value in groups])
-        ax.set(title=side, ylabel=_name(field), xscale="log")
+            said.append(f"{field} {value} {side} {passed}")
+        ax.set_yticks(range(len(groups)), list(groups))
+        ax.set(title=side, ylabel=FIELD_NAMES[field], xscale="log")
         ax.grid(False)
     axes[-1].set_xlabel(IMAGES_SEEN if by == "images" else "epochs (images seen / data set)")
     handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
@@ -405,8 +410,8 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
                     moved += [abs(np.log2(a / b)) for a, b in zip(at, base, strict=True)]
             ax.plot(base, range(len(groups)), "o-", color=colour, label=bound, markersize=4)
         ax.set(title=side, xscale="log", xlabel=IMAGES_SEEN)
-    axes[0].set_yticks(range(len(groups)), [f"{value:g}" for value in groups])
-    axes[0].set_ylabel(_name(field))
+    axes[0].set_yticks(range(len(groups)), list(groups))
+    axes[0].set_ylabel(FIELD_NAMES[field])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.supxlabel("thin: one threshold 20 % lower or higher", fontsize=8)
     known = np.array(moved)[np.isfinite(moved)]
@@ -419,7 +424,7 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
 
 
 def _boundary(
-    groups: dict[float, list[Record]], side: str, phase: int, thresholds: dict[str, float]
+    groups: dict[str, list[Record]], side: str, phase: int, thresholds: dict[str, float]
 ) -> list[float]:
     """Images at which most seeds have left A (phase 0) or are in C (phase 2), by setting; NaN if
     never.
@@ -540,31 +545,30 @@ def failures(records: list[Record]) -> tuple[Figure, str]:
     """
     kinds = [kind for kind in KINDS if kind != "correct"]
     each = 4
-    figure, axes = plt.subplots(len(kinds), each * len(PHASES), figsize=(WIDTH, 2.4), squeeze=False)
+    # A narrow empty column parts the phases.
+    ratios = ([1] * each + [0.35]) * len(PHASES)
+    figure, axes = plt.subplots(
+        len(kinds), len(ratios), figsize=(WIDTH, 2.3), width_ratios=ratios, squeeze=False
+    )
+    for ax in axes.flat:
+        ax.axis("off")
+        ax.set_box_aspect(1)
     counts = []
     for row, kind in zip(axes, kinds, strict=True):
         for start, phase in enumerate(PHASES):
             found = _of_kind(records, phase, KINDS.index(kind))
             counts.append(f"{len(found)} of kind {kind} in {phase}")
-            for ax, example in zip(
-                row[each * start : each * (start + 1)], [*found, *[None] * each], strict=False
-            ):
-                if example is None:
-                    ax.axis("off")
-                    continue
-                image, request, position = example
+            first = start * (each + 1)
+            for ax, (image, request, position) in zip(row[first:], found[:each], strict=False):
+                ax.axis("on")
                 _pixels(ax, image, 0, 255)
                 ax.plot(*request, "+", color="#D55E00", markersize=5)
                 if not np.isnan(position).any():
                     ax.plot(*position, "o", mfc="none", color="#0072B2", markersize=6)
-        row[0].set_ylabel(kind)
-        row[0].axis("on")
-        row[0].set(xticks=[], yticks=[])
+        row[0].text(-0.25, 0.5, kind, transform=row[0].transAxes, ha="right", va="center")
     for start, phase in enumerate(PHASES):
-        axes[0, each * start + 1].set_title(f"phase {phase}", loc="left")
-    figure.supxlabel(
-        "+ requested, o found; blank where the phase has no more of the kind", fontsize=8
-    )
+        axes[0, start * (each + 1)].set_title(f"phase {phase}", loc="left")
+    figure.supxlabel("+ requested, o found; blank where no more were kept", fontsize=8)
     return figure, f"Failures by phase of generation. Among the images kept: {', '.join(counts)}."
 
 

@@ -124,7 +124,7 @@ class Record:
     def _refusal(self, why: str) -> UserError:
         return UserError(
             f"Record {self.id} in {self.folder.parent} is refused: {why}. "
-            "Make it again with --remake, or restore its folder."
+            "Make it again by bump-diffusion run or train with --remake, or restore its folder."
         )
 
     @cached_property
