@@ -32,6 +32,7 @@ from IPython.display import HTML
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from .config import distinguishing
 from .errors import UserError, choose
 from .store import (
     BENCHMARKS,
@@ -115,17 +116,16 @@ def _assigned(source: str) -> dict[str, Any]:
 def shipped_records() -> HTML:
     """The book's records with their provenance, as a page shows them.
 
-    These are the shipped ones, or all of the store that BUMP_DIFFUSION_STORE names.
+    These are the shipped ones, or all of the store that BUMP_DIFFUSION_STORE names; of their
+    configurations the fields in which they differ.
     """
     store = Store(default_store().roots[-1])
     records = [Record(store.folder(id)) for id in store.ids()]
+    fields = distinguishing(record.configuration for record in records)
     table = pd.DataFrame(
         {
             "record": record.id,
-            **{
-                name: getattr(record.configuration, name)
-                for name in ("N", "d_x", "d_y", "sigma", "width", "conditioning", "steps", "seed")
-            },
+            **{field: str(getattr(record.configuration, field)) for field in fields},
             "final accuracy": f"{record.checkpoints['accuracy'].iloc[-1]:.1%}",
             "minutes": f"{record.provenance['wall_seconds'] / 60:.1f}",
             "device": record.provenance["device"],

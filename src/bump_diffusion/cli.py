@@ -10,7 +10,7 @@ import click
 import pandas as pd
 import yaml
 
-from .config import PROFILES, Configuration, as_number, configure
+from .config import PROFILES, Configuration, as_number, configure, distinguishing
 from .errors import FailedRuns, UserError, choose
 from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
 from .store import EXTRAS, SHIPPED, Record, Store, default_store, ship, shipped_faults
@@ -166,22 +166,26 @@ def _make(configurations: list[Configuration], **options: Any) -> None:
 def list_command() -> None:
     """List the finished records, shipped and local, by the fields in which they differ."""
     store = default_store()
-    rows, refused = [], []
+    records, refused = [], []
     for id in store.ids():
         try:
             record = Record(store.folder(id))
         except UserError as error:
             refused.append(error.message)
             continue
-        where = "local" if record.folder.parent == store.local else "shipped"
-        accuracy = f"{record.checkpoints['accuracy'].iloc[-1]:.3f}"
-        fields = {field: str(v) for field, v in record.configuration.model_dump().items()}
-        rows.append({"record": id, **fields, "accuracy": accuracy, "where": where})
-    table = pd.DataFrame(rows)
-    # What all have in common tells them not apart.
-    same = [f for f in Configuration.model_fields if len(rows) > 1 and table[f].nunique() == 1]
-    if rows:
-        click.echo(table.drop(columns=same).to_string(index=False))
+        records.append(record)
+    fields = distinguishing(record.configuration for record in records)
+    if records:
+        rows = [
+            {
+                "record": record.id,
+                **{field: str(getattr(record.configuration, field)) for field in fields},
+                "accuracy": f"{record.checkpoints['accuracy'].iloc[-1]:.3f}",
+                "where": "local" if record.folder.parent == store.local else "shipped",
+            }
+            for record in records
+        ]
+        click.echo(pd.DataFrame(rows).to_string(index=False))
     for message in refused:
         click.echo(message)
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
@@ -178,6 +179,14 @@ def configure(profile: str, /, **overrides: Any) -> Configuration:
         return Configuration(**{**PROFILES[profile], **overrides})
     except ValidationError as error:
         raise UserError(one_sentence(error)) from None
+
+
+def distinguishing(configurations: Iterable[Configuration]) -> list[str]:
+    """The fields in which the configurations differ; all fields, if there are fewer than two."""
+    runs = list({c.id: c for c in configurations}.values())
+    if len(runs) < 2:
+        return list(Configuration.model_fields)
+    return [f for f in Configuration.model_fields if len({getattr(c, f) for c in runs}) > 1]
 
 
 def as_number(value: Any) -> Any:

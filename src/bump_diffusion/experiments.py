@@ -11,7 +11,7 @@ from typing import Any, Literal, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .config import Configuration, as_number, configure, one_sentence
+from .config import Configuration, as_number, configure, distinguishing, one_sentence
 from .errors import FailedRuns, UserError, choose
 from .store import Record, Store, default_store
 from .sweeps import Cluster, Processes, sweep
@@ -234,7 +234,7 @@ def _failed(configurations: list[Configuration], failures: dict[str, Exception])
     runs = {c.id: c.model_dump() for c in configurations}
     if len(runs) == 1:
         return FailedRuns(*told.values(), exit_code)
-    fields = [f for f in Configuration.model_fields if len({str(r[f]) for r in runs.values()}) > 1]
+    fields = distinguishing(configurations)
     others = "; the others are in the store" if len(failures) < len(runs) else ""
     lines = [f"{len(failures)} of {len(runs)} runs failed{others}."]
     for id, sentence in told.items():

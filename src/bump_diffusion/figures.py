@@ -64,6 +64,10 @@ FEATURE_STYLES = {
     "untrained, ablated": ("untrained, label ablated", "#0072B2", ":"),
     "shuffled": ("shuffled labels", "#555555", "--"),
 }
+PROVENANCE_FIELDS = (
+    *("N", "d_x", "d_y", "sigma", "axes", "width", "precision", "conditioning", "clip_sample"),
+    *("steps", "seed"),
+)
 IMAGES_SEEN = "images seen in training"
 
 
@@ -153,7 +157,7 @@ def provenance_html(records: Sequence[Record]) -> str:
         changed = ", ".join(
             f"{name} {value}"
             for name, value in record.configuration.model_dump().items()
-            if name in ("N", "d_x", "d_y", "sigma", "width", "conditioning", "steps", "seed")
+            if name in PROVENANCE_FIELDS
         )
         versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
         rows.append(
