@@ -1,0 +1,98 @@
+"""What the comparing figures compute before they draw."""
+
+import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import special_ortho_group
+
+from bump_diffusion.config import configure
+from bump_diffusion.diagrams import _aligned, _boundary, _of_kind, _svg
+from bump_diffusion.evaluation import shown
+from bump_diffusion.generation import KINDS
+from bump_diffusion.phases import assign_phases, order_parameters
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_embeddings_that_differ_by_a_turn_and_a_shift_stand_still():
+    points = np.random.default_rng(0).normal(size=(40, 3)) * [3, 2, 1]
+    turns = special_ortho_group.rvs(3, size=6, random_state=0)
+    turned = np.stack([points @ turn * size + size for size, turn in enumerate(turns, 1)])
+    paths = _aligned(turned)
+    assert paths.shape == (6, 40, 2)
+    assert np.abs(paths - paths[0]).max() < 1e-6
+    assert paths[0].std() > 0.3
+
+
+def test_the_moving_picture_moves_every_point_through_every_checkpoint():
+    paths = [np.random.default_rng(i).normal(size=(5, 7, 2)) for i in range(2)]
+    colours = np.full((7, 4), 0.5)
+    root = ElementTree.fromstring(_svg(["a", "b"], paths, colours, list("12345")))
+    circles = root.findall(f"{SVG}circle")
+    assert len(circles) == 14
+    for circle in circles:
+        for animate in circle.findall(f"{SVG}animate"):
+            assert len(animate.get("values").split(";")) == 5
+    width, height = map(float, root.get("viewBox").split()[2:])
+    places = [(float(c.get("cx")), float(c.get("cy"))) for c in circles]
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+
+
+def run(single, placed):
+    """A stand-in for a record with the given order parameters of generation."""
+    steps = np.arange(len(single)) * 10
+    correct = np.array(single) * np.array(placed)
+    checkpoints = pd.DataFrame({"step": steps, "correct": correct})
+    checkpoints["misplaced"] = np.array(single) - correct
+    probes = [
+        (step, "ablated", "direct", target, axis, r2)
+        for step, r2 in zip(steps, single, strict=True)
+        for target in ("requested", "generated")
+        for axis in "xy"
+    ]
+    columns = ["step", "features", "reduction", "target", "axis", "r2"]
+    return SimpleNamespace(
+        configuration=configure("quick"),
+        checkpoints=checkpoints,
+        probes=pd.DataFrame(probes, columns=columns),
+    )
+
+
+SHARES = st.lists(st.floats(0, 1), min_size=6, max_size=6)
+
+
+@given(SHARES, SHARES, st.sampled_from([0, 2]))
+def test_a_boundary_comes_no_earlier_with_a_higher_threshold(single, placed, phase):
+    groups = {"1": [run(single, placed)]}
+    lower, base, higher = (
+        np.nan_to_num(_boundary(groups, "generation", phase, {"single": s})[0], nan=np.inf)
+        for s in (0.4, 0.5, 0.6)
+    )
+    assert lower <= base <= higher
+
+
+def test_the_boundary_is_where_the_rule_says():
+    record = run([0, 0.2, 0.6, 0.6, 0.9, 0.9], [0, 0, 0.1, 0.2, 0.7, 0.9])
+    phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
+    assert "".join(phases) == "AABBCC"
+    groups = {"1": [record]}
+    batch = record.configuration.batch_size
+    assert _boundary(groups, "generation", 0, {}) == [20 * batch]
+    assert _boundary(groups, "generation", 2, {}) == [40 * batch]
+    assert np.isnan(_boundary(groups, "generation", 2, {"placed": 0.95})[0])
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS) - 1))
+def test_the_gallery_shows_what_its_metrics_found(smoke_record, kind):
+    kept = shown(len(smoke_record.arrays["labels"])).numpy()
+    trained = smoke_record.arrays["kind"][1:][:, kept]
+    found = _of_kind([smoke_record], "A", kind) + _of_kind([smoke_record], "B", kind)
+    found += _of_kind([smoke_record], "C", kind)
+    assert len(found) == (trained == kind).sum()
+    for _, _, position in found:
+        assert np.isnan(position).any() == (KINDS[kind] != "misplaced")
