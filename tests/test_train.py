@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -234,3 +235,17 @@ def test_a_store_in_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="it must be a folder"):
         Store(tmp_path / "file")
+
+
+def test_a_checkpoint_with_a_part_missing_is_refused_by_name(tmp_path):
+    c = configure("smoke")
+    path = tmp_path / "checkpoint.safetensors"
+    trainer = Trainer(c, CPU)
+    with one_thread():
+        trainer.train_step()
+    trainer.save(path)
+    tensors = safetensors.torch.load_file(path)
+    del tensors["model.output.weight"]
+    path.write_bytes(safetensors.torch.save(tensors, {"step": "1", "configuration": c.id}))
+    with pytest.raises(UserError, match="cannot be read; delete its folder to start the run anew"):
+        Trainer(c, CPU).load(path)

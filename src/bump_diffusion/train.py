@@ -157,15 +157,17 @@ class Trainer:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if metadata["configuration"] != self.c.id:
                 raise ValueError("another run's")
-            self.step = int(metadata["step"])
-        except (SafetensorError, OSError, KeyError, ValueError):
+            self._restore(tensors, int(metadata["step"]))
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
             raise UserError(
                 f"The checkpoint {path} cannot be read; delete its folder to start the run anew."
             ) from None
 
+    def _restore(self, tensors: dict[str, Tensor], step: int) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+        self.step = step
         self.model.load_state_dict(part("model."))
         self.average.load_state_dict(part("average."))
         self.losses.copy_(tensors["losses"])
