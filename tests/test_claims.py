@@ -1,8 +1,10 @@
 """Intervals against their textbook formulas, verdicts against what they must be."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from scipy import stats
 
 from bump_diffusion.book import notebooks
 from bump_diffusion.claims import CLAIMS, QUANTITIES, interval, judge, overall
+from bump_diffusion.config import configure
 from bump_diffusion.experiments import EXPERIMENTS
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
@@ -61,7 +64,8 @@ def test_the_verdict_over_conditions():
     no = judge("sides-agree", "table", [0.1, 0.11, 0.12])
     open_ = judge("sides-agree", "sinusoidal", [0.1, 0.9, 0.7])
     assert overall([yes, yes]) == "reproduced"
-    assert overall([yes, no]) == "reproduced under conditions: scalar"
+    mixed = "reproduced under conditions: reproduced (scalar); not reproduced (table)"
+    assert overall([yes, no]) == mixed
     assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
     assert overall([no, open_]) == "not reproduced (table); undecided (sinusoidal)"
 
@@ -72,3 +76,62 @@ def test_every_claim_has_its_quantity_runs_and_chapter():
         assert claim.experiment in EXPERIMENTS
         assert claim.chapter in notebooks()
     assert {claim.number for claim in CLAIMS.values()} == {1, 2, 3, 4}
+
+
+def record(accuracy, order, control=0.0, **columns):
+    """A stand-in for a run of five checkpoints, the first untrained."""
+    steps = np.arange(len(accuracy)) * 100
+    probes = [
+        (step, features, "direct", target, axis, r2)
+        for features, values in (("ablated", order), ("untrained, ablated", None))
+        for step, r2 in zip(steps, values or [control] * len(steps), strict=True)
+        for target in ("requested", "generated")
+        for axis in "xy"
+    ]
+    columns = {"accuracy_x": accuracy, "accuracy_y": accuracy, **columns}
+    return SimpleNamespace(
+        configuration=configure("quick"),
+        checkpoints=pd.DataFrame(
+            {
+                "step": steps,
+                "images_seen": steps * 32,
+                "accuracy": accuracy,
+                "correct": accuracy,
+                "misplaced": 1 - np.array(accuracy),
+                **columns,
+            }
+        ),
+        probes=pd.DataFrame(
+            probes, columns=["step", "features", "reduction", "target", "axis", "r2"]
+        ),
+    )
+
+
+def test_the_quantities_on_runs_made_for_them():
+    # Generation B, B, C, C; representation A, B by its own threshold of both probes: A, A, C, C.
+    run = record([0, 0, 0.2, 0.6, 0.9], [0, 0, 0.1, 0.8, 0.9], control=0.3)
+    quantities = {name: QUANTITIES[name](run) for name in QUANTITIES if name != "order-used"}
+    assert quantities["generation-phases"] == 0  # no A
+    assert quantities["representation-phases"] == 0  # no B
+    assert quantities["order-learned"] == pytest.approx(0.6)
+    assert quantities["order-necessary"] == 1
+    assert quantities["order-first"] < 0  # 0.5 of 0.1 to 0.8 lies before 0.5 of 0.2 to 0.6
+    assert quantities["rise-together"] == 0
+    # Two checkpoints agree (C, C), two do not (B, A): by chance a quarter would.
+    assert quantities["sides-agree"] == pytest.approx((0.5 - 0.25) / (1 - 0.25))
+
+
+def test_accuracy_without_order_counts_against_it():
+    run = record([0, 0, 0.2, 0.6, 0.9], [0, 0, 0.1, 0.1, 0.1])
+    assert QUANTITIES["order-necessary"](run) == 0
+    assert QUANTITIES["order-first"](run) > 0
+    ordered = record([0, 0, 0.1, 0.1, 0.1], [0, 0, 0.2, 0.6, 0.9])
+    assert QUANTITIES["order-first"](ordered) < 0
+    assert math.isnan(QUANTITIES["order-necessary"](ordered))
+    assert math.isnan(QUANTITIES["order-first"](record([0, 0, 0.1], [0, 0, 0.1])))
+
+
+def test_axes_that_do_not_rise_do_not_rise_together():
+    assert math.isnan(QUANTITIES["rise-together"](record([0, 0, 0.1, 0.1], [0] * 4)))
+    apart = record([0, 0, 0.1, 0.6], [0] * 4, accuracy_x=[0, 0, 0.7, 0.9])
+    assert QUANTITIES["rise-together"](apart) == pytest.approx(0.6)

@@ -111,10 +111,12 @@ class Run:
 
 
 def test_the_reason_of_a_missing_phase_is_told():
-    assert "in this order" in explain([Run(phase_a(0), phase_b(1), phase_c(2))]).data
+    assert "in this order" in explain([Run(phase_a(1), phase_b(2), phase_c(3))]).data
+    # What the untrained network shows is not a phase of learning.
+    assert "phases B, C" in explain([Run(phase_a(0), phase_b(1), phase_c(2))]).data
     without_b = explain([Run(phase_a(0), phase_a(1), phase_c(2))]).data
     assert "phases A, C; B does not occur" in without_b and "before C (at 32 images" in without_b
-    assert explain([Run(phase_a(0), phase_a(1))]).data == "- Seed 0: phases A."
+    assert explain([Run(phase_a(0), phase_a(1))]).data == "- Sinusoidal, seed 0: phases A."
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12))

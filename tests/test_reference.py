@@ -68,13 +68,15 @@ def test_the_learning_time_is_read_off_the_curve():
     assert learning_time(table, "accuracy", 0.4) == pytest.approx(400)
     assert np.isnan(learning_time(table, "accuracy", 0.9))
     assert learning_time(curve([0, 100, 200], [0, 0.7, 0.9]), "accuracy", 0.5) == 100
+    assert learning_time(curve([0, 100, 200], [0, np.nan, 0.9]), "accuracy", 0.5) == 200
 
 
-def run(c, times, lines=None):
+def run(c, times, lines=None, accuracy=None):
     """A stand-in for a record whose accuracies pass one half after the given images."""
     images = np.r_[0, np.geomspace(1e3, 1e6, 200)]
     table = {a: 1 / (1 + (t / np.maximum(images, 1)) ** 8) for a, t in times.items()}
-    checkpoints = curve(images, table["accuracy_x"], **table)
+    both = table["accuracy_x"] if accuracy is None else np.full(len(images), accuracy)
+    checkpoints = curve(images, both, **table)
     arrays = {"labels": data_labels(c).numpy(), "lines": lines}
     if lines is not None:
         arrays["lines"] = np.repeat(lines[None], len(images), axis=0)
@@ -87,15 +89,22 @@ def true_lines(c):
 
 
 def test_the_coupling_index_is_0_for_axes_learned_as_alone_and_1_for_axes_learned_together():
-    c = configure("quick", axes="x")
-    x, y = (run(c, {"accuracy_x": t}, true_lines(c)) for t in (40_000, 10_000))
-    both = configure("quick")
+    fine, coarse = configure("quick", axes="x", d_x=0.5), configure("quick", axes="x")
+    times = ((fine, 40_000), (coarse, 10_000))
+    x, y = (run(c, {"accuracy_x": t}, true_lines(c)) for c, t in times)
+    both = configure("quick", d_x=0.5)
     apart = run(both, {"accuracy_x": 80_000, "accuracy_y": 20_000})
     together = run(both, {"accuracy_x": 60_000, "accuracy_y": 60_000})
-    assert coupling(apart, x, y)["index"] == pytest.approx(0, abs=0.01)
-    assert coupling(together, x, y)["index"] == pytest.approx(1, abs=0.01)
-    assert np.isnan(coupling(together, x, x)["index"])
-    assert coupling(together, x, y)["T_x_1d"] == pytest.approx(40_000, rel=0.01)
+    assert coupling([apart], [x, y])["index"].item() == pytest.approx(0, abs=0.01)
+    found = coupling([together], [x, y]).iloc[0]
+    assert found["index"] == pytest.approx(1, abs=0.01)
+    assert found["T_x_1d"] == pytest.approx(40_000, rel=0.01)
+    # Never at 90 %, it counts with its end; the composed lines are right from the start.
+    never = run(both, {"accuracy_x": 60_000, "accuracy_y": 60_000}, accuracy=0.5)
+    assert coupling([never], [x, y])["cost"].item() == pytest.approx(1e6 / 64)
+    # Axes that take equally long alone tell nothing of coupling.
+    same = run(fine, {"accuracy_x": 11_000}, true_lines(fine))
+    assert np.isnan(coupling([together], [same, y])["index"]).all()
 
 
 def test_true_lines_compose_to_correct_images_and_one_wrong_axis_spoils_its_axis_alone():

@@ -26,8 +26,9 @@ from .phases import (
     in_order,
     learning_time,
     order_parameters,
+    phases_over_training,
 )
-from .reference import coupling, lines_of, runs
+from .reference import coupling, runs
 from .store import Record
 
 CONFIDENCE = 0.95
@@ -47,11 +48,14 @@ class Claim(BaseModel):
     quantity: str
     "What judges the claim, one value for each run."
     kind: Literal["mean", "share"]
+    unit: str
     above: float | None = None
     below: float | None = None
     experiment: str
     chapter: str
     "The chapter with the evidence."
+    seen: tuple[str, ...] = ()
+    "Conditions whose runs had been seen before the criterion was written."
     against: str
     "What it means if the claim is not reproduced."
 
@@ -86,60 +90,56 @@ class Judged(NamedTuple):
     low: float
     high: float
     verdict: str
+    control: float = math.nan
+    "The estimate from the untrained network on the same images, where that is a control."
 
 
 # The quantities
 
 
-def _phases(record: Record) -> pd.DataFrame:
-    phases = assign_phases(order_parameters(record.checkpoints, record.probes))
-    return phases[phases.index > 0]
-
-
 def representation_phases(record: Record) -> float:
-    return float(in_order(_phases(record)["representation"]))
+    return float(in_order(phases_over_training(record)["representation"]))
 
 
 def generation_phases(record: Record) -> float:
-    return float(in_order(_phases(record)["generation"]))
+    return float(in_order(phases_over_training(record)["generation"]))
 
 
 def sides_agree(record: Record) -> float:
-    phases = _phases(record)
-    if phases["generation"].nunique() == 1 and phases["representation"].nunique() == 1:
-        return float("nan")  # with one phase on each side kappa is undefined
+    phases = phases_over_training(record)
+    if phases.stack().nunique() == 1:
+        return float("nan")  # one phase for all, on both sides: kappa is undefined
     sides = phases["generation"], phases["representation"]
     return float(cohen_kappa_score(*sides, labels=list(PHASES)))
 
 
 def order_learned(record: Record) -> float:
-    last = record.probes[record.probes["step"] == record.probes["step"].max()]
-    last = last.query("reduction == 'direct' and target == 'requested'")
-    worse = last.groupby("features")["r2"].min()
-    return float(worse["ablated"] - worse["untrained, ablated"])
+    trained, untrained = (
+        order_parameters(record.checkpoints, record.probes, features)["order"].iloc[-1]
+        for features in ("ablated", "untrained, ablated")
+    )
+    return float(trained - untrained)
 
 
-def order_necessary(record: Record) -> float:
-    parameters = order_parameters(record.checkpoints, record.probes)
-    accurate = record.checkpoints.set_index("step")["accuracy"] >= 0.5
+def order_necessary(record: Record, features: str = "ablated") -> float:
+    parameters = order_parameters(record.checkpoints, record.probes, features)
+    accurate = (record.checkpoints["accuracy"] >= 0.5).to_numpy()
     if not accurate.any():
         return float("nan")
-    return float((_representation_side(parameters)[accurate] == "C").mean())
+    return float((assign_phases(parameters)["representation"][accurate] == "C").mean())
 
 
-def _representation_side(parameters: pd.DataFrame) -> pd.Series:
-    return assign_phases(parameters)["representation"]
-
-
-def order_first(record: Record) -> float:
-    table = record.checkpoints.set_index("step")
-    table["order"] = order_parameters(record.checkpoints, record.probes)["order"]
-    table = table.reset_index()
-    accuracy = learning_time(table, "accuracy", 0.5)
-    order = learning_time(table, "order", ORDER)
-    if math.isnan(order):  # later than the end: at least this late
-        order = float(table["images_seen"].iloc[-1])
-    return math.log2(order / accuracy)
+def order_first(record: Record, features: str = "ablated") -> float:
+    table = record.checkpoints.copy()
+    order = order_parameters(record.checkpoints, record.probes, features)["order"]
+    table["order"] = order.to_numpy()
+    times = [learning_time(table, "order", ORDER), learning_time(table, "accuracy", 0.5)]
+    if np.isnan(times).all():
+        return float("nan")
+    # What is never reached comes after the end at the earliest.
+    last = float(table["images_seen"].iloc[-1])
+    order_at, accuracy_at = (last if math.isnan(time) else time for time in times)
+    return math.log2(order_at / accuracy_at)
 
 
 def order_used(record: Record) -> float:
@@ -149,6 +149,8 @@ def order_used(record: Record) -> float:
 
 def rise_together(record: Record) -> float:
     trained = record.checkpoints.query("step > 0")
+    if min(trained["accuracy_x"].max(), trained["accuracy_y"].max()) < 0.5:
+        return float("nan")  # neither rose, or one alone and not by much
     return float((trained["accuracy_x"] - trained["accuracy_y"]).abs().max())
 
 
@@ -162,19 +164,20 @@ QUANTITIES = {
     "order-used": order_used,
     "rise-together": rise_together,
 }
+"""What judges a claim, from one run."""
+
+CONTROLS = {"order-necessary": order_necessary, "order-first": order_first}
+"""Quantities that are also taken of the untrained network on the same images."""
 
 DENSE, SPARSE = 0.1, 1.0
 """d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
 
 
-def _against_reference(name: str, records: list[Record], lines: list[Record]) -> list[float]:
-    values = []
-    for record in records:
-        seed = record.configuration.seed
-        pair = (lines_of(lines, d, seed) for d in (DENSE, SPARSE))
-        found = coupling(record, *pair)
-        values.append(found["index"] if name == "coupled" else np.log2(found["cost"]))
-    return values
+def against_reference(name: str, records: list[Record], lines: list[Record]) -> list[float]:
+    """What judges a claim, from the runs of a data set beside the lines of its reference."""
+    found = coupling(records, lines)
+    values = found["index"] if name == "coupled" else np.log2(found["cost"])
+    return values.tolist()
 
 
 # The verdicts
@@ -223,50 +226,73 @@ def judge(
 def judge_claims(
     profile: str,
     seeds: int,
+    fewer_seeds: int,
     conditioning: list[str] | None = None,
     chapter: str | None = None,
 ) -> list[Judged]:
     """Every claim, or those of one chapter, under every condition.
 
-    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all. At most `seeds`
-    runs of each experiment are taken. Missing runs are trained.
+    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all. `seeds` is the
+    number of seeds of `three-phases`, `fewer_seeds`, at most as many, of the other experiments.
+    Missing runs are trained.
     """
+    fewer_seeds = min(seeds, fewer_seeds)
     claims = {name: c for name, c in CLAIMS.items() if chapter in (None, c.chapter)}
     # Those that hold more come first: made without it, a run that another needs with a dissection
     # would be made twice.
     needed = sorted(
         {c.experiment for c in claims.values()}, key=lambda e: not EXPERIMENTS[e].extras
     )
-    records = {e: runs_of(e, profile, seeds, conditioning) for e in needed if e != "imbalance"}
+    records = {
+        e: runs_of(e, profile, seeds if e == "three-phases" else fewer_seeds, conditioning)
+        for e in needed
+        if e != "imbalance"
+    }
     lines: list[Record] = []
     if "imbalance" in needed:
-        imbalanced, lines = runs([(DENSE, SPARSE)], profile, _at_most(seeds, "imbalance"))
+        imbalanced, lines = runs([(DENSE, SPARSE)], profile, fewer_seeds)
         records["imbalance"] = imbalanced
     found = []
     for name, claim in claims.items():
         own = records[claim.experiment]
         if name not in QUANTITIES:
-            values = _against_reference(name, own, lines)
+            values = against_reference(name, own, lines)
             found.append(judge(name, _condition(own[0]), values, [*own, *lines]))
             continue
-        for condition in dict.fromkeys(_condition(record) for record in own):
-            part = [record for record in own if _condition(record) == condition]
-            found.append(judge(name, condition, [QUANTITIES[name](r) for r in part], part))
+        found += judge_runs(name, own)
     return found
+
+
+def judge_runs(name: str, records: list[Record]) -> list[Judged]:
+    """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
+    found = []
+    for condition in dict.fromkeys(_condition(record) for record in records):
+        part = [record for record in records if _condition(record) == condition]
+        judged = judge(name, condition, [QUANTITIES[name](r) for r in part], part)
+        if name in CONTROLS:
+            values = [CONTROLS[name](r, "untrained, ablated") for r in part]
+            judged = judged._replace(control=interval(values, CLAIMS[name].kind)[0])
+        found.append(judged)
+    return found
+
+
+def judge_chapter(chapter: str, records: list[Record]) -> list[Judged]:
+    """The verdicts that a chapter gives the evidence for, from its own runs."""
+    return [
+        one
+        for name, claim in CLAIMS.items()
+        if claim.chapter == chapter
+        for one in judge_runs(name, records)
+    ]
 
 
 def runs_of(
     name: str, profile: str, seeds: int, conditioning: list[str] | None = None
 ) -> list[Record]:
-    """The records of at most `seeds` seeds of an experiment, with its extras; missing ones are
-    trained.
-    """
-    found = experiment(name, profile, _at_most(seeds, name), conditioning=conditioning)
+    """The records of an experiment, with its extras; missing ones are trained."""
+    conditioning = None if conditioning is None else list(dict.fromkeys(conditioning))
+    found = experiment(name, profile, seeds, conditioning=conditioning)
     return load_or_run(found, extras=EXPERIMENTS[name].extras)
-
-
-def _at_most(seeds: int, name: str) -> int:
-    return min(seeds, len(EXPERIMENTS[name].vary["seed"]))
 
 
 def _condition(record: Record) -> str:
@@ -289,11 +315,11 @@ def overall(judged: Sequence[Judged]) -> str:
         by[one.verdict].append(one.condition)
     if len(by["reproduced"]) == len(judged):
         return "reproduced"
-    if by["reproduced"]:
-        return f"reproduced under conditions: {', '.join(by['reproduced'])}"
     if len(by["not reproduced"]) == len(judged):
         return f"not reproduced: {CLAIMS[judged[0].name].against}"
-    return "; ".join(f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where)
+    parts = [f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where]
+    under = "reproduced under conditions: " if by["reproduced"] else ""
+    return under + "; ".join(parts)
 
 
 def summary(judged: Sequence[Judged]) -> Table:
@@ -312,7 +338,8 @@ def show(judged: Sequence[Judged]) -> Page:
         claim = CLAIMS[name]
         side = "above" if claim.above is not None else "below"
         rows = "".join(
-            f"<tr><td>{html.escape(one.condition)}</td><td>{_effect(one)}</td>"
+            f"<tr><td>{html.escape(one.condition)}"
+            f"{' (seen before)' if one.condition in claim.seen else ''}</td><td>{_effect(one)}</td>"
             f"<td>{sum(not math.isnan(v) for v in one.values)}</td><td>{one.verdict}</td></tr>"
             for one in own
         )
@@ -332,7 +359,8 @@ def _effect(one: Judged) -> str:
     if math.isnan(one.estimate):
         return "undefined"
     between = "" if math.isnan(one.low) else f" ({one.low:.2f} to {one.high:.2f})"
-    return f"{one.estimate:.2f}{between}"
+    control = "" if math.isnan(one.control) else f"; untrained network: {one.control:.2f}"
+    return f"{one.estimate:.2f}{between}{control}"
 
 
 def by_claim(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

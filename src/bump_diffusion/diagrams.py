@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.linalg import orthogonal_procrustes
+from scipy.stats import spearmanr
 
 from .claims import CLAIMS, Judged, by_claim
-from .data import data_labels
+from .data import data_labels, render_bumps
 from .dissection import LAYERS
-from .evaluation import shown
+from .evaluation import evaluation_labels, judge, shown
 from .figures import (
     FEATURE_STYLES,
     IMAGES_SEEN,
@@ -30,6 +31,7 @@ from .figures import (
     _over_training,
     _pixels,
     _tables,
+    _thousands,
     drawn,
     position_colours,
 )
@@ -40,11 +42,12 @@ from .phases import (
     PHASES,
     PLACED,
     SINGLE,
-    assign_phases,
+    learning_time,
     order_parameters,
+    phases_over_training,
     with_range,
 )
-from .reference import composed, coupling, lines_of
+from .reference import composed, coupling
 from .store import Record
 
 SCHEME_COLOURS = {"sinusoidal": "#0072B2", "scalar": "#E69F00", "table": "#009E73"}
@@ -84,7 +87,9 @@ def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, s
         ax.axvspan(*beyond, color="#009E73", alpha=0.08, lw=0)
         ax.set(xlim=(left, right), ylim=(-0.7, len(own) - 0.3))
         ax.set_yticks(range(len(own)), [one.condition for one in reversed(own)])
-        ax.set_title(f"{claim.number}. {name.replace('-', ' ')}", loc="left", fontsize=9)
+        ax.set_title(
+            f"{claim.number}. {name.replace('-', ' ')} ({claim.unit})", loc="left", fontsize=9
+        )
         ax.grid(False, axis="y")
     handles = [Line2D([], [], color=c, lw=2.5, label=v) for v, c in VERDICT_COLOURS.items()]
     handles.append(Line2D([], [], color="black", ls="--", label="threshold"))
@@ -129,6 +134,7 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
                 va="center",
                 fontsize=9,
                 fontweight="bold",
+                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
             )
         said.append(
             f"{scheme}: accurate and ordered {counts.iloc[1, 1]}, accurate without order "
@@ -173,7 +179,7 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     said = []
     for ax, (reduction, title) in zip(
         axes,
-        {"umap": "from the UMAP embedding", "direct": "from all features"}.items(),
+        {"umap": "from the\nUMAP embedding", "direct": "from all\nfeatures"}.items(),
         strict=True,
     ):
         for offset, scheme in enumerate(schemes):
@@ -380,13 +386,8 @@ def _votes(
 ) -> pd.DataFrame:
     """How many runs are in each phase at each trained checkpoint; columns 0, 1, 2 are A, B, C."""
     phases = pd.concat(
-        [
-            assign_phases(order_parameters(r.checkpoints, r.probes), **(thresholds or {}))[side]
-            for r in records
-        ],
-        axis=1,
+        [phases_over_training(r, **(thresholds or {}))[side] for r in records], axis=1
     )
-    phases = phases[phases.index > 0]
     return pd.DataFrame({i: (phases == p).sum(axis=1) for i, p in enumerate(PHASES)})
 
 
@@ -399,27 +400,32 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
         "representation": {"manifold": MANIFOLD, "order": ORDER},
     }
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True, sharex=True)
-    moved: list[float] = []
+    factors, vanished = [], 0
     for ax, (side, names) in zip(axes, rules.items(), strict=True):
+        first, _ = names
         for bound, phase, colour in (("A ends", 0, "#E69F00"), ("C begins", 2, "#009E73")):
             base = _boundary(groups, side, phase, {})
-            for name, value in names.items():
+            # The end of A hangs on the first threshold alone.
+            for name in [first] if phase == 0 else names:
                 for factor in (0.8, 1.2):
-                    at = _boundary(groups, side, phase, {name: value * factor})
+                    at = _boundary(groups, side, phase, {name: names[name] * factor})
                     ax.plot(at, range(len(groups)), color=colour, lw=0.8, alpha=0.6)
-                    moved += [abs(np.log2(a / b)) for a, b in zip(at, base, strict=True)]
+                    pairs = list(zip(at, base, strict=True))
+                    factors += [max(a / b, b / a) for a, b in pairs if a > 0 and b > 0]
+                    vanished += sum(np.isnan(a) != np.isnan(b) for a, b in pairs)
             ax.plot(base, range(len(groups)), "o-", color=colour, label=bound, markersize=4)
         ax.set(title=side, xscale="log", xlabel=IMAGES_SEEN)
+        ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
+        ax.xaxis.set_minor_formatter("")
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.supxlabel("thin: one threshold 20 % lower or higher", fontsize=8)
-    known = np.array(moved)[np.isfinite(moved)]
-    most = 2 ** known.max() if len(known) else 1.0
+    most, half = (max(factors), np.median(factors)) if factors else (1, 1)
     return figure, (
-        "Boundaries of the phases, with every threshold moved by 20 % in turn: the farthest moves "
-        f"by a factor of {most:.2f} in images seen, half of them by at most "
-        f"{2 ** np.median(known) if len(known) else 1:.2f}."
+        "Where most seeds have left A and where most are in C, with every threshold moved by 20 % "
+        f"in turn: the farthest boundary moves by a factor of {most:.2f} in images seen, half of "
+        f"them by at most {half:.2f}; {vanished} vanish or appear."
     )
 
 
@@ -432,11 +438,59 @@ def _boundary(
     found = []
     for own in groups.values():
         votes = _votes(own, side, thresholds)
-        winner = votes.to_numpy().argmax(axis=1)
-        there = winner > 0 if phase == 0 else winner == 2
+        beyond = votes[2] if phase == 2 else votes[1] + votes[2]
+        there = (beyond > len(own) / 2).to_numpy()
         seen = votes.index.to_numpy() * own[0].configuration.batch_size
         found.append(float(seen[there.argmax()]) if there.any() else float("nan"))
     return found
+
+
+def ceiling(records: list[Record]) -> pd.DataFrame:
+    """What the metrics say of true images of the training labels, by spread: all that any network
+    can reach.
+    """
+    rows = []
+    for sigma in sorted({r.configuration.sigma for r in records}):
+        c = next(r.configuration for r in records if r.configuration.sigma == sigma)
+        labels = evaluation_labels(c)
+        metrics = judge(c, render_bumps(labels, c.N, c.sigma, c.polarity), labels).metrics()
+        shares = {kind: f"{metrics[kind]:.1%}" for kind in KINDS}
+        rows.append({"spread (pixels)": f"{sigma:g}", **shares})
+    return pd.DataFrame(rows)
+
+
+@drawn
+def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
+    """Images to half of all correct, and to order, against sigma / d; one colour a spread."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)
+    runs = list({r.id: r for r in records}.values())
+    spreads = sorted({r.configuration.sigma for r in runs})
+    colours = dict(zip(spreads, sns.color_palette("viridis", len(spreads)), strict=True))
+    said = []
+    for ax, (measure, title) in zip(
+        axes, {"accuracy": "half of all correct", "order": "order (ablated)"}.items(), strict=True
+    ):
+        points, never = [], 0
+        for record in runs:
+            c = record.configuration
+            time = learning_time(checkpoints_with_order([record]), measure, 0.5)
+            if np.isnan(time):
+                never += 1
+                continue
+            ax.plot(c.sigma / c.d_x, time, "o", color=colours[c.sigma], markersize=4, alpha=0.8)
+            points.append((c.sigma / c.d_x, time))
+        rank = spearmanr(*zip(*points, strict=True)) if len(points) > 2 else None
+        correlation = "undefined" if rank is None else f"{rank.statistic:.2f}"
+        ax.set(title=title, xscale="log", yscale="log", xlabel=r"$\sigma$ / d")
+        said.append(f"{title}: rank correlation {correlation}, never in {never} runs")
+    axes[0].set_ylabel(IMAGES_SEEN)
+    axes[0].yaxis.set_major_formatter(lambda images, _: _thousands(images))
+    handles = [
+        Line2D([], [], marker="o", ls="", color=c, label=rf"$\sigma$ = {sigma:g}")
+        for sigma, c in colours.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure, f"Images seen against sigma over d, a point a run. {'; '.join(said)}."
 
 
 # Imbalance
@@ -445,14 +499,13 @@ def _boundary(
 @drawn
 def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure, str]:
     """Accuracy in x and in y over training for each data set, and those of the lines alone."""
-    pairs = sorted({(r.configuration.d_x, r.configuration.d_y) for r in records})
+    data_sets = _data_sets(records)
     figure, axes = plt.subplots(
-        len(pairs), 1, figsize=(WIDTH, 2.1 * len(pairs) + 0.8), sharex=True, squeeze=False
+        len(data_sets), 1, figsize=(WIDTH, 2.1 * len(data_sets) + 0.8), sharex=True, squeeze=False
     )
     _over_training(axes[:, 0], [*records, *lines])
     styles = {"accuracy_x": ("x", "#D55E00"), "accuracy_y": ("y", "#0072B2")}
-    for ax, (d_x, d_y) in zip(axes[:, 0], pairs, strict=True):
-        own = [r for r in records if (r.configuration.d_x, r.configuration.d_y) == (d_x, d_y)]
+    for ax, ((d_x, d_y), own) in zip(axes[:, 0], data_sets.items(), strict=True):
         for (measure, (_, colour)), d in zip(styles.items(), (d_x, d_y), strict=True):
             alone = [r for r in lines if r.configuration.d_x == d]
             for source, of, line in ((own, measure, "-"), (alone, "accuracy_x", ":")):
@@ -490,29 +543,33 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
 
 
 def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
-    """Learning times in both axes, of the 2D runs and of the lines; coupling index; data cost.
+    """Learning times in both axes, in images and alone; coupling index; cost, for each data set.
 
     Means over seeds with their range.
     """
+    titles = {
+        "T_x": "images to 50 % in x",
+        "T_y": "in y",
+        "T_x_1d": "lines to 50 %, x alone",
+        "T_y_1d": "y alone",
+    }
     rows = []
+    for (d_x, d_y), own in _data_sets(records).items():
+        found = coupling(own, lines)
+        row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(own))}
+        row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
+        row["coupling index"] = with_range(found["index"])
+        row["examples to 90 %, images over lines"] = with_range(found["cost"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:
+    groups: dict[tuple[float, float], list[Record]] = {}
     for record in records:
         c = record.configuration
-        pair = (lines_of(lines, d, c.seed) for d in (c.d_x, c.d_y))
-        rows.append({"d_x": c.d_x, "d_y": c.d_y, **coupling(record, *pair)})
-    shown = []
-    for (d_x, d_y), own in pd.DataFrame(rows).groupby(["d_x", "d_y"]):
-        line = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(own))}
-        for column, title in {
-            "T_x": "images to 50 % in x",
-            "T_y": "in y",
-            "T_x_1d": "lines to 50 %, x alone",
-            "T_y_1d": "y alone",
-        }.items():
-            line[title] = with_range(own[column] / 1000, "k")
-        line["coupling index"] = with_range(own["index"])
-        line["examples to 90 %, 2D over lines"] = with_range(own["cost"])
-        shown.append(line)
-    return pd.DataFrame(shown)
+        groups.setdefault((c.d_x, c.d_y), []).append(record)
+    return groups
 
 
 @drawn
@@ -565,6 +622,8 @@ def failures(records: list[Record]) -> tuple[Figure, str]:
                 ax.plot(*request, "+", color="#D55E00", markersize=5)
                 if not np.isnan(position).any():
                     ax.plot(*position, "o", mfc="none", color="#0072B2", markersize=6)
+                side = len(image)  # a mark at the edge must not widen the image
+                ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
         row[0].text(-0.25, 0.5, kind, transform=row[0].transAxes, ha="right", va="center")
     for start, phase in enumerate(PHASES):
         axes[0, start * (each + 1)].set_title(f"phase {phase}", loc="left")
@@ -577,25 +636,20 @@ def _of_kind(
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Kept images of a kind from checkpoints in a phase: image, request, position found.
 
-    One from each checkpoint in turn, so that no single one fills the row.
+    One from each run in turn, so that no single one fills the row.
     """
     waiting = []
     for record in records:
-        phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
+        own = []
+        phases = phases_over_training(record)["generation"]
         kept = shown(len(record.arrays["labels"])).numpy()
         for place, step in enumerate(record.checkpoints["step"]):
-            if step > 0 and phases[step] == phase:
-                which = np.flatnonzero(record.arrays["kind"][place][kept] == kind)
-                waiting.append(
-                    [
-                        (
-                            record.arrays["images"][place][i],
-                            record.arrays["labels"][kept[i]],
-                            record.arrays["position"][place][kept[i]],
-                        )
-                        for i in which
-                    ]
-                )
+            if step == 0 or phases[step] != phase:
+                continue
+            images, found = record.arrays["images"][place], record.arrays["position"][place]
+            for i in np.flatnonzero(record.arrays["kind"][place][kept] == kind):
+                own.append((images[i], record.arrays["labels"][kept[i]], found[kept[i]]))
+        waiting.append(own)
     longest = max((len(own) for own in waiting), default=0)
     return [own[i] for i in range(longest) for own in waiting if i < len(own)]
 
@@ -617,7 +671,7 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
     features = {"trained": "as published", "ablated": "label ablated"}
     paths = {name: _aligned(record.arrays[f"umap_{name}"][1:]) for name in features}
     checkpoints = record.checkpoints.query("step > 0")
-    phases = assign_phases(order_parameters(record.checkpoints, record.probes))
+    phases = phases_over_training(record)
     labels = [
         f"{images / 1000:.3g}k images seen: generation {phases.loc[step, 'generation']}, "
         f"representation {phases.loc[step, 'representation']}"
@@ -635,8 +689,8 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
         ax.set_title(f"{checkpoints['images_seen'].iloc[place] / 1000:.3g}k")
     figure.supxlabel(f"{IMAGES_SEEN} (top)", fontsize=8)
     alt = (
-        f"UMAP embedding of {c.probe_layer} moving through {len(labels)} checkpoints, left as "
-        f"published, right with the label ablated. From {labels[0]}, to {labels[-1]}."
+        f"UMAP embedding of {c.probe_layer} moving through {len(labels)} checkpoints, as published "
+        f"and with the label ablated. From {labels[0]}, to {labels[-1]}."
     )
     return figure, alt, _svg(list(features.values()), list(paths.values()), colours, labels)
 

@@ -56,7 +56,13 @@ class Experiment(BaseModel):
                     raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
                 fields |= {"d_x": float(spacing), "d_y": float(spacing)}
             found.append(configure(self.profile, **fields))
-        return [c for c in found if not self.symmetric or c.d_x <= c.d_y]
+        if self.symmetric:
+            found = [c for c in found if c.d_x <= c.d_y]
+            if not found:
+                raise UserError(
+                    "In a symmetric experiment d_x must be at most d_y for some run; exchange them."
+                )
+        return found
 
 
 def _parse(name: str, content: Any) -> Experiment:

@@ -41,8 +41,8 @@ from .phases import (
     PLACED,
     SINGLE,
     agreement,
-    assign_phases,
     order_parameters,
+    phases_over_training,
 )
 from .seeds import generator
 from .store import Record, default_store
@@ -768,8 +768,7 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
     said = []
     for ax, side in zip(axes, ("generation", "representation"), strict=True):
         for height, record in enumerate(records):
-            phases = assign_phases(order_parameters(record.checkpoints, record.probes))[side]
-            phases = phases[phases.index > 0]
+            phases = phases_over_training(record)[side]
             seen = phases.index.to_numpy() * record.configuration.batch_size
             # A checkpoint's colour reaches, in log, half way to its neighbours.
             middle = np.sqrt(seen[1:] * seen[:-1])
@@ -808,7 +807,7 @@ def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
     tables: dict[str, pd.DataFrame] = {}
     for record in records:
         scheme = record.configuration.conditioning
-        counts = agreement(assign_phases(order_parameters(record.checkpoints, record.probes)))
+        counts = agreement(phases_over_training(record))
         tables[scheme] = tables[scheme] + counts if scheme in tables else counts
     figure, axes = plt.subplots(
         1, len(tables), figsize=(max(2.6, WIDTH * len(tables) / 3), 2.5), sharey=True, squeeze=False

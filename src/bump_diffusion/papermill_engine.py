@@ -6,7 +6,7 @@ every notebook as papermill's own does, and is made the default when it is loade
 
 from papermill.engines import NBClientEngine, papermill_engines
 
-from .errors import UserError
+from .errors import FailedRuns, UserError
 
 
 class Engine(NBClientEngine):
@@ -17,7 +17,8 @@ class Engine(NBClientEngine):
         super().execute_managed_notebook(nb_man, *args, **kwargs)
         for cell in nb_man.nb.cells:
             for output in cell.get("outputs", []):
-                if output.output_type == "error" and output.ename == UserError.__name__:
+                names = (UserError.__name__, FailedRuns.__name__)
+                if output.output_type == "error" and output.ename in names:
                     raise UserError(output.evalue)
 
 

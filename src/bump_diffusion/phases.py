@@ -40,19 +40,22 @@ ORDER = 0.5
 """Least R^2 of the requested position, read from label-ablated features: phase C."""
 
 
-def order_parameters(checkpoints: pd.DataFrame, probes: pd.DataFrame) -> pd.DataFrame:
+def order_parameters(
+    checkpoints: pd.DataFrame, probes: pd.DataFrame, features: str = "ablated"
+) -> pd.DataFrame:
     """The four order parameters of each checkpoint, indexed by step.
 
     `checkpoints` has a row per checkpoint (columns step and `generation.KINDS`), `probes` a row per
     probe (columns step, features, reduction, target, axis, r2), as in a run record. `single` and
     `placed` are shares of images; `manifold` and `order` are cross-validated R^2, the lower of the
     two axes', of the generated and the requested position, read directly from the features with
-    the label ablated. NaN where a quantity is undefined: `placed` without any single bump,
-    `manifold` with too few of them to fit (`representation.FEWEST`).
+    the label ablated; with `features` "untrained, ablated" they are those of the untrained network
+    on the same images, the control. NaN where a quantity is undefined: `placed` without any single
+    bump, `manifold` with too few of them to fit (`representation.FEWEST`).
     """
     by_step = checkpoints.set_index("step")
     single = by_step["misplaced"] + by_step["correct"]
-    read = probes.query("features == 'ablated' and reduction == 'direct'")
+    read = probes.query("features == @features and reduction == 'direct'")
     # An R^2 that is undefined in one axis is undefined.
     worse = read.groupby(["step", "target"])["r2"].agg(lambda r2: r2.min(skipna=False))
     worse = worse.unstack().reindex(by_step.index)
@@ -88,6 +91,15 @@ def assign_phases(
     return pd.DataFrame(phases, index=parameters.index)
 
 
+def phases_over_training(record: Record, **thresholds: float) -> pd.DataFrame:
+    """The phase of each trained checkpoint of a run from each side (see `assign_phases`).
+
+    Without the untrained network, step 0: what it draws and holds is no result of learning.
+    """
+    phases = assign_phases(order_parameters(record.checkpoints, record.probes), **thresholds)
+    return phases[phases.index > 0]
+
+
 def agreement(phases: pd.DataFrame) -> pd.DataFrame:
     """How many checkpoints have each pair of phases, generation's in rows."""
     table = pd.crosstab(phases["generation"], phases["representation"])
@@ -112,8 +124,8 @@ def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> floa
     """Training examples seen when a measure first reaches a level.
 
     Interpolated, linearly in the logarithm of the examples, between the checkpoint that reaches it
-    and the one before; where the first trained checkpoint is beyond it already, the examples seen
-    by that one, an upper bound. NaN if none reaches it.
+    and the one before; where the measure is undefined (NaN) at that one, or there is none, the
+    examples seen by the checkpoint itself, an upper bound. NaN if none reaches the level.
     """
     trained = checkpoints.query("step > 0")
     seen, values = trained["images_seen"].to_numpy(), trained[measure].to_numpy()
@@ -121,8 +133,8 @@ def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> floa
     if not len(reached):
         return float("nan")
     after = reached[0]
-    if after == 0:
-        return float(seen[0])
+    if after == 0 or np.isnan(values[after - 1]):
+        return float(seen[after])
     share = (level - values[after - 1]) / (values[after] - values[after - 1])
     return float(np.exp(np.log(seen[after - 1]) * (1 - share) + np.log(seen[after]) * share))
 
@@ -172,7 +184,7 @@ def summarize(records: list[Record]) -> pd.DataFrame:
     """
     rows = []
     for record in records:
-        phases = assign_phases(order_parameters(record.checkpoints, record.probes))
+        phases = phases_over_training(record)
         c = record.configuration
         row = {"conditioning": c.conditioning, "seed": c.seed}
         row["accuracy"] = f"{record.checkpoints['accuracy'].iloc[-1]:.1%}"
@@ -196,7 +208,7 @@ def explain(records: list[Record]) -> Markdown:
     """
     lines = []
     for record in records:
-        phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
+        phases = phases_over_training(record)["generation"]
         first = {phase: step for phase, step in first_steps(phases).items() if step is not None}
         c = record.configuration
         text = f"- {c.conditioning.capitalize()}, seed {c.seed}: "

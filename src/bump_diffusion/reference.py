@@ -7,6 +7,7 @@ y. An image is the product of two lines. Both see the marginals of the two-dimen
 """
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -55,35 +56,53 @@ def composed(along_x: Record, along_y: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def coupling(both: Record, along_x: Record, along_y: Record, level: float = 0.5) -> pd.Series:
-    """The learning times of a 2D run and of its factorized reference, and what follows from them.
+def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
+    """How coupled the runs of one data set are, and at what cost; a row a run.
 
-    Times are training examples to `level` in each axis (images for the 2D run, lines for the
-    reference). The coupling `index` is 1 - log(T_x / T_y) / log(T_x^1D / T_y^1D): 0 if the axes are
-    learned as far apart as one-dimensional models learn them, 1 if together; NaN where these differ
-    by less than `DISTINCT`. `cost` is the ratio of the examples to 90 % correct images: of the 2D
-    run to the lines of both axes.
+    `T_x` and `T_y` are the training images to 50 % accuracy in each axis, `T_x_1d` and `T_y_1d` the
+    lines to it where the axis is learned alone, of the same seed. The coupling `index` is
+
+        1 - log(T_x / T_y) / log(T_x^1D / T_y^1D),
+
+    0 if the axes are learned as far apart as alone, 1 if together. Its denominator is the mean over
+    seeds; where this is less than log(`DISTINCT`), or the seeds do not agree on its sign, coupled
+    and factorized learning look the same and the index is NaN. So it is where an axis is learned
+    before the first trained checkpoint. `cost` is the ratio of the training examples, repeats
+    included, to 90 % correct: images of the 2D run, over the lines of both axes. A 2D run that does
+    not get there counts with all the images that it saw: the cost is at least that.
     """
-    two = {a: learning_time(both.checkpoints, f"accuracy_{a}", level) for a in "xy"}
-    one = {
-        a: learning_time(record.checkpoints, "accuracy_x", level)
-        for a, record in (("x", along_x), ("y", along_y))
-    }
-    apart = np.log(one["x"] / one["y"])
-    index = 1 - np.log(two["x"] / two["y"]) / apart if abs(apart) >= np.log(DISTINCT) else np.nan
-    cost = learning_time(both.checkpoints, "accuracy", 0.9) / learning_time(
-        composed(along_x, along_y), "accuracy", 0.9
-    )
-    return pd.Series(
-        {
-            "T_x": two["x"],
-            "T_y": two["y"],
-            "T_x_1d": one["x"],
-            "T_y_1d": one["y"],
-            "index": index,
-            "cost": cost,
-        }
-    )
+    rows = []
+    for record in records:
+        c = record.configuration
+        along_x, along_y = (lines_of(lines, d, c.seed) for d in (c.d_x, c.d_y))
+        apart = composed(along_x, along_y)
+        images = learning_time(record.checkpoints, "accuracy", 0.9)
+        if np.isnan(images):
+            images = float(record.checkpoints["images_seen"].iloc[-1])
+        rows.append(
+            {
+                "d_x": c.d_x,
+                "d_y": c.d_y,
+                "seed": c.seed,
+                "T_x": _to_half(record.checkpoints, "accuracy_x"),
+                "T_y": _to_half(record.checkpoints, "accuracy_y"),
+                "T_x_1d": _to_half(along_x.checkpoints, "accuracy_x"),
+                "T_y_1d": _to_half(along_y.checkpoints, "accuracy_x"),
+                "cost": images / learning_time(apart, "accuracy", 0.9),
+            }
+        )
+    table = pd.DataFrame(rows)
+    alone = np.log(table["T_x_1d"] / table["T_y_1d"])
+    distinct = abs(alone.mean()) >= np.log(DISTINCT) and abs(np.sign(alone).sum()) == len(alone)
+    together = np.log(table["T_x"] / table["T_y"])
+    table["index"] = 1 - together / alone.mean() if distinct else np.nan
+    return table
+
+
+def _to_half(checkpoints: pd.DataFrame, measure: str) -> float:
+    time = learning_time(checkpoints, measure, 0.5)
+    first = checkpoints.query("step > 0")["images_seen"].iloc[0]
+    return time if time > first else float("nan")
 
 
 def runs(
@@ -92,13 +111,15 @@ def runs(
     """The records of data sets (d_x, d_y), and of the lines that their reference is made of.
 
     Missing ones are trained. As exchanging the axes gives the same, d_x and d_y are put in order.
-    Raises UserError for what is not a list of pairs.
+    Raises UserError for what is not a list of pairs of numbers.
     """
     for pair in spacings:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise UserError(f"spacings has {pair!r}, it must list pairs [d_x, d_y].")
-    wanted = [c for x, y in map(sorted, spacings) for c in _images(x, y, profile, seeds)]
-    lines = experiment("lines", profile, seeds, d_x=sorted({d for pair in spacings for d in pair}))
+        numbers = isinstance(pair, list | tuple) and len(pair) == 2
+        if not numbers or not all(isinstance(d, Real) and not isinstance(d, bool) for d in pair):
+            raise UserError(f"spacings has {pair!r}, it must list pairs of numbers [d_x, d_y].")
+    pairs = list(dict.fromkeys(tuple(sorted(map(float, pair))) for pair in spacings))
+    wanted = [c for x, y in pairs for c in _images(x, y, profile, seeds)]
+    lines = experiment("lines", profile, seeds, d_x=sorted({d for pair in pairs for d in pair}))
     return load_or_run(wanted), load_or_run(lines)
 
 
