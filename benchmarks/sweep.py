@@ -14,7 +14,7 @@ from bump_diffusion.experiments import load_or_run
 from bump_diffusion.store import Store
 
 RUNS = 8
-SHORT = {"steps": 200, "evaluations": 1, "compared_steps": (), "d_x": 6.0, "d_y": 6.0}
+SHORT = {"steps": 100, "evaluations": 1, "compared_steps": (), "d_x": 6.0, "d_y": 6.0}
 """Runs of nine labels, evaluated twice: what is shared among the workers is training."""
 
 
