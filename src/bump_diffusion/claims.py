@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from .book import Page, Table
+from .book import Page
 from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
     ORDER,
@@ -322,13 +322,14 @@ def overall(judged: Sequence[Judged]) -> str:
     return under + "; ".join(parts)
 
 
-def summary(judged: Sequence[Judged]) -> Table:
-    """A line for each claim, with its verdict."""
-    rows = [
-        {"claim": f"{CLAIMS[name].number}. {name.replace('-', ' ')}", "verdict": overall(own)}
+def summary(judged: Sequence[Judged]) -> Page:
+    """A line for each claim, with its verdict and a link to its chapter."""
+    lines = "".join(
+        f'<li>{CLAIMS[name].number}. <a href="{CLAIMS[name].chapter}.html">'
+        f"{html.escape(name.replace('-', ' '))}</a>: <strong>{html.escape(overall(own))}</strong></li>"
         for name, own in by_claim(judged).items()
-    ]
-    return Table(pd.DataFrame(rows), records_behind(judged))
+    )
+    return Page(f'<ul class="verdicts">{lines}</ul>', records_behind(judged))
 
 
 def show(judged: Sequence[Judged]) -> Page:
