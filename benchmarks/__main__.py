@@ -25,7 +25,7 @@ PEERS = ("diffusers", "denoising-diffusion-pytorch", "accelerate", "ema-pytorch"
     "--only", metavar="GROUP", help=f"Print one group, write nothing: {', '.join(GROUPS)}."
 )
 def main(only: str | None) -> None:
-    """Measure this package beside its peers on this machine, in at most twenty minutes on two cores.
+    """Measure this package beside its peers on this machine: twenty minutes on two cores.
 
     Prints a table and writes it to data/benchmarks. Leave the machine alone meanwhile.
     """

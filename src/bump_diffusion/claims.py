@@ -11,7 +11,6 @@ from importlib.resources import files
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 from scipy import stats
@@ -326,7 +325,8 @@ def summary(judged: Sequence[Judged]) -> Page:
     """A line for each claim, with its verdict and a link to its chapter."""
     lines = "".join(
         f'<li>{CLAIMS[name].number}. <a href="{CLAIMS[name].chapter}.html">'
-        f"{html.escape(name.replace('-', ' '))}</a>: <strong>{html.escape(overall(own))}</strong></li>"
+        f"{html.escape(name.replace('-', ' '))}</a>: "
+        f"<strong>{html.escape(overall(own))}</strong></li>"
         for name, own in by_claim(judged).items()
     )
     return Page(f'<ul class="verdicts">{lines}</ul>', records_behind(judged))
