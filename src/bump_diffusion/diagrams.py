@@ -16,12 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.linalg import orthogonal_procrustes
-from scipy.stats import spearmanr
 
 from .claims import CLAIMS, Judged, by_claim
-from .data import data_labels, render_bumps
 from .dissection import LAYERS
-from .evaluation import evaluation_labels, judge, shown
+from .evaluation import shown
 from .figures import (
     FEATURE_STYLES,
     IMAGES_SEEN,
@@ -42,7 +40,6 @@ from .phases import (
     PHASES,
     PLACED,
     SINGLE,
-    learning_time,
     order_parameters,
     phases_over_training,
     with_range,
@@ -291,14 +288,6 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
 # Settings on an axis
 
 
-FIELD_NAMES = {
-    "d_x": "spacing d (pixels)",
-    "sigma": r"spread $\sigma$ (pixels)",
-    "conditioning": "conditioning",
-}
-"""What a field that is on an axis is called there."""
-
-
 def _by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
@@ -334,7 +323,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     axes[0].set(ylabel="accuracy", ylim=(-0.02, 1.02), xlabel="")
     axes[1].set(ylabel=r"order ($R^2$, ablated)", ylim=(-0.15, 1.02), xlabel="")
     axes[1].axhline(ORDER, color="#555555", lw=0.8)
-    axes[0].legend(title=FIELD_NAMES[field])
+    axes[0].legend(title=field)
     figure.supxlabel(f"{IMAGES_SEEN}; {_seeds(groups)}", fontsize=8)
     return figure, f"Accuracy and order at the end, by {field}: {'; '.join(ends)}."
 
@@ -347,11 +336,10 @@ def _seeds(groups: dict[str, list[Record]]) -> str:
 
 
 @drawn
-def phase_diagram(records: list[Record], field: str, by: str = "images") -> tuple[Figure, str]:
+def phase_diagram(records: list[Record], field: str) -> tuple[Figure, str]:
     """The phase from each side over training (along x) and a field of the runs (along y).
 
-    A cell is the phase that most seeds are in; where they differ it is paler. `by` is "images"
-    (equal training steps) or "epochs" (images over those in the data set).
+    A cell is the phase that most seeds are in; where they differ it is paler.
     """
     groups = _by_setting(records, field)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 1.8 + 0.62 * len(groups)), sharex=True)
@@ -362,8 +350,6 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
             votes = _votes(own, side)
             share = votes.max(axis=1) / votes.sum(axis=1)
             seen = votes.index.to_numpy() * own[0].configuration.batch_size
-            if by == "epochs":
-                seen = seen / len(data_labels(own[0].configuration))
             edges = np.concatenate([[seen[0]], np.sqrt(seen[1:] * seen[:-1]), [seen[-1]]])
             winner = votes.to_numpy().argmax(axis=1)
             shade = 1 - (1 - colours[winner]) * share.to_numpy()[:, None] ** 2
@@ -371,9 +357,9 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
             passed = "".join(PHASES[w] for i, w in enumerate(winner) if not i or w != winner[i - 1])
             said.append(f"{field} {value} {side} {passed}")
         ax.set_yticks(range(len(groups)), list(groups))
-        ax.set(title=side, ylabel=FIELD_NAMES[field], xscale="log")
+        ax.set(title=side, ylabel=field, xscale="log")
         ax.grid(False)
-    axes[-1].set_xlabel(IMAGES_SEEN if by == "images" else "epochs (images seen / data set)")
+    axes[-1].set_xlabel(IMAGES_SEEN)
     handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     seeds = min(len(own) for own in groups.values())
@@ -418,7 +404,7 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
         ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
         ax.xaxis.set_minor_formatter("")
     axes[0].set_yticks(range(len(groups)), list(groups))
-    axes[0].set_ylabel(FIELD_NAMES[field])
+    axes[0].set_ylabel(field)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.supxlabel("thin: one threshold 20 % lower or higher", fontsize=8)
     most, half = (max(factors), np.median(factors)) if factors else (1, 1)
@@ -443,54 +429,6 @@ def _boundary(
         seen = votes.index.to_numpy() * own[0].configuration.batch_size
         found.append(float(seen[there.argmax()]) if there.any() else float("nan"))
     return found
-
-
-def ceiling(records: list[Record]) -> pd.DataFrame:
-    """What the metrics say of true images of the training labels, by spread: all that any network
-    can reach.
-    """
-    rows = []
-    for sigma in sorted({r.configuration.sigma for r in records}):
-        c = next(r.configuration for r in records if r.configuration.sigma == sigma)
-        labels = evaluation_labels(c)
-        metrics = judge(c, render_bumps(labels, c.N, c.sigma, c.polarity), labels).metrics()
-        shares = {kind: f"{metrics[kind]:.1%}" for kind in KINDS}
-        rows.append({"spread (pixels)": f"{sigma:g}", **shares})
-    return pd.DataFrame(rows)
-
-
-@drawn
-def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
-    """Images to half of all correct, and to order, against sigma / d; one colour a spread."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)
-    runs = list({r.id: r for r in records}.values())
-    spreads = sorted({r.configuration.sigma for r in runs})
-    colours = dict(zip(spreads, sns.color_palette("viridis", len(spreads)), strict=True))
-    said = []
-    for ax, (measure, title) in zip(
-        axes, {"accuracy": "half of all correct", "order": "order (ablated)"}.items(), strict=True
-    ):
-        points, never = [], 0
-        for record in runs:
-            c = record.configuration
-            time = learning_time(checkpoints_with_order([record]), measure, 0.5)
-            if np.isnan(time):
-                never += 1
-                continue
-            ax.plot(c.sigma / c.d_x, time, "o", color=colours[c.sigma], markersize=4, alpha=0.8)
-            points.append((c.sigma / c.d_x, time))
-        rank = spearmanr(*zip(*points, strict=True)) if len(points) > 2 else None
-        correlation = "undefined" if rank is None else f"{rank.statistic:.2f}"
-        ax.set(title=title, xscale="log", yscale="log", xlabel=r"$\sigma$ / d")
-        said.append(f"{title}: rank correlation {correlation}, never in {never} runs")
-    axes[0].set_ylabel(IMAGES_SEEN)
-    axes[0].yaxis.set_major_formatter(lambda images, _: _thousands(images))
-    handles = [
-        Line2D([], [], marker="o", ls="", color=c, label=rf"$\sigma$ = {sigma:g}")
-        for sigma, c in colours.items()
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    return figure, f"Images seen against sigma over d, a point a run. {'; '.join(said)}."
 
 
 # Imbalance
