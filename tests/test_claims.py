@@ -67,6 +67,8 @@ def test_the_verdict_over_conditions():
     mixed = "reproduced under conditions: reproduced (scalar); not reproduced (table)"
     assert overall([yes, no]) == mixed
     assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
+    nothing = judge("coupled", "d_x = 0.1, d_y = 1", [math.nan] * 3)
+    assert overall([nothing]) == f"not judged: {CLAIMS['coupled'].undefined}"
     assert overall([no, open_]) == "not reproduced (table); undecided (sinusoidal)"
 
 

@@ -57,6 +57,8 @@ class Claim(BaseModel):
     "Conditions whose runs had been seen before the criterion was written."
     against: str
     "What it means if the claim is not reproduced."
+    undefined: str = ""
+    "What it means if the quantity is undefined for every run."
 
     @model_validator(mode="after")
     def _has_one_threshold(self) -> "Claim":
@@ -316,6 +318,8 @@ def overall(judged: Sequence[Judged]) -> str:
         return "reproduced"
     if len(by["not reproduced"]) == len(judged):
         return f"not reproduced: {CLAIMS[judged[0].name].against}"
+    if len(by["not judged"]) == len(judged) and CLAIMS[judged[0].name].undefined:
+        return f"not judged: {CLAIMS[judged[0].name].undefined}"
     parts = [f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where]
     under = "reproduced under conditions: " if by["reproduced"] else ""
     return under + "; ".join(parts)
