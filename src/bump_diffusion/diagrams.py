@@ -496,7 +496,7 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         found = coupling(own, lines)
         row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(own))}
         row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
-        row["coupling index"] = with_range(found["index"])
+        row["coupling index"] = with_range(found["index"], missing="undefined")
         row["examples to 90 %, images over lines"] = with_range(found["cost"])
         rows.append(row)
     return pd.DataFrame(rows)

@@ -164,17 +164,17 @@ def times(records: list[Record]) -> pd.DataFrame:
     )
 
 
-def with_range(values: Iterable[float], unit: str = "") -> str:
-    """The mean of the values with their range, and how many are not there (NaN)."""
+def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:
+    """The mean of the values with their range, and how many are `missing` (NaN)."""
     values = np.array(list(values), dtype=float)
     known = values[~np.isnan(values)]
-    never = f"; never in {len(values) - len(known)} of {len(values)}"
+    lacking = f"{missing} in {len(values) - len(known)} of {len(values)}"
     if not len(known):
-        return f"never in {len(values)} of {len(values)}"
+        return lacking
     text = f"{known.mean():.3g}{unit}"
     if len(known) > 1:
         text += f" ({known.min():.3g} to {known.max():.3g})"
-    return text + (never if len(known) < len(values) else "")
+    return text + (f"; {lacking}" if len(known) < len(values) else "")
 
 
 def summarize(records: list[Record]) -> pd.DataFrame:
