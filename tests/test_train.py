@@ -221,9 +221,15 @@ def test_differences_are_told(smoke_record, store):
 
 
 def test_few_labels_are_trained_and_their_probes_undefined(store):
-    record = train(configure("smoke", d_x=4.0, d_y=4.0, steps=2, evaluations=1), store)
-    assert record.probes["r2"].isna().all()
-    assert not record.arrays["umap_trained"].any()
+    short = {"steps": 2, "evaluations": 1, "compared_steps": ()}
+    # Four labels, each asked for often: more images than a probe needs, fewer labels than folds.
+    few = train(configure("smoke", d_x=4.0, d_y=4.0, **short), store)
+    assert few.probes["r2"].isna().all()
+    # Twelve, each asked for once: too few points for UMAP.
+    fewer = train(configure("smoke", d_x=8.0, d_y=0.7, evaluation_images=20, **short), store)
+    assert len(fewer.arrays["labels"]) == 12
+    assert fewer.probes["r2"].isna().all()
+    assert not fewer.arrays["umap_trained"].any()
 
 
 def test_a_store_that_cannot_be_written_is_refused():
