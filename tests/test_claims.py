@@ -64,7 +64,7 @@ def test_the_verdict_over_conditions():
     no = judge("sides-agree", "table", [0.1, 0.11, 0.12])
     open_ = judge("sides-agree", "sinusoidal", [0.1, 0.9, 0.7])
     assert overall([yes, yes]) == "reproduced"
-    mixed = "reproduced under conditions: reproduced (scalar); not reproduced (table)"
+    mixed = "reproduced under conditions (scalar); not reproduced (table)"
     assert overall([yes, no]) == mixed
     assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
     nothing = judge("coupled", "d_x = 0.1, d_y = 1", [math.nan] * 3)

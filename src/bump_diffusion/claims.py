@@ -321,8 +321,10 @@ def overall(judged: Sequence[Judged]) -> str:
     if len(by["not judged"]) == len(judged) and CLAIMS[judged[0].name].undefined:
         return f"not judged: {CLAIMS[judged[0].name].undefined}"
     parts = [f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where]
-    under = "reproduced under conditions: " if by["reproduced"] else ""
-    return under + "; ".join(parts)
+    text = "; ".join(parts)
+    if by["reproduced"]:  # `VERDICTS` begins with it
+        text = text.replace("reproduced", "reproduced under conditions", 1)
+    return text
 
 
 def summary(judged: Sequence[Judged]) -> Page:
