@@ -22,9 +22,9 @@ from .phases import (
     ORDER,
     PHASES,
     assign_phases,
+    checkpoints_with_order,
     in_order,
     learning_time,
-    order_parameters,
     phases_over_training,
 )
 from .reference import coupling, runs
@@ -116,24 +116,22 @@ def sides_agree(record: Record) -> float:
 
 def order_learned(record: Record) -> float:
     trained, untrained = (
-        order_parameters(record.checkpoints, record.probes, features)["order"].iloc[-1]
+        checkpoints_with_order(record, features)["order"].iloc[-1]
         for features in ("ablated", "untrained, ablated")
     )
     return float(trained - untrained)
 
 
 def order_necessary(record: Record, features: str = "ablated") -> float:
-    parameters = order_parameters(record.checkpoints, record.probes, features)
-    accurate = (record.checkpoints["accuracy"] >= 0.5).to_numpy()
+    table = checkpoints_with_order(record, features)
+    accurate = table["accuracy"] >= 0.5
     if not accurate.any():
         return float("nan")
-    return float((assign_phases(parameters)["representation"][accurate] == "C").mean())
+    return float((assign_phases(table)["representation"][accurate] == "C").mean())
 
 
 def order_first(record: Record, features: str = "ablated") -> float:
-    table = record.checkpoints.copy()
-    order = order_parameters(record.checkpoints, record.probes, features)["order"]
-    table["order"] = order.to_numpy()
+    table = checkpoints_with_order(record, features)
     times = [learning_time(table, "order", ORDER), learning_time(table, "accuracy", 0.5)]
     if np.isnan(times).all():
         return float("nan")
@@ -167,18 +165,17 @@ QUANTITIES = {
 }
 """What judges a claim, from one run."""
 
-CONTROLS = {"order-necessary": order_necessary, "order-first": order_first}
-"""Quantities that are also taken of the untrained network on the same images."""
+CONTROLLED = ("order-necessary", "order-first")
+"""Those that are also taken of the untrained network on the same images."""
 
 DENSE, SPARSE = 0.1, 1.0
 """d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
 
 
-def against_reference(name: str, records: list[Record], lines: list[Record]) -> list[float]:
-    """What judges a claim, from the runs of a data set beside the lines of its reference."""
+def against_reference(records: list[Record], lines: list[Record]) -> dict[str, list[float]]:
+    """What judges the other claims, from the runs of a data set beside its reference's lines."""
     found = coupling(records, lines)
-    values = found["index"] if name == "coupled" else np.log2(found["cost"])
-    return values.tolist()
+    return {"coupled": found["index"].tolist(), "costly": np.log2(found["cost"]).tolist()}
 
 
 # The verdicts
@@ -249,16 +246,16 @@ def judge_claims(
         for e in needed
         if e != "imbalance"
     }
-    lines: list[Record] = []
     if "imbalance" in needed:
         imbalanced, lines = runs([(DENSE, SPARSE)], profile, fewer_seeds)
         records["imbalance"] = imbalanced
+        compared = against_reference(imbalanced, lines)
     found = []
     for name, claim in claims.items():
         own = records[claim.experiment]
         if name not in QUANTITIES:
-            values = against_reference(name, own, lines)
-            found.append(judge(name, _condition(own[0]), values, [*own, *lines]))
+            behind = [*own, *lines]
+            found.append(judge(name, _condition(own[0]), compared[name], behind))
             continue
         found += judge_runs(name, own)
     return found
@@ -270,8 +267,8 @@ def judge_runs(name: str, records: list[Record]) -> list[Judged]:
     for condition in dict.fromkeys(_condition(record) for record in records):
         part = [record for record in records if _condition(record) == condition]
         judged = judge(name, condition, [QUANTITIES[name](r) for r in part], part)
-        if name in CONTROLS:
-            values = [CONTROLS[name](r, "untrained, ablated") for r in part]
+        if name in CONTROLLED:
+            values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
             judged = judged._replace(control=interval(values, CLAIMS[name].kind)[0])
         found.append(judged)
     return found

@@ -40,7 +40,7 @@ from .phases import (
     PHASES,
     PLACED,
     SINGLE,
-    order_parameters,
+    checkpoints_with_order,
     phases_over_training,
     with_range,
 )
@@ -105,7 +105,7 @@ def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, s
 @drawn
 def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     """Accuracy against order, label ablated, of every trained checkpoint, by conditioning."""
-    table = checkpoints_with_order(records)
+    table = _trained_checkpoints(records)
     schemes = list(dict.fromkeys(table["conditioning"]))
     figure, axes = plt.subplots(
         1, len(schemes), figsize=(WIDTH, 2.9), sharex=True, sharey=True, squeeze=False
@@ -120,11 +120,10 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
         ax.set(title=scheme, xlabel="", ylim=(-0.04, 1.04))
         counts = pd.crosstab(part["order"] >= ORDER, part["accuracy"] >= 0.5)
         counts = counts.reindex(index=[False, True], columns=[False, True], fill_value=0)
-        places = {(0, 0): (0.03, 0.08), (1, 0): (0.97, 0.08), (0, 1): (0.03, 0.93)}
-        for (row, column), (x, y) in {**places, (1, 1): (0.97, 0.93)}.items():
+        for row, column in itertools.product((0, 1), repeat=2):
             ax.text(
-                x,
-                y,
+                (0.03, 0.97)[row],
+                (0.08, 0.93)[column],
                 counts.iloc[row, column],
                 transform=ax.transAxes,
                 ha="left" if row == 0 else "right",
@@ -148,14 +147,12 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     return figure, f"Accuracy against order of every checkpoint. {'; '.join(said)}."
 
 
-def checkpoints_with_order(records: list[Record]) -> pd.DataFrame:
+def _trained_checkpoints(records: list[Record]) -> pd.DataFrame:
     """The trained checkpoints of all runs, with their order parameters and conditioning."""
-    tables = []
-    for record in records:
-        parameters = order_parameters(record.checkpoints, record.probes).reset_index()
-        table = record.checkpoints.merge(parameters, on="step").query("step > 0")
-        tables.append(table.assign(conditioning=record.configuration.conditioning))
-    return pd.concat(tables, ignore_index=True)
+    tables = [
+        checkpoints_with_order(r).assign(conditioning=r.configuration.conditioning) for r in records
+    ]
+    return pd.concat(tables, ignore_index=True).query("step > 0")
 
 
 @drawn
@@ -206,10 +203,10 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     table = table.query("target == 'requested'")
     schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
     features = ["trained", "ablated", "untrained", "untrained, ablated"]
-    table["seen"] = table["input"] + "\nt = " + table["timestep"].astype(str)
+    table["seen"] = table["input"] + ", t = " + table["timestep"].astype(str)
     order = list(dict.fromkeys(zip(table["input"], table["timestep"], strict=True)))
     order = sorted(order, key=lambda seen: (["sample", "bump", "noise"].index(seen[0]), seen[1]))
-    columns = [f"{name}\nt = {t}" for name, t in order]
+    columns = [f"{name}, t = {t}" for name, t in order]
     figure, axes = plt.subplots(
         len(features), len(schemes), figsize=(WIDTH, 8.6), sharex=True, sharey=True, squeeze=False
     )
@@ -220,7 +217,7 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
             mean = mean.reindex(index=LAYERS, columns=columns)
             image = ax.imshow(mean, vmin=0, vmax=1, cmap="viridis", aspect="auto")
             ax.grid(False)
-            ax.set_xticks(range(len(columns)), [c.replace("\n", ", ") for c in columns])
+            ax.set_xticks(range(len(columns)), columns)
             ax.tick_params(axis="x", rotation=90)
             ax.set_yticks(range(len(LAYERS)), LAYERS)
         row[0].set_ylabel(FEATURE_STYLES[name][0])
@@ -305,7 +302,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     _over_training(axes, records)
     ends = []
     for value, own in groups.items():
-        table = checkpoints_with_order(own)
+        table = _trained_checkpoints(own)
         for ax, measure in zip(axes, ("accuracy", "order"), strict=True):
             sns.lineplot(
                 table.dropna(subset=[measure]),
@@ -367,13 +364,9 @@ def phase_diagram(records: list[Record], field: str) -> tuple[Figure, str]:
     return figure, f"Phases over training: {'; '.join(said)}."
 
 
-def _votes(
-    records: list[Record], side: str, thresholds: dict[str, float] | None = None
-) -> pd.DataFrame:
+def _votes(records: list[Record], side: str, **thresholds: float) -> pd.DataFrame:
     """How many runs are in each phase at each trained checkpoint; columns 0, 1, 2 are A, B, C."""
-    phases = pd.concat(
-        [phases_over_training(r, **(thresholds or {}))[side] for r in records], axis=1
-    )
+    phases = pd.concat([phases_over_training(r, **thresholds)[side] for r in records], axis=1)
     return pd.DataFrame({i: (phases == p).sum(axis=1) for i, p in enumerate(PHASES)})
 
 
@@ -423,7 +416,7 @@ def _boundary(
     """
     found = []
     for own in groups.values():
-        votes = _votes(own, side, thresholds)
+        votes = _votes(own, side, **thresholds)
         beyond = votes[2] if phase == 2 else votes[1] + votes[2]
         there = (beyond > len(own) / 2).to_numpy()
         seen = votes.index.to_numpy() * own[0].configuration.batch_size
@@ -611,7 +604,7 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
     checkpoints = record.checkpoints.query("step > 0")
     phases = phases_over_training(record)
     labels = [
-        f"{images / 1000:.3g}k images seen: generation {phases.loc[step, 'generation']}, "
+        f"{_thousands(images)} images seen: generation {phases.loc[step, 'generation']}, "
         f"representation {phases.loc[step, 'representation']}"
         for step, images in zip(checkpoints["step"], checkpoints["images_seen"], strict=True)
     ]
@@ -624,7 +617,7 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
             ax.grid(False)
         row[0].set_ylabel(title)
     for ax, place in zip(axes[0], stills, strict=True):
-        ax.set_title(f"{checkpoints['images_seen'].iloc[place] / 1000:.3g}k")
+        ax.set_title(_thousands(checkpoints["images_seen"].iloc[place]))
     figure.supxlabel(f"{IMAGES_SEEN} (top)", fontsize=8)
     alt = (
         f"UMAP embedding of {c.probe_layer} moving through {len(labels)} checkpoints, as published "

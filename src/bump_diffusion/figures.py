@@ -28,7 +28,7 @@ from matplotlib.patches import Patch
 
 from .book import PROVENANCE
 from .config import Configuration
-from .data import axis_positions, bump_height, label_grid, render_bumps
+from .data import axis_positions, bump_height, data_labels, label_grid, render_bumps
 from .diffusion import NoiseSchedule, add_noise
 from .evaluation import generate, shown
 from .generation import KINDS
@@ -312,7 +312,7 @@ def label_similarity(c: Configuration) -> tuple[Figure, str]:
     for ax, scheme in zip(axes, schemes, strict=True):
         scale = c.label_scale if scheme == "sinusoidal" else 1.0
         model = build_model(c.model_copy(update={"conditioning": scheme, "label_scale": scale}))
-        grid = label_grid(c.N, c.d_x, c.d_y)
+        grid = data_labels(c)
         with torch.inference_mode():
             embedding = model.conditioning(grid)
         embedding = embedding - embedding.mean(dim=0)

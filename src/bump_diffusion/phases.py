@@ -69,6 +69,12 @@ def order_parameters(
     )
 
 
+def checkpoints_with_order(record: Record, features: str = "ablated") -> pd.DataFrame:
+    """A run's table of checkpoints with their `order_parameters` beside the metrics."""
+    parameters = order_parameters(record.checkpoints, record.probes, features)
+    return record.checkpoints.merge(parameters.reset_index(), on="step")
+
+
 def assign_phases(
     parameters: pd.DataFrame,
     single: float = SINGLE,
@@ -153,8 +159,7 @@ def times(records: list[Record]) -> pd.DataFrame:
     }
     rows: dict[str, dict[str, list[float]]] = {}
     for record in records:
-        parameters = order_parameters(record.checkpoints, record.probes).reset_index()
-        table = record.checkpoints.merge(parameters, on="step")
+        table = checkpoints_with_order(record)
         row = rows.setdefault(record.configuration.conditioning, {name: [] for name in passed})
         for name, (measure, least) in passed.items():
             row[name].append(learning_time(table, measure, least) / 1000)

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .config import Configuration
 from .data import bump_height
 from .errors import UserError
 from .evaluation import compose
@@ -118,13 +117,9 @@ def runs(
         if not numbers or not all(isinstance(d, Real) and not isinstance(d, bool) for d in pair):
             raise UserError(f"spacings has {pair!r}, it must list pairs of numbers [d_x, d_y].")
     pairs = list(dict.fromkeys(tuple(sorted(map(float, pair))) for pair in spacings))
-    wanted = [c for x, y in pairs for c in _images(x, y, profile, seeds)]
+    wanted = [c for x, y in pairs for c in experiment("imbalance", profile, seeds, d_x=x, d_y=y)]
     lines = experiment("lines", profile, seeds, d_x=sorted({d for pair in pairs for d in pair}))
     return load_or_run(wanted), load_or_run(lines)
-
-
-def _images(d_x: float, d_y: float, profile: str, seeds: int | None) -> list[Configuration]:
-    return experiment("imbalance", profile, seeds, d_x=d_x, d_y=d_y)
 
 
 def lines_of(lines: Sequence[Record], d: float, seed: int) -> Record:
