@@ -24,7 +24,7 @@ from .phases import (
     assign_phases,
     checkpoints_with_order,
     in_order,
-    learning_time,
+    learning_time_or_end,
     phases_over_training,
 )
 from .reference import coupling, runs
@@ -132,13 +132,11 @@ def order_necessary(record: Record, features: str = "ablated") -> float:
 
 def order_first(record: Record, features: str = "ablated") -> float:
     table = checkpoints_with_order(record, features)
-    times = [learning_time(table, "order", ORDER), learning_time(table, "accuracy", 0.5)]
-    if np.isnan(times).all():
+    trained = table[table["step"] > 0]
+    if not ((trained["order"] >= ORDER) | (trained["accuracy"] >= 0.5)).any():
         return float("nan")
-    # What is never reached comes after the end at the earliest.
-    last = float(table["images_seen"].iloc[-1])
-    order_at, accuracy_at = (last if math.isnan(time) else time for time in times)
-    return math.log2(order_at / accuracy_at)
+    order_at = learning_time_or_end(table, "order", ORDER)
+    return math.log2(order_at / learning_time_or_end(table, "accuracy", 0.5))
 
 
 def order_used(record: Record) -> float:

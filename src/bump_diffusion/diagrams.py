@@ -17,9 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import CLAIMS, Judged, by_claim
+from .claims import CLAIMS, Judged, by_claim, interval
+from .data import data_labels, render_bumps
 from .dissection import LAYERS
-from .evaluation import shown
+from .evaluation import evaluation_labels, judge, shown
 from .figures import (
     FEATURE_STYLES,
     IMAGES_SEEN,
@@ -30,17 +31,23 @@ from .figures import (
     _pixels,
     _tables,
     _thousands,
+    band,
+    curve,
     drawn,
     position_colours,
 )
 from .generation import KINDS
 from .phases import (
     MANIFOLD,
+    ONE_CURVE,
     ORDER,
     PHASES,
     PLACED,
     SINGLE,
     checkpoints_with_order,
+    explained_by_overlap,
+    learning_time,
+    learning_time_or_end,
     phases_over_training,
     with_range,
 )
@@ -285,6 +292,14 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
 # Settings on an axis
 
 
+FIELD_NAMES = {
+    "d_x": "spacing d (pixels)",
+    "sigma": r"spread $\sigma$ (pixels)",
+    "conditioning": "conditioning",
+}
+"""What a field that is on an axis is called there."""
+
+
 def _by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
@@ -304,39 +319,30 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     for value, own in groups.items():
         table = _trained_checkpoints(own)
         for ax, measure in zip(axes, ("accuracy", "order"), strict=True):
-            sns.lineplot(
-                table.dropna(subset=[measure]),
-                x="images_seen",
-                y=measure,
+            curve(
+                ax,
+                table,
+                measure,
                 color=colours[value],
                 label=value,
-                errorbar=("pi", 100),
-                err_kws={"alpha": 0.15, "linewidth": 0},
                 legend=ax is axes[0],
-                ax=ax,
             )
         last = table[table["step"] == table["step"].max()]
         ends.append(f"{value}: {last['accuracy'].mean():.0%}, {last['order'].mean():.2f}")
     axes[0].set(ylabel="accuracy", ylim=(-0.02, 1.02), xlabel="")
     axes[1].set(ylabel=r"order ($R^2$, ablated)", ylim=(-0.15, 1.02), xlabel="")
     axes[1].axhline(ORDER, color="#555555", lw=0.8)
-    axes[0].legend(title=field)
-    figure.supxlabel(f"{IMAGES_SEEN}; {_seeds(groups)}", fontsize=8)
+    axes[0].legend(title=FIELD_NAMES[field])
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     return figure, f"Accuracy and order at the end, by {field}: {'; '.join(ends)}."
 
 
-def _seeds(groups: dict[str, list[Record]]) -> str:
-    least = min(len(own) for own in groups.values())
-    if least == 1:
-        return "one seed"
-    return f"line: mean, band: range over {least} seeds"
-
-
 @drawn
-def phase_diagram(records: list[Record], field: str) -> tuple[Figure, str]:
+def phase_diagram(records: list[Record], field: str, by: str = "images") -> tuple[Figure, str]:
     """The phase from each side over training (along x) and a field of the runs (along y).
 
-    A cell is the phase that most seeds are in; where they differ it is paler.
+    A cell is the phase that most seeds are in; where they differ it is paler. `by` is "images"
+    (equal training steps) or "epochs" (images over those in the data set).
     """
     groups = _by_setting(records, field)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 1.8 + 0.62 * len(groups)), sharex=True)
@@ -347,6 +353,8 @@ def phase_diagram(records: list[Record], field: str) -> tuple[Figure, str]:
             votes = _votes(own, side)
             share = votes.max(axis=1) / votes.sum(axis=1)
             seen = votes.index.to_numpy() * own[0].configuration.batch_size
+            if by == "epochs":
+                seen = seen / len(data_labels(own[0].configuration))
             edges = np.concatenate([[seen[0]], np.sqrt(seen[1:] * seen[:-1]), [seen[-1]]])
             winner = votes.to_numpy().argmax(axis=1)
             shade = 1 - (1 - colours[winner]) * share.to_numpy()[:, None] ** 2
@@ -354,9 +362,9 @@ def phase_diagram(records: list[Record], field: str) -> tuple[Figure, str]:
             passed = "".join(PHASES[w] for i, w in enumerate(winner) if not i or w != winner[i - 1])
             said.append(f"{field} {value} {side} {passed}")
         ax.set_yticks(range(len(groups)), list(groups))
-        ax.set(title=side, ylabel=field, xscale="log")
+        ax.set(title=side, ylabel=FIELD_NAMES[field], xscale="log")
         ax.grid(False)
-    axes[-1].set_xlabel(IMAGES_SEEN)
+    axes[-1].set_xlabel(IMAGES_SEEN if by == "images" else "epochs (images seen / data set)")
     handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     seeds = min(len(own) for own in groups.values())
@@ -397,7 +405,7 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
         ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
         ax.xaxis.set_minor_formatter("")
     axes[0].set_yticks(range(len(groups)), list(groups))
-    axes[0].set_ylabel(field)
+    axes[0].set_ylabel(FIELD_NAMES[field])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.supxlabel("thin: one threshold 20 % lower or higher", fontsize=8)
     most, half = (max(factors), np.median(factors)) if factors else (1, 1)
@@ -424,6 +432,80 @@ def _boundary(
     return found
 
 
+def ceiling(records: list[Record]) -> pd.DataFrame:
+    """What the metrics say of true images of the training labels, by spread: all that any network
+    can reach.
+    """
+    rows = []
+    for sigma in sorted({r.configuration.sigma for r in records}):
+        c = next(r.configuration for r in records if r.configuration.sigma == sigma)
+        labels = evaluation_labels(c)
+        metrics = judge(c, render_bumps(labels, c.N, c.sigma, c.polarity), labels).metrics()
+        shares = {kind: f"{metrics[kind]:.1%}" for kind in KINDS}
+        rows.append({"spread (pixels)": f"{sigma:g}", **shares})
+    return pd.DataFrame(rows)
+
+
+@drawn
+def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
+    """Images to half of all correct, and to order, against sigma / d, by what was varied.
+
+    A cross is a run that never gets there, placed at its end.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)
+    varied = {"spacing d": ("#D55E00", "o"), r"spread $\sigma$": ("#0072B2", "s")}
+    said = []
+    for ax, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
+        never = 0
+        for record in records:
+            c = record.configuration
+            colour, marker = varied["spacing d" if c.sigma == 1 else r"spread $\sigma$"]
+            table = checkpoints_with_order(record)
+            missing = not (table.query("step > 0")[measure] >= 0.5).any()
+            never += missing
+            time = learning_time_or_end(table, measure, 0.5)
+            shape = "x" if missing else marker
+            ax.plot(c.sigma / c.d_x, time, shape, color=colour, markersize=5, alpha=0.7)
+        ax.set(title=title, xscale="log", yscale="log", xlabel=r"$\sigma$ / d")
+        said.append(f"{title}: never in {never} of {len(records)} runs")
+    axes[0].set_ylabel(IMAGES_SEEN)
+    for axis in (axes[0].yaxis, axes[1].yaxis):
+        axis.set_major_formatter(lambda images, _: _thousands(images))
+        axis.set_minor_formatter("")
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    handles = [
+        Line2D([], [], marker=marker, ls="", color=colour, label=f"{name} varied")
+        for name, (colour, marker) in varied.items()
+    ]
+    handles.append(Line2D([], [], marker="x", ls="", color="#555555", label="never"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure, f"Images seen against sigma over d, a point a run. {'; '.join(said)}."
+
+
+OVERLAP_MEASURES = {"accuracy": "half of all correct", "order": "order (ablated)"}
+
+
+def overlap_table(records: list[Record]) -> pd.DataFrame:
+    """Whether learning times lie on one curve of sigma / d, by the criterion `phases.ONE_CURVE`."""
+    rows = []
+    for measure, title in OVERLAP_MEASURES.items():
+        found = [
+            explained_by_overlap([r for r in records if r.configuration.seed == seed], measure)
+            for seed in sorted({r.configuration.seed for r in records})
+        ]
+        mean, low, high = interval([explained for explained, _ in found], "mean")
+        decided = {low > ONE_CURVE: "yes", high < ONE_CURVE: "no"}
+        rows.append(
+            {
+                "images to": title,
+                r"explained by sigma / d (95 % interval)": f"{mean:.2f} ({low:.2f} to {high:.2f})",
+                "by chance": f"{found[0][1]:.2f}",
+                f"one curve (above {ONE_CURVE:g})": decided.get(True, "undecided"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 # Imbalance
 
 
@@ -440,15 +522,12 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
         for (measure, (_, colour)), d in zip(styles.items(), (d_x, d_y), strict=True):
             alone = [r for r in lines if r.configuration.d_x == d]
             for source, of, line in ((own, measure, "-"), (alone, "accuracy_x", ":")):
-                sns.lineplot(
+                curve(
+                    ax,
                     _tables(source, "checkpoints").query("step > 0"),
-                    x="images_seen",
-                    y=of,
+                    of,
                     color=colour,
                     linestyle=line,
-                    errorbar=("pi", 100),
-                    err_kws={"alpha": 0.12, "linewidth": 0},
-                    ax=ax,
                 )
         ax.set(title=f"$d_x$ = {d_x:g}, $d_y$ = {d_y:g}", ylabel="accuracy", xlabel="")
         ax.set_ylim(-0.02, 1.02)
@@ -458,10 +537,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
         for how, line in (("in images", "-"), ("learned alone", ":"))
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    seeds = len({r.configuration.seed for r in records})
-    figure.supxlabel(
-        f"training examples seen; line: mean, band: range over {seeds} seeds", fontsize=8
-    )
+    figure.supxlabel(f"training examples seen; {band(records)}", fontsize=8)
     gaps = [
         f"at ({r.configuration.d_x:g}, {r.configuration.d_y:g}) "
         f"{(r.checkpoints['accuracy_x'] - r.checkpoints['accuracy_y']).abs().max():.2f}"
@@ -493,6 +569,64 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         row["examples to 90 %, images over lines"] = with_range(found["cost"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+@drawn
+def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
+    """Over (d_x, d_y): images to phase C from each side, and to half placed right in x and in y.
+
+    A phase counts where most seeds are in it, a time as the mean over seeds. Data sets with d_x
+    above d_y are those with the axes exchanged. Where C or one half is never reached the cell is
+    empty, and for phases says what phase it ends in.
+    """
+    data_sets = _data_sets(records)
+    spacings = sorted({d for pair in data_sets for d in pair})
+    panels = {
+        "generation": "C begins, generation",
+        "representation": "C begins, representation",
+        "accuracy_x": "half placed right in x",
+        "accuracy_y": "half placed right in y",
+    }
+    grids = {name: np.full((len(spacings),) * 2, np.nan) for name in panels}
+    ends = {name: np.full((len(spacings),) * 2, "", dtype=object) for name in panels}
+    said = []
+    for (d_x, d_y), own in data_sets.items():
+        x, y = spacings.index(d_x), spacings.index(d_y)
+        for side in ("generation", "representation"):
+            (images,) = _boundary({"": own}, side, 2, {})
+            last = PHASES[_votes(own, side).iloc[-1].to_numpy().argmax()]
+            for place in ((y, x), (x, y)):
+                grids[side][place] = images
+                ends[side][place] = last
+        halves = [
+            float(np.mean([learning_time(r.checkpoints, f"accuracy_{axis}", 0.5) for r in own]))
+            for axis in "xy"
+        ]
+        grids["accuracy_y"][x, y], grids["accuracy_x"][x, y] = halves
+        grids["accuracy_x"][y, x], grids["accuracy_y"][y, x] = halves
+        said.append(
+            f"({d_x:g}, {d_y:g}): C from {grids['generation'][y, x] / 1000:.3g}k and "
+            f"{grids['representation'][y, x] / 1000:.3g}k, half in x {halves[0] / 1000:.3g}k, in y "
+            f"{halves[1] / 1000:.3g}k"
+        )
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, WIDTH), sharex=True, sharey=True)
+    known = np.concatenate([grid[~np.isnan(grid)] for grid in grids.values()])
+    norm = mpl.colors.LogNorm(*(known.min(), known.max()) if len(known) else (1, 10))
+    for ax, (name, title) in zip(axes.flat, panels.items(), strict=True):
+        mesh = ax.pcolormesh(grids[name], norm=norm, cmap="viridis_r")
+        for (y, x), images in np.ndenumerate(grids[name]):
+            dark = not np.isnan(images) and mesh.norm(images) > 0.5
+            text = ends[name][y, x] if np.isnan(images) else _thousands(images)
+            colour = "white" if dark else "black"
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
+        ticks = np.arange(len(spacings)) + 0.5, [f"{d:g}" for d in spacings]
+        ax.set_xticks(*ticks)
+        ax.set_yticks(*ticks)
+        ax.set(title=title, aspect="equal")
+        ax.grid(False)
+    figure.supxlabel("$d_x$ (pixels)", fontsize=9)
+    figure.supylabel("$d_y$ (pixels)", fontsize=9)
+    return figure, f"Images seen, by spacing along x and y. {'; '.join(said)}."
 
 
 def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:

@@ -22,6 +22,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -182,10 +183,26 @@ def _pixels(axes: plt.Axes, image: np.ndarray, low: float = -1, high: float = 1)
         spine.set(visible=True, color="#999999", linewidth=0.6)
 
 
-def _band(records: list[Record]) -> str:
-    if len(records) == 1:
-        return "one seed"
-    return f"line: mean over {len(records)} seeds; band: their range"
+def band(records: list[Record]) -> str:
+    """What the curves of these runs show (see `curve`), in words."""
+    seeds = len({r.configuration.seed for r in records})
+    return "one seed" if seeds == 1 else f"line: mean over {seeds} seeds; band: their range"
+
+
+def curve(ax: Axes, table: pd.DataFrame, y: str, **style: Any) -> None:
+    """Draw a column of runs' checkpoints against images seen: the mean over seeds, and their range.
+
+    Checkpoints where it is undefined are left out.
+    """
+    sns.lineplot(
+        table.dropna(subset=[y]),
+        x="images_seen",
+        y=y,
+        errorbar=("pi", 100),
+        err_kws={"alpha": 0.15, "linewidth": 0},
+        ax=ax,
+        **style,
+    )
 
 
 def _few_checkpoints(record: Record, most: int) -> list[int]:
@@ -385,15 +402,12 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
     _over_training(axes.flat, records)
     for ax, (kind, title) in zip(axes.flat, panels.items(), strict=True):
         for (sampler, count), part in table.groupby(["sampler", "sampler_steps"]):
-            sns.lineplot(
+            curve(
+                ax,
                 part,
-                x="images_seen",
-                y=kind,
+                kind,
                 color=colours[count],
                 linestyle=styles[sampler],
-                errorbar=("pi", 100),
-                err_kws={"alpha": 0.12, "linewidth": 0},
-                ax=ax,
             )
         ax.set(title=title, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
     handles = [
@@ -402,7 +416,7 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
         for count in steps
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    figure.supxlabel(f"{IMAGES_SEEN}; {_band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     return figure, f"Shares of images over training by sampler. {sampler_dependence(records).data}"
 
 
@@ -436,20 +450,17 @@ def kinds_by_clipping(records: list[Record]) -> tuple[Figure, str]:
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6), sharex=True, sharey=True)
     _over_training(axes.flat, records)
     for ax, kind in zip(axes.flat, KINDS, strict=True):
-        sns.lineplot(
+        curve(
+            ax,
             table,
-            x="images_seen",
-            y=kind,
+            kind,
             hue="sampler",
             style="sampler",
-            errorbar=("pi", 100),
             legend=kind == KINDS[0],
-            ax=ax,
         )
         ax.set(title=kind, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
     axes[0, 0].legend(title=None)
-    seeds = table["seed"].nunique()
-    figure.supxlabel(f"{IMAGES_SEEN}; line: mean, band: range over {seeds} seeds", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     mean = table.groupby(["sampler", "step"])[list(KINDS)].mean()
     most = (mean.loc["clipped"] - mean.loc["not clipped"]).abs().max()
     ends = mean["correct"].groupby("sampler").last()
@@ -540,19 +551,17 @@ def kinds_over_training(records: list[Record]) -> tuple[Figure, str]:
     long = long.melt(["images_seen", "seed"], list(KINDS), "kind", "share")
     figure, ax = plt.subplots()
     _over_training([ax], records)
-    sns.lineplot(
+    curve(
+        ax,
         long,
-        x="images_seen",
-        y="share",
+        "share",
         hue="kind",
         style="kind",
         palette=KIND_COLOURS,
-        errorbar=("pi", 100),
-        ax=ax,
     )
     ax.set(xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=4, title=None)
-    figure.supxlabel(_band(records), fontsize=8)
+    figure.supxlabel(band(records), fontsize=8)
     alt = (
         "Shares of images with no bump, several, one misplaced and one correct, against images "
         f"seen. At the end correct: {_last(records, 'correct')}, misplaced: "
@@ -571,18 +580,16 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
     long["measure"] = long["measure"].map(names)
     figure, ax = plt.subplots(figsize=(WIDTH, 3))
     _over_training([ax], records)
-    sns.lineplot(
+    curve(
+        ax,
         long,
-        x="images_seen",
-        y="share",
+        "share",
         hue="measure",
         style="measure",
-        errorbar=("pi", 100),
-        ax=ax,
     )
     ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
     ax.legend(title=None)
-    figure.supxlabel(_band(records), fontsize=8)
+    figure.supxlabel(band(records), fontsize=8)
     alt = (
         f"Accuracy against images seen; at the end {_last(records, 'accuracy')}, in x "
         f"{_last(records, 'accuracy_x')}, in y {_last(records, 'accuracy_y')}."
@@ -678,15 +685,12 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
                     & (table["target"] == wanted)
                     & (table["reduction"] == reduction)
                 ]
-                sns.lineplot(
-                    part.dropna(),
-                    x="images_seen",
-                    y="r2",
+                curve(
+                    ax,
+                    part,
+                    "r2",
                     color=colour,
                     linestyle=line,
-                    errorbar=("pi", 100),
-                    ax=ax,
-                    err_kws={"alpha": 0.15, "linewidth": 0},
                 )
             through = "from the UMAP embedding" if reduction == "umap" else "from all features"
             ax.set(title=f"{target} position\n{through}", ylim=(-0.15, 1.03))
@@ -736,20 +740,18 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
     _over_training(axes, records)
     for ax, (side, names) in zip(axes, sides.items(), strict=True):
         for name, (label, colour) in names.items():
-            sns.lineplot(
-                table.dropna(subset=[name]),
-                x="images_seen",
-                y=name,
+            curve(
+                ax,
+                table,
+                name,
                 color=colour,
                 linestyle="--" if name in ("single", "manifold") else "-",
                 label=label,
-                errorbar=("pi", 100),
-                ax=ax,
             )
         ax.axhline(0.5, color="#555555", lw=0.8)
         ax.set(title=side, ylim=(-0.15, 1.03), ylabel="", xlabel="")
         ax.legend(loc="best")
-    figure.supxlabel(f"{IMAGES_SEEN}; {_band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     means = table[table["images_seen"] == table["images_seen"].max()].mean()
     ends = ", ".join(f"{n} {means[n]:.2f}" for n in ("single", "placed", "manifold", "order"))
     return figure, f"Order parameters against images seen; means at the end: {ends}."
@@ -842,16 +844,13 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
     for ax, (measure, title) in zip(axes.flat, panels.items(), strict=True):
         for features in ("trained", "ablated"):
             label, colour, _ = FEATURE_STYLES[features]
-            part = table.dropna(subset=[f"{measure}_{features}"])
-            sns.lineplot(
-                part,
-                x="images_seen",
-                y=f"{measure}_{features}",
+            curve(
+                ax,
+                table,
+                f"{measure}_{features}",
                 color=colour,
                 linestyle="-" if features == "trained" else "--",
-                errorbar=("pi", 100),
                 label=label,
-                ax=ax,
                 legend=measure == "intrinsic_dimension",
             )
         if measure.startswith("neighbourhood"):
@@ -860,7 +859,7 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
         else:
             ax.set_ylim(bottom=0)
         ax.set(title=title, xlabel="", ylabel="")
-    figure.supxlabel(f"{IMAGES_SEEN}; {_band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     last = table[table["step"] == table["step"].max()].mean(numeric_only=True)
     ends = ", ".join(
         f"{m.replace('_', ' ')} {last[f'{m}_trained']:.2f}, ablated {last[f'{m}_ablated']:.2f}"
@@ -902,17 +901,16 @@ def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
     table = table.assign(precision=table["record"].map(precisions))
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
     _over_training([ax], records)
-    sns.lineplot(
+    curve(
+        ax,
         table,
-        x="images_seen",
-        y="accuracy",
+        "accuracy",
         hue="precision",
         style="precision",
-        errorbar=("pi", 100),
-        ax=ax,
     )
-    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
-    ax.legend(title=f"band: range over {table['seed'].nunique()} seeds")
+    ax.set(xlabel="", ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.legend(title=None)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     last = table[table["step"] == table["step"].max()].groupby("precision")["accuracy"]
     ends = ", ".join(f"{p} {a.mean():.1%} ({a.min():.1%} to {a.max():.1%})" for p, a in last)
     return figure, f"Accuracy against images seen, by precision. At the end: {ends}."

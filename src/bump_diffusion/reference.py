@@ -18,7 +18,7 @@ from .errors import UserError
 from .evaluation import compose
 from .experiments import experiment, load_or_run
 from .generation import sort_images
-from .phases import learning_time
+from .phases import learning_time, learning_time_or_end
 from .seeds import generator
 from .store import Record
 
@@ -75,9 +75,7 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         c = record.configuration
         along_x, along_y = (lines_of(lines, d, c.seed) for d in (c.d_x, c.d_y))
         apart = composed(along_x, along_y)
-        images = learning_time(record.checkpoints, "accuracy", 0.9)
-        if np.isnan(images):
-            images = float(record.checkpoints["images_seen"].iloc[-1])
+        images = learning_time_or_end(record.checkpoints, "accuracy", 0.9)
         rows.append(
             {
                 "d_x": c.d_x,
