@@ -37,7 +37,7 @@ quarter of a minute a step; below 16 denoising-diffusion-pytorch refuses."""
 SAMPLED = {"quick": 64, "paper": 4}
 """Images sampled at once."""
 
-REPETITIONS = {"quick": 5, "paper": 3}
+REPETITIONS = {"quick": 4, "paper": 3}
 
 
 def row(

@@ -14,8 +14,8 @@ from bump_diffusion.experiments import load_or_run
 from bump_diffusion.store import Store
 
 RUNS = 8
-SHORT = {"steps": 100, "evaluations": 1, "compared_steps": (), "d_x": 6.0, "d_y": 6.0}
-"""Runs of nine labels, evaluated twice: what is shared among the workers is training."""
+SHORT = {"steps": 100, "evaluations": 1, "evaluation_images": 20, "d_x": 6.0, "d_y": 6.0}
+"""Runs of nine labels, evaluated twice on 18 images: what the workers share is training."""
 
 
 def main(workers: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 
 from bump_diffusion.config import configure
-from bump_diffusion.diagrams import _aligned, _boundary, _of_kind, _svg
+from bump_diffusion.diagrams import _aligned, _boundary, _of_kind, _svg, times_of_data_sets
 from bump_diffusion.evaluation import shown
 from bump_diffusion.generation import KINDS
 from bump_diffusion.phases import assign_phases, order_parameters
@@ -85,6 +85,22 @@ def test_the_boundary_is_where_the_rule_says():
     assert _boundary(groups, "generation", 0, {}) == [20 * batch]
     assert _boundary(groups, "generation", 2, {}) == [40 * batch]
     assert np.isnan(_boundary(groups, "generation", 2, {"placed": 0.95})[0])
+
+
+def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
+    record = run([0, 0.2, 0.6, 0.6, 0.9, 0.9], [0, 0, 0.1, 0.2, 0.7, 0.9])
+    batch = record.configuration.batch_size
+    record.configuration = record.configuration.model_copy(update={"d_x": 0.5, "d_y": 2.0})
+    record.checkpoints["images_seen"] = record.checkpoints["step"] * batch
+    record.checkpoints["accuracy_x"] = [0, 0.5, 0.9, 0.9, 0.9, 0.9]
+    record.checkpoints["accuracy_y"] = [0, 0.1, 0.1, 0.1, 0.1, 0.1]
+    table = times_of_data_sets([record]).set_index(["d_x", "d_y"])
+    assert len(table) == 2
+    one, other = table.loc[(0.5, 2.0)], table.loc[(2.0, 0.5)]
+    assert one["generation"] == other["generation"] == 40 * batch
+    assert one["ends representation"] == other["ends representation"] == "C"
+    assert one["accuracy_x"] == other["accuracy_y"] == 10 * batch
+    assert np.isnan([one["accuracy_y"], other["accuracy_x"]]).all()
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS) - 1))

@@ -102,7 +102,7 @@ def test_the_label_of_another_in_every_block_draws_what_the_other_requested(monk
 
     with torch.inference_mode():
         expected = model(x, t, label)
-        with dissection._hooked(model, [(block, hook) for block in BLOCKS]):
+        with dissection._hooked(model, dict.fromkeys(BLOCKS, hook), {}):
             given = model(x, t, model.conditioning(own))
         after = model(x, t, label)
     assert torch.equal(given, expected)

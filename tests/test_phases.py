@@ -1,6 +1,7 @@
 """The phase rule on checkpoints that are A, B and C by construction."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from bump_diffusion.phases import (
     agreement,
     assign_phases,
     explain,
+    explained_by_overlap,
     first_steps,
     in_order,
     order_parameters,
@@ -130,3 +132,51 @@ def test_order_of_first_occurrences(sequence):
             assert sequence.index(phase) * 10 == step
     expected = list(dict.fromkeys(sequence)) == ["A", "B", "C"]
     assert in_order(phases) == expected
+
+
+# (sigma, d): four pairs of equal sigma / d, and one data set without a partner.
+SETTINGS = [(0.25, 1), (1, 4), (0.5, 1), (1, 2), (2, 1), (1, 0.5), (4, 1), (1, 0.25), (1, 1)]
+
+
+def learned_after(images, sigma, d):
+    """A stand-in for a run that places half of all bumps right after so many images, or never."""
+    seen = [0, 1, 10_000_000] if images is None else [0, images, 10_000_000]
+    accuracy = [0, 0, 0.1] if images is None else [0, 0.5, 1]
+    columns = {"step": [0, 1, 2], "images_seen": seen, "accuracy": accuracy}
+    checkpoints = pd.DataFrame(columns | {"misplaced": 0, "correct": accuracy})
+    probes = [(s, "ablated", "direct", t, a, 0.0) for s in range(3) for t in TARGETS for a in "xy"]
+    columns = ["step", "features", "reduction", "target", "axis", "r2"]
+    return SimpleNamespace(
+        configuration=configure("quick", sigma=float(sigma), d_x=float(d), d_y=float(d)),
+        checkpoints=checkpoints,
+        probes=pd.DataFrame(probes, columns=columns),
+    )
+
+
+TARGETS = ("requested", "generated")
+
+
+def test_times_on_one_curve_are_explained_by_the_overlap():
+    runs = [learned_after(1000 * (1 + s / d), s, d) for s, d in SETTINGS]
+    explained, _ = explained_by_overlap(runs, "accuracy")
+    assert explained == pytest.approx(1)
+    runs[0] = learned_after(None, *SETTINGS[0])
+    assert explained_by_overlap(runs, "accuracy")[0] < 0.7
+
+
+def test_times_paired_at_random_are_explained_as_much_as_chance_says():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        runs = [
+            learned_after(t, *at) for t, at in zip(rng.lognormal(9, 1, 9), SETTINGS, strict=True)
+        ]
+        found.append(explained_by_overlap(runs, "accuracy"))
+    explained, chance = np.mean(found, axis=0)
+    assert chance == pytest.approx(3 / 7)
+    assert explained == pytest.approx(chance, abs=0.03)
+
+
+def test_nothing_is_explained_without_two_pairs():
+    runs = [learned_after(1000, s, d) for s, d in SETTINGS[:3]]
+    assert np.isnan(explained_by_overlap(runs, "accuracy")).all()

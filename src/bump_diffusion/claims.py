@@ -339,10 +339,12 @@ def show(judged: Sequence[Judged]) -> Page:
     for name, own in by_claim(judged).items():
         claim = CLAIMS[name]
         side = "above" if claim.above is not None else "below"
+        columns = ["condition", "effect (95 % interval)", "untrained", "runs", "verdict"]
+        if name not in CONTROLLED:
+            columns.remove("untrained")
+        head = "".join(f"<th>{column}</th>" for column in columns)
         rows = "".join(
-            f"<tr><td>{html.escape(one.condition)}"
-            f"{' (seen before)' if one.condition in claim.seen else ''}</td><td>{_effect(one)}</td>"
-            f"<td>{sum(not math.isnan(v) for v in one.values)}</td><td>{one.verdict}</td></tr>"
+            f"<tr>{''.join(f'<td>{html.escape(_cell(one, c))}</td>' for c in columns)}</tr>"
             for one in own
         )
         parts.append(
@@ -351,18 +353,27 @@ def show(judged: Sequence[Judged]) -> Page:
             f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
             f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
             f'(<a href="{claim.chapter}.html">evidence</a>)</p><div class="wide"><table>'
-            "<tr><th>condition</th><th>effect (95 % interval)</th><th>runs</th><th>verdict</th>"
-            f"</tr>{rows}</table></div></section>"
+            f"<tr>{head}</tr>{rows}</table></div></section>"
         )
     return Page("".join(parts), records_behind(judged))
 
 
-def _effect(one: Judged) -> str:
+def _cell(one: Judged, column: str) -> str:
+    """What the table of a claim says of one condition."""
+    match column:
+        case "condition":
+            seen = one.condition in CLAIMS[one.name].seen
+            return f"{one.condition} (seen before)" if seen else one.condition
+        case "untrained":
+            return "undefined" if math.isnan(one.control) else f"{one.control:.2f}"
+        case "runs":
+            return str(sum(not math.isnan(value) for value in one.values))
+        case "verdict":
+            return one.verdict
     if math.isnan(one.estimate):
         return "undefined"
     between = "" if math.isnan(one.low) else f" ({one.low:.2f} to {one.high:.2f})"
-    control = "" if math.isnan(one.control) else f"; untrained network: {one.control:.2f}"
-    return f"{one.estimate:.2f}{between}{control}"
+    return f"{one.estimate:.2f}{between}"
 
 
 def by_claim(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

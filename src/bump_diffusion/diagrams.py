@@ -571,62 +571,76 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+SPACING_PANELS = {
+    "generation": "C begins, generation",
+    "representation": "C begins, representation",
+    "accuracy_x": "half placed right in x",
+    "accuracy_y": "half placed right in y",
+}
+
+
+def times_of_data_sets(records: list[Record]) -> pd.DataFrame:
+    """Images seen to each of `SPACING_PANELS` for each data set, and with its axes exchanged.
+
+    Phase C counts from where most seeds are in it; a time to one half is the mean over seeds. NaN
+    where C, or one half in some run, is never reached; `ends` and a side's name is the phase that
+    most seeds end in.
+    """
+    rows = []
+    for (d_x, d_y), own in _data_sets(records).items():
+        row = {}
+        for side in ("generation", "representation"):
+            (row[side],) = _boundary({"": own}, side, 2, {})
+            row[f"ends {side}"] = PHASES[_votes(own, side).iloc[-1].to_numpy().argmax()]
+        x, y = (
+            float(np.mean([learning_time(r.checkpoints, f"accuracy_{axis}", 0.5) for r in own]))
+            for axis in "xy"
+        )
+        rows.append({"d_x": d_x, "d_y": d_y, **row, "accuracy_x": x, "accuracy_y": y})
+        if d_x != d_y:
+            rows.append({"d_x": d_y, "d_y": d_x, **row, "accuracy_x": y, "accuracy_y": x})
+    return pd.DataFrame(rows)
+
+
 @drawn
 def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
     """Over (d_x, d_y): images to phase C from each side, and to half placed right in x and in y.
 
-    A phase counts where most seeds are in it, a time as the mean over seeds. Data sets with d_x
-    above d_y are those with the axes exchanged. Where C or one half is never reached the cell is
-    empty, and for phases says what phase it ends in.
+    Where C is never reached the cell says in which phase the runs end.
     """
-    data_sets = _data_sets(records)
-    spacings = sorted({d for pair in data_sets for d in pair})
-    panels = {
-        "generation": "C begins, generation",
-        "representation": "C begins, representation",
-        "accuracy_x": "half placed right in x",
-        "accuracy_y": "half placed right in y",
-    }
-    grids = {name: np.full((len(spacings),) * 2, np.nan) for name in panels}
-    ends = {name: np.full((len(spacings),) * 2, "", dtype=object) for name in panels}
-    said = []
-    for (d_x, d_y), own in data_sets.items():
-        x, y = spacings.index(d_x), spacings.index(d_y)
-        for side in ("generation", "representation"):
-            (images,) = _boundary({"": own}, side, 2, {})
-            last = PHASES[_votes(own, side).iloc[-1].to_numpy().argmax()]
-            for place in ((y, x), (x, y)):
-                grids[side][place] = images
-                ends[side][place] = last
-        halves = [
-            float(np.mean([learning_time(r.checkpoints, f"accuracy_{axis}", 0.5) for r in own]))
-            for axis in "xy"
-        ]
-        grids["accuracy_y"][x, y], grids["accuracy_x"][x, y] = halves
-        grids["accuracy_x"][y, x], grids["accuracy_y"][y, x] = halves
-        said.append(
-            f"({d_x:g}, {d_y:g}): C from {grids['generation'][y, x] / 1000:.3g}k and "
-            f"{grids['representation'][y, x] / 1000:.3g}k, half in x {halves[0] / 1000:.3g}k, in y "
-            f"{halves[1] / 1000:.3g}k"
-        )
+    table = times_of_data_sets(records)
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, WIDTH), sharex=True, sharey=True)
-    known = np.concatenate([grid[~np.isnan(grid)] for grid in grids.values()])
-    norm = mpl.colors.LogNorm(*(known.min(), known.max()) if len(known) else (1, 10))
-    for ax, (name, title) in zip(axes.flat, panels.items(), strict=True):
-        mesh = ax.pcolormesh(grids[name], norm=norm, cmap="viridis_r")
-        for (y, x), images in np.ndenumerate(grids[name]):
-            dark = not np.isnan(images) and mesh.norm(images) > 0.5
-            text = ends[name][y, x] if np.isnan(images) else _thousands(images)
-            colour = "white" if dark else "black"
-            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
-        ticks = np.arange(len(spacings)) + 0.5, [f"{d:g}" for d in spacings]
-        ax.set_xticks(*ticks)
-        ax.set_yticks(*ticks)
+    times = table[list(SPACING_PANELS)]
+    norm = mpl.colors.LogNorm(times.min().min(), times.max().max())
+    for ax, (name, title) in zip(axes.flat, SPACING_PANELS.items(), strict=True):
+        grid = table.pivot(index="d_y", columns="d_x", values=name)
+        ax.pcolormesh(grid, norm=norm, cmap="viridis_r")
+        for row in table.to_dict("records"):
+            never = np.isnan(row[name])
+            ax.text(
+                grid.columns.get_loc(row["d_x"]) + 0.5,
+                grid.index.get_loc(row["d_y"]) + 0.5,
+                row.get(f"ends {name}", "never") if never else _thousands(row[name]),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if not never and norm(row[name]) > 0.5 else "black",
+            )
+        ticks = np.arange(len(grid)) + 0.5
+        ax.set_xticks(ticks, [f"{d:g}" for d in grid.columns])
+        ax.set_yticks(ticks, [f"{d:g}" for d in grid.index])
         ax.set(title=title, aspect="equal")
         ax.grid(False)
     figure.supxlabel("$d_x$ (pixels)", fontsize=9)
     figure.supylabel("$d_y$ (pixels)", fontsize=9)
-    return figure, f"Images seen, by spacing along x and y. {'; '.join(said)}."
+    said = "; ".join(
+        f"({row['d_x']:g}, {row['d_y']:g}): "
+        + ", ".join(
+            f"{title} {with_range([row[n] / 1000], 'k')}" for n, title in SPACING_PANELS.items()
+        )
+        for row in table.query("d_x <= d_y").to_dict("records")
+    )
+    return figure, f"Images seen, by spacing along x and y. {said}."
 
 
 def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:

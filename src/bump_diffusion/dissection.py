@@ -145,32 +145,31 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
 
     with torch.inference_mode():
         other = model.conditioning(others)
-    plan = [("nothing", "", [])]
+    plan = [("nothing", "", {}, {})]
     for block in BLOCKS:
-        elsewhere = [(b, label(mean)) for b in BLOCKS if b != block]
-        plan.append(("other label", block, [(block, label(other))]))
-        plan.append(("no label", block, [(block, label(mean))]))
-        plan.append(("label here alone", block, elsewhere))
+        elsewhere = {b: label(mean) for b in BLOCKS if b != block}
+        plan.append(("other label", block, {block: label(other)}, {}))
+        plan.append(("no label", block, {block: label(mean)}, {}))
+        plan.append(("label here alone", block, elsewhere, {}))
+    plan += [("other features", layer, {}, {layer: exchange}) for layer in LAYERS]
     rows = []
-    for intervention, layer, hooks in plan:
-        with _hooked(model, hooks):
+    for intervention, layer, inputs, outputs in plan:
+        with _hooked(model, inputs, outputs):
             rows.append((intervention, layer, *_drawn(c, model, labels, others)))
-    for layer in LAYERS:
-        handle = model.get_submodule(layer).register_forward_hook(exchange)
-        try:
-            rows.append(("other features", layer, *_drawn(c, model, labels, others)))
-        finally:
-            handle.remove()
     columns = ["intervention", "layer", "none", "several", "misplaced", "correct", "at_other"]
     return pd.DataFrame(rows, columns=columns)
 
 
 @contextmanager
-def _hooked(model: UNet, hooks: list[tuple[str, Callable]]) -> Iterator[None]:
+def _hooked(
+    model: UNet, inputs: dict[str, Callable], outputs: dict[str, Callable]
+) -> Iterator[None]:
+    """While open, hooks change the inputs of some of the network's layers and outputs of others."""
     with ExitStack() as stack:
-        for block, hook in hooks:
-            handle = model.get_submodule(block).register_forward_pre_hook(hook)
-            stack.callback(handle.remove)
+        for layer, hook in inputs.items():
+            stack.callback(model.get_submodule(layer).register_forward_pre_hook(hook).remove)
+        for layer, hook in outputs.items():
+            stack.callback(model.get_submodule(layer).register_forward_hook(hook).remove)
         yield
 
 
