@@ -21,6 +21,7 @@ from bump_diffusion.errors import UserError
 from .conftest import BIN
 
 SMOKE = ["profile=smoke", "seeds=2", "steps=20", "compared_steps=[2, 5]", "conditioning=table"]
+SMOKE += ["spacings=[1, 2]", "spreads=[0.5, 1]", "data_sets=[[1, 2], [1, 1]]"]
 SMOKE = [argument for setting in SMOKE for argument in ("-p", setting)]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
