@@ -114,45 +114,49 @@ def _fit(
 ) -> tuple[
     Float[Tensor, "candidates 2"], Float[Tensor, " candidates"], Float[Tensor, " candidates"]
 ]:
-    """Position (x, y), amplitude and misfit of a Gaussian fitted around each candidate."""
+    """Position (x, y), amplitude and misfit of a Gaussian fitted around each candidate.
+
+    A bump is the product of its profiles along x and y, so what Gauss-Newton sums over pixels are
+    products of sums along one axis, and of the pixels with a profile or a slope along each.
+    """
     N = heights.shape[-1]
     reach = max(1, math.ceil(1.5 * sigma))
     image, row, column = candidates.unbind(1)
-    offsets = torch.arange(-reach, reach + 1, device=heights.device)
-    rows, columns = row[:, None] + offsets, column[:, None] + offsets
-    inside = (
-        ((rows >= 0) & (rows < N))[:, :, None] & ((columns >= 0) & (columns < N))[:, None, :]
-    ).double()
-    pixels = heights[
-        image[:, None, None], rows.clamp(0, N - 1)[:, :, None], columns.clamp(0, N - 1)[:, None, :]
-    ].double()
-    x, y = column.double(), row.double()
+    position = torch.stack([column, row]).double()
+    at = position.long()[:, :, None] + torch.arange(-reach, reach + 1, device=heights.device)
+    inside = ((at >= 0) & (at < N)).double()
+    columns, rows = at.clamp(0, N - 1)
+    pixels = heights[image[:, None, None], rows[:, :, None], columns[:, None, :]].double()
+    pixels *= inside[1, :, :, None] * inside[0, :, None, :]
+    energy = (pixels**2).sum((1, 2)).clamp(min=1e-12)
 
-    def unit_bump(x: Tensor, y: Tensor) -> Tensor:
-        squared = (rows - y[:, None])[:, :, None] ** 2 + (columns - x[:, None])[:, None, :] ** 2
-        return torch.exp(-squared / (2 * sigma**2)) * inside
+    def fit(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The best amplitude there, the misfit, and the way to a better position."""
+        distance = at - position[:, :, None]
+        profile = torch.exp(-(distance**2) / (2 * sigma**2)) * inside
+        slope = profile * distance / sigma**2
+        along_x, along_y = torch.stack([profile, slope], dim=-1)
+        seen = along_y.mT @ pixels @ along_x
+        pp, ps, ss = (profile**2).sum(-1), (profile * slope).sum(-1), (slope**2).sum(-1)
+        of_bump = pp.prod(dim=0)
+        amplitude = seen[:, 0, 0] / of_bump.clamp(min=1e-12)
+        misfit = 1 - amplitude * seen[:, 0, 0] / energy
+        # The normal equations for amplitude, x and y. A trace of damping keeps them solvable where
+        # only one column is in the frame. The residual is orthogonal to the bump, which eliminates
+        # the amplitude.
+        damping = 1e-6
+        with_bump = amplitude * ps * pp.flip(0)
+        gradient = amplitude * (torch.stack([seen[:, 0, 1], seen[:, 1, 0]]) - with_bump)
+        xx, yy = amplitude**2 * ss * pp.flip(0) + damping - with_bump**2 / (of_bump + damping)
+        xy = amplitude**2 * ps.prod(dim=0) - with_bump.prod(dim=0) / (of_bump + damping)
+        opposite = torch.stack([yy, xx]) * gradient - xy * gradient.flip(0)
+        return amplitude, misfit, opposite / (xx * yy - xy**2)
 
-    def height(bump: Tensor) -> Tensor:
-        return (pixels * bump).sum((1, 2)) / (bump**2).sum((1, 2)).clamp(min=1e-12)
-
-    # A trace of damping keeps the system solvable where only one column is in the frame.
-    damping = 1e-6 * torch.eye(3, dtype=pixels.dtype, device=pixels.device)
     for _ in range(8):
-        bump = unit_bump(x, y)
-        a = height(bump)
-        slope_x = a[:, None, None] * bump * (columns - x[:, None])[:, None, :] / sigma**2
-        slope_y = a[:, None, None] * bump * (rows - y[:, None])[:, :, None] / sigma**2
-        jacobian = torch.stack([bump, slope_x, slope_y], dim=-1).flatten(1, 2)
-        residual = ((pixels - a[:, None, None] * bump) * inside).flatten(1)
-        normal = jacobian.transpose(1, 2) @ jacobian
-        gradient = jacobian.transpose(1, 2) @ residual[:, :, None]
-        step = torch.linalg.solve_ex(normal + damping, gradient)[0][:, 1:, 0].clamp(-0.5, 0.5)
-        x, y = (x + step[:, 0]).clamp(-1, N), (y + step[:, 1]).clamp(-1, N)
-    bump = unit_bump(x, y)
-    a = height(bump)
-    left = ((pixels - a[:, None, None] * bump) ** 2 * inside).sum((1, 2))
-    misfit = left / (pixels**2 * inside).sum((1, 2)).clamp(min=1e-12)
-    return torch.stack([x, y], dim=1).float(), a.float(), misfit.float()
+        _, _, step = fit(position)
+        position = (position + step.clamp(-0.5, 0.5)).clamp(-1, N)
+    amplitude, misfit, _ = fit(position)
+    return position.T.float(), amplitude.float(), misfit.float()
 
 
 def _strongest_of_close(
