@@ -103,21 +103,30 @@ def _to_half(checkpoints: pd.DataFrame, measure: str) -> float:
 
 
 def runs(
-    data_sets: Sequence[Sequence[float]], profile: str, seeds: int | None
+    data_sets: Sequence[Sequence[float]],
+    profile: str,
+    seeds: int | None,
+    conditioning: str | None = None,
 ) -> tuple[list[Record], list[Record]]:
     """The records of data sets (d_x, d_y), and of the lines that their reference is made of.
 
-    Missing ones are trained. As exchanging the axes gives the same, d_x and d_y are put in order.
-    Raises UserError for what is not a list of pairs of numbers.
+    `conditioning` replaces the experiments', for both. Missing ones are trained. As exchanging the
+    axes gives the same, d_x and d_y are put in order. Raises UserError for what is not a list of
+    pairs of numbers.
     """
     for pair in data_sets:
         numbers = isinstance(pair, list | tuple) and len(pair) == 2
         if not numbers or not all(isinstance(d, Real) and not isinstance(d, bool) for d in pair):
             raise UserError(f"data_sets has {pair!r}, it must list pairs of numbers [d_x, d_y].")
     pairs = list(dict.fromkeys(tuple(sorted(map(float, pair))) for pair in data_sets))
-    wanted = [c for x, y in pairs for c in experiment("imbalance", profile, seeds, d_x=x, d_y=y)]
-    lines = experiment("lines", profile, seeds, d_x=sorted({d for pair in pairs for d in pair}))
-    return load_or_run(wanted), load_or_run(lines)
+    images = [
+        c
+        for x, y in pairs
+        for c in experiment("imbalance", profile, seeds, d_x=x, d_y=y, conditioning=conditioning)
+    ]
+    spacings = sorted({d for pair in pairs for d in pair})
+    lines = experiment("lines", profile, seeds, d_x=spacings, conditioning=conditioning)
+    return load_or_run(images), load_or_run(lines)
 
 
 def lines_of(lines: Sequence[Record], d: float, seed: int) -> Record:
