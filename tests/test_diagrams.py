@@ -98,9 +98,10 @@ def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
     assert len(table) == 2
     one, other = table.loc[(0.5, 2.0)], table.loc[(2.0, 0.5)]
     assert one["generation"] == other["generation"] == 40 * batch
-    assert one["ends representation"] == other["ends representation"] == "C"
+    assert one["no representation"] == other["no representation"] == "ends in C"
     assert one["accuracy_x"] == other["accuracy_y"] == 10 * batch
     assert np.isnan([one["accuracy_y"], other["accuracy_x"]]).all()
+    assert one["no accuracy_y"] == other["no accuracy_x"] == "never in\n1 of 1"
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS) - 1))

@@ -158,25 +158,55 @@ TARGETS = ("requested", "generated")
 
 def test_times_on_one_curve_are_explained_by_the_overlap():
     runs = [learned_after(1000 * (1 + s / d), s, d) for s, d in SETTINGS]
-    explained, _ = explained_by_overlap(runs, "accuracy")
-    assert explained == pytest.approx(1)
+    found = explained_by_overlap(runs, "accuracy")
+    assert found.explained == [pytest.approx(1)]
+    assert (found.runs, found.never) == (8, 0)
     runs[0] = learned_after(None, *SETTINGS[0])
-    assert explained_by_overlap(runs, "accuracy")[0] < 0.7
+    found = explained_by_overlap(runs, "accuracy")
+    assert found.explained[0] < 0.7
+    assert (found.runs, found.never) == (8, 1)
+    # A pair that never gets there tells nothing.
+    runs[1] = learned_after(None, *SETTINGS[1])
+    found = explained_by_overlap(runs, "accuracy")
+    assert found.explained == [pytest.approx(1)]
+    assert (found.runs, found.never) == (6, 0)
 
 
 def test_times_paired_at_random_are_explained_as_much_as_chance_says():
     rng = np.random.default_rng(0)
     found = []
     for _ in range(300):
-        runs = [
-            learned_after(t, *at) for t, at in zip(rng.lognormal(9, 1, 9), SETTINGS, strict=True)
-        ]
+        times = rng.lognormal(9, 1, len(SETTINGS))
+        runs = [learned_after(t, *at) for t, at in zip(times, SETTINGS, strict=True)]
         found.append(explained_by_overlap(runs, "accuracy"))
-    explained, chance = np.mean(found, axis=0)
-    assert chance == pytest.approx(3 / 7)
-    assert explained == pytest.approx(chance, abs=0.03)
+    assert found[0].chance == pytest.approx(3 / 7)
+    assert np.mean([one.explained for one in found]) == pytest.approx(3 / 7, abs=0.03)
 
 
-def test_nothing_is_explained_without_two_pairs():
-    runs = [learned_after(1000, s, d) for s, d in SETTINGS[:3]]
-    assert np.isnan(explained_by_overlap(runs, "accuracy")).all()
+def test_noise_between_seeds_bounds_what_can_be_explained():
+    """Times that are a function of sigma / d but for noise are explained as far as is predicted."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(40):
+        runs = []
+        for seed in range(4):
+            for s, d in SETTINGS:
+                run = learned_after(2000 * (s / d) * rng.lognormal(0, 0.5), s, d)
+                run.configuration = run.configuration.model_copy(update={"seed": seed})
+                runs.append(run)
+        found.append(explained_by_overlap(runs, "accuracy"))
+    explained = np.mean([one.explained for one in found])
+    assert 0.8 < explained < 0.95
+    assert np.mean([one.at_best for one in found]) == pytest.approx(explained, abs=0.03)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS[:3], [*SETTINGS[:3], SETTINGS[0]]])
+def test_nothing_is_explained_without_two_pairs(settings):
+    runs = [learned_after(1000, s, d) for s, d in settings]
+    assert np.isnan(explained_by_overlap(runs, "accuracy").explained).all()
+
+
+def test_nothing_is_explained_where_all_take_as_long():
+    for settings in (SETTINGS, SETTINGS[:6]):
+        runs = [learned_after(160, s, d) for s, d in settings]
+        assert np.isnan(explained_by_overlap(runs, "accuracy").explained).all()

@@ -24,6 +24,7 @@ from .phases import (
     assign_phases,
     checkpoints_with_order,
     in_order,
+    learning_time,
     learning_time_or_end,
     phases_over_training,
 )
@@ -132,11 +133,12 @@ def order_necessary(record: Record, features: str = "ablated") -> float:
 
 def order_first(record: Record, features: str = "ablated") -> float:
     table = checkpoints_with_order(record, features)
-    trained = table[table["step"] > 0]
-    if not ((trained["order"] >= ORDER) | (trained["accuracy"] >= 0.5)).any():
+    levels = {"order": ORDER, "accuracy": 0.5}
+    if all(math.isnan(learning_time(table, *level)) for level in levels.items()):
         return float("nan")
-    order_at = learning_time_or_end(table, "order", ORDER)
-    return math.log2(order_at / learning_time_or_end(table, "accuracy", 0.5))
+    # What is never reached comes after the end at the earliest.
+    order_at, accuracy_at = (learning_time_or_end(table, *level) for level in levels.items())
+    return math.log2(order_at / accuracy_at)
 
 
 def order_used(record: Record) -> float:
@@ -206,16 +208,13 @@ def judge(
     """The verdict on one claim under one condition, from its quantity's values over the runs."""
     claim = CLAIMS[name]
     estimate, low, high = interval(values, claim.kind)
-    sign = 1 if claim.above is not None else -1
-    nearer, farther = sorted((sign * low, sign * high))
     if math.isnan(low):
         verdict = "not judged"
-    elif nearer > sign * claim.threshold:
-        verdict = "reproduced"
-    elif farther < sign * claim.threshold:
-        verdict = "not reproduced"
-    else:
+    elif low <= claim.threshold <= high:
         verdict = "undecided"
+    else:
+        holds = (low > claim.threshold) == (claim.above is not None)
+        verdict = "reproduced" if holds else "not reproduced"
     return Judged(name, condition, list(records), list(values), estimate, low, high, verdict)
 
 
@@ -286,7 +285,6 @@ def runs_of(
     name: str, profile: str, seeds: int, conditioning: list[str] | None = None
 ) -> list[Record]:
     """The records of an experiment, with its extras; missing ones are trained."""
-    conditioning = None if conditioning is None else list(dict.fromkeys(conditioning))
     found = experiment(name, profile, seeds, conditioning=conditioning)
     return load_or_run(found, extras=EXPERIMENTS[name].extras)
 
@@ -370,10 +368,15 @@ def _cell(one: Judged, column: str) -> str:
             return str(sum(not math.isnan(value) for value in one.values))
         case "verdict":
             return one.verdict
-    if math.isnan(one.estimate):
+    return in_words(one.estimate, one.low, one.high)
+
+
+def in_words(estimate: float, low: float, high: float) -> str:
+    """An estimate with its interval, where there is one."""
+    if math.isnan(estimate):
         return "undefined"
-    between = "" if math.isnan(one.low) else f" ({one.low:.2f} to {one.high:.2f})"
-    return f"{one.estimate:.2f}{between}"
+    between = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
+    return f"{estimate:.2f}{between}"
 
 
 def by_claim(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

@@ -12,15 +12,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import CLAIMS, Judged, by_claim, interval
-from .data import data_labels, render_bumps
+from .claims import CLAIMS, Judged, by_claim, in_words, interval
+from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
-from .evaluation import evaluation_labels, judge, shown
+from .evaluation import evaluation_labels, shown
 from .figures import (
     FEATURE_STYLES,
     IMAGES_SEEN,
@@ -34,9 +35,10 @@ from .figures import (
     band,
     curve,
     drawn,
+    images_axis,
     position_colours,
 )
-from .generation import KINDS
+from .generation import KINDS, sort_images
 from .phases import (
     MANIFOLD,
     ONE_CURVE,
@@ -52,6 +54,7 @@ from .phases import (
     with_range,
 )
 from .reference import composed, coupling
+from .seeds import generator
 from .store import Record
 
 SCHEME_COLOURS = {"sinusoidal": "#0072B2", "scalar": "#E69F00", "table": "#009E73"}
@@ -345,7 +348,7 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
     (equal training steps) or "epochs" (images over those in the data set).
     """
     groups = _by_setting(records, field)
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 1.8 + 0.62 * len(groups)), sharex=True)
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.2 + 0.5 * len(groups)), sharex=True)
     colours = np.array([mpl.colors.to_rgb(PHASE_COLOURS[p]) for p in PHASES])
     said = []
     for ax, side in zip(axes, ("generation", "representation"), strict=True):
@@ -353,7 +356,7 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
             votes = _votes(own, side)
             share = votes.max(axis=1) / votes.sum(axis=1)
             seen = votes.index.to_numpy() * own[0].configuration.batch_size
-            if by == "epochs":
+            if by != "images":
                 seen = seen / len(data_labels(own[0].configuration))
             edges = np.concatenate([[seen[0]], np.sqrt(seen[1:] * seen[:-1]), [seen[-1]]])
             winner = votes.to_numpy().argmax(axis=1)
@@ -362,13 +365,19 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
             passed = "".join(PHASES[w] for i, w in enumerate(winner) if not i or w != winner[i - 1])
             said.append(f"{field} {value} {side} {passed}")
         ax.set_yticks(range(len(groups)), list(groups))
-        ax.set(title=side, ylabel=FIELD_NAMES[field], xscale="log")
+        ax.set(title=side, xscale="log")
         ax.grid(False)
+        if by == "images":
+            images_axis(ax.xaxis, records)
+        else:
+            ax.xaxis.set_major_formatter("{x:g}")
+    figure.supylabel(FIELD_NAMES[field], fontsize=9)
     axes[-1].set_xlabel(IMAGES_SEEN if by == "images" else "epochs (images seen / data set)")
     handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    seeds = min(len(own) for own in groups.values())
-    figure.supxlabel(f"the phase of most of {seeds} seeds; paler where they differ", fontsize=8)
+    seeds = len({r.configuration.seed for r in records})
+    most = f"the phase of most of {seeds} seeds; paler where they differ"
+    figure.supxlabel("one seed" if seeds == 1 else most, fontsize=8)
     return figure, f"Phases over training: {'; '.join(said)}."
 
 
@@ -401,9 +410,8 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
                     factors += [max(a / b, b / a) for a, b in pairs if a > 0 and b > 0]
                     vanished += sum(np.isnan(a) != np.isnan(b) for a, b in pairs)
             ax.plot(base, range(len(groups)), "o-", color=colour, label=bound, markersize=4)
-        ax.set(title=side, xscale="log", xlabel=IMAGES_SEEN)
-        ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
-        ax.xaxis.set_minor_formatter("")
+        ax.set(title=side, xlabel=IMAGES_SEEN)
+        images_axis(ax.xaxis, records)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -432,18 +440,23 @@ def _boundary(
     return found
 
 
-def ceiling(records: list[Record]) -> pd.DataFrame:
-    """What the metrics say of true images of the training labels, by spread: all that any network
-    can reach.
+def finder_by_spread(records: list[Record]) -> pd.DataFrame:
+    """How the metrics sort true bumps up to half a pixel, in x and in y, from what is requested.
+
+    All are within the tolerance; what is not "correct" is the bump finder's doing.
     """
     rows = []
-    for sigma in sorted({r.configuration.sigma for r in records}):
-        c = next(r.configuration for r in records if r.configuration.sigma == sigma)
+    for c in {r.configuration.sigma: r.configuration for r in records}.values():
         labels = evaluation_labels(c)
-        metrics = judge(c, render_bumps(labels, c.N, c.sigma, c.polarity), labels).metrics()
+        apart = torch.rand(labels.shape, generator=generator("cpu", "displaced")) - 0.5
+        drawn = bump_height(render_bumps(labels + apart, c.N, c.sigma))
+        metrics = sort_images(drawn, labels, c.sigma).metrics()
         shares = {kind: f"{metrics[kind]:.1%}" for kind in KINDS}
-        rows.append({"spread (pixels)": f"{sigma:g}", **shares})
+        rows.append({"spread (pixels)": f"{c.sigma:g}", **shares})
     return pd.DataFrame(rows)
+
+
+OVERLAP_MEASURES = {"accuracy": "half of all correct", "order": "order (ablated)"}
 
 
 @drawn
@@ -452,54 +465,57 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
 
     A cross is a run that never gets there, placed at its end.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)
-    varied = {"spacing d": ("#D55E00", "o"), r"spread $\sigma$": ("#0072B2", "s")}
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharex=True, sharey=True)
+    styles = {
+        "spacing d": ("#D55E00", "o"),
+        r"spread $\sigma$": ("#0072B2", "s"),
+        "neither": ("black", "D"),
+    }
     said = []
     for ax, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
         never = 0
         for record in records:
-            c = record.configuration
-            colour, marker = varied["spacing d" if c.sigma == 1 else r"spread $\sigma$"]
-            table = checkpoints_with_order(record)
-            missing = not (table.query("step > 0")[measure] >= 0.5).any()
+            c, table = record.configuration, checkpoints_with_order(record)
+            varied = ["spacing d"] * (c.d_x != 1) or [r"spread $\sigma$"] * (c.sigma != 1)
+            colour, marker = styles[varied[0] if varied else "neither"]
+            missing = np.isnan(learning_time(table, measure, 0.5))
             never += missing
             time = learning_time_or_end(table, measure, 0.5)
             shape = "x" if missing else marker
             ax.plot(c.sigma / c.d_x, time, shape, color=colour, markersize=5, alpha=0.7)
-        ax.set(title=title, xscale="log", yscale="log", xlabel=r"$\sigma$ / d")
+        ax.set(title=title, xlabel=r"$\sigma$ / d")
+        images_axis(ax.yaxis, records)
         said.append(f"{title}: never in {never} of {len(records)} runs")
+    ratios = sorted({round(r.configuration.sigma / r.configuration.d_x, 2) for r in records})
+    axes[0].set_xscale("log")
+    axes[0].set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    axes[0].xaxis.set_minor_formatter("")
+    for ax in axes:
+        ax.tick_params(axis="x", labelsize=7)
     axes[0].set_ylabel(IMAGES_SEEN)
-    for axis in (axes[0].yaxis, axes[1].yaxis):
-        axis.set_major_formatter(lambda images, _: _thousands(images))
-        axis.set_minor_formatter("")
-    axes[0].xaxis.set_major_formatter("{x:g}")
     handles = [
         Line2D([], [], marker=marker, ls="", color=colour, label=f"{name} varied")
-        for name, (colour, marker) in varied.items()
+        for name, (colour, marker) in styles.items()
     ]
     handles.append(Line2D([], [], marker="x", ls="", color="#555555", label="never"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure, f"Images seen against sigma over d, a point a run. {'; '.join(said)}."
-
-
-OVERLAP_MEASURES = {"accuracy": "half of all correct", "order": "order (ablated)"}
 
 
 def overlap_table(records: list[Record]) -> pd.DataFrame:
     """Whether learning times lie on one curve of sigma / d, by the criterion `phases.ONE_CURVE`."""
     rows = []
     for measure, title in OVERLAP_MEASURES.items():
-        found = [
-            explained_by_overlap([r for r in records if r.configuration.seed == seed], measure)
-            for seed in sorted({r.configuration.seed for r in records})
-        ]
-        mean, low, high = interval([explained for explained, _ in found], "mean")
-        decided = {low > ONE_CURVE: "yes", high < ONE_CURVE: "no"}
+        found = explained_by_overlap(records, measure)
+        mean, low, high = interval(found.explained, "mean")
+        decided = {np.isnan(mean): "undefined", low > ONE_CURVE: "yes", high < ONE_CURVE: "no"}
         rows.append(
             {
                 "images to": title,
-                r"explained by sigma / d (95 % interval)": f"{mean:.2f} ({low:.2f} to {high:.2f})",
-                "by chance": f"{found[0][1]:.2f}",
+                "explained by sigma / d (95 % interval)": in_words(mean, low, high),
+                "by chance": in_words(found.chance, np.nan, np.nan),
+                "if noise were all else": in_words(found.at_best, np.nan, np.nan),
+                "runs that never get there": f"{found.never} of {found.runs}",
                 f"one curve (above {ONE_CURVE:g})": decided.get(True, "undecided"),
             }
         )
@@ -582,49 +598,51 @@ SPACING_PANELS = {
 def times_of_data_sets(records: list[Record]) -> pd.DataFrame:
     """Images seen to each of `SPACING_PANELS` for each data set, and with its axes exchanged.
 
-    Phase C counts from where most seeds are in it; a time to one half is the mean over seeds. NaN
-    where C, or one half in some run, is never reached; `ends` and a side's name is the phase that
-    most seeds end in.
+    Phase C counts from where most seeds are in it; a time to one half is the mean over seeds. Where
+    C, or one half by some seed, is never reached it is NaN; why, says the column "no" and the
+    panel's name: the phase that most seeds end in, or how many seeds never get there.
     """
     rows = []
     for (d_x, d_y), own in _data_sets(records).items():
-        row = {}
+        row = {"d_x": d_x, "d_y": d_y}
         for side in ("generation", "representation"):
             (row[side],) = _boundary({"": own}, side, 2, {})
-            row[f"ends {side}"] = PHASES[_votes(own, side).iloc[-1].to_numpy().argmax()]
-        x, y = (
-            float(np.mean([learning_time(r.checkpoints, f"accuracy_{axis}", 0.5) for r in own]))
-            for axis in "xy"
-        )
-        rows.append({"d_x": d_x, "d_y": d_y, **row, "accuracy_x": x, "accuracy_y": y})
+            last = _votes(own, side).iloc[-1]
+            most = last.max() > len(own) / 2
+            row[f"no {side}"] = f"ends in {PHASES[last.argmax()]}" if most else "ends mixed"
+        for measure in ("accuracy_x", "accuracy_y"):
+            times = np.array([learning_time(r.checkpoints, measure, 0.5) for r in own])
+            row[measure] = times.mean()
+            row[f"no {measure}"] = f"never in\n{np.isnan(times).sum()} of {len(own)}"
+        rows.append(row)
         if d_x != d_y:
-            rows.append({"d_x": d_y, "d_y": d_x, **row, "accuracy_x": y, "accuracy_y": x})
+            exchange = {"x": "y", "y": "x"}
+            rows.append(
+                {(k[:-1] + exchange[k[-1]] if k[-2:] in ("_x", "_y") else k): row[k] for k in row}
+            )
     return pd.DataFrame(rows)
 
 
 @drawn
 def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
-    """Over (d_x, d_y): images to phase C from each side, and to half placed right in x and in y.
-
-    Where C is never reached the cell says in which phase the runs end.
-    """
+    """Over (d_x, d_y): images to phase C from each side, and to half placed right in x and in y."""
     table = times_of_data_sets(records)
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, WIDTH), sharex=True, sharey=True)
-    times = table[list(SPACING_PANELS)]
-    norm = mpl.colors.LogNorm(times.min().min(), times.max().max())
+    times = table[list(SPACING_PANELS)].to_numpy()
+    known = times[~np.isnan(times)]
+    norm = mpl.colors.LogNorm(*(known.min(), known.max()) if len(known) else (1, 2))
     for ax, (name, title) in zip(axes.flat, SPACING_PANELS.items(), strict=True):
         grid = table.pivot(index="d_y", columns="d_x", values=name)
         ax.pcolormesh(grid, norm=norm, cmap="viridis_r")
         for row in table.to_dict("records"):
-            never = np.isnan(row[name])
             ax.text(
                 grid.columns.get_loc(row["d_x"]) + 0.5,
                 grid.index.get_loc(row["d_y"]) + 0.5,
-                row.get(f"ends {name}", "never") if never else _thousands(row[name]),
+                _thousands_or_why_not(row, name),
                 ha="center",
                 va="center",
                 fontsize=7,
-                color="white" if not never and norm(row[name]) > 0.5 else "black",
+                color="white" if norm(row[name]) > 0.5 else "black",
             )
         ticks = np.arange(len(grid)) + 0.5
         ax.set_xticks(ticks, [f"{d:g}" for d in grid.columns])
@@ -635,12 +653,14 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
     figure.supylabel("$d_y$ (pixels)", fontsize=9)
     said = "; ".join(
         f"({row['d_x']:g}, {row['d_y']:g}): "
-        + ", ".join(
-            f"{title} {with_range([row[n] / 1000], 'k')}" for n, title in SPACING_PANELS.items()
-        )
+        + ", ".join(f"{t} {_thousands_or_why_not(row, n)}" for n, t in SPACING_PANELS.items())
         for row in table.query("d_x <= d_y").to_dict("records")
     )
     return figure, f"Images seen, by spacing along x and y. {said}."
+
+
+def _thousands_or_why_not(row: dict, name: str) -> str:
+    return row[f"no {name}"] if np.isnan(row[name]) else _thousands(row[name])
 
 
 def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:

@@ -39,7 +39,7 @@ class Experiment(BaseModel):
     def configurations(self) -> list[Configuration]:
         """One configuration per combination of the varied fields, the last varying fastest.
 
-        The field `spacing` stands for d_x and d_y alike.
+        Values that occur twice count once. The field `spacing` stands for d_x and d_y alike.
         """
         for field in self.vary:
             if field in self.set:
@@ -56,6 +56,7 @@ class Experiment(BaseModel):
                     raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
                 fields |= {"d_x": float(spacing), "d_y": float(spacing)}
             found.append(configure(self.profile, **fields))
+        found = list(dict.fromkeys(found))
         if self.symmetric:
             found = [c for c in found if c.d_x <= c.d_y]
             if not found:

@@ -23,6 +23,7 @@ import seaborn as sns
 import torch
 from IPython.display import Markdown
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -487,17 +488,24 @@ def _last(records: list[Record], column: str) -> str:
     return f"{np.mean(values):.0%} ({min(values):.0%} to {max(values):.0%})"
 
 
-def _over_training(axes: Iterable[plt.Axes], records: list[Record]) -> None:
+def _over_training(axes: Iterable[Axes], records: list[Record]) -> None:
     """Let the axes run, in log, over the images seen by the trained checkpoints.
 
     Before anything is drawn: a quantity may be undefined at all of them.
     """
-    seen = pd.concat([r.checkpoints["images_seen"] for r in records])
     for ax in axes:
-        ax.set(xscale="log", xlim=(seen[seen > 0].min(), seen.max()))
-        ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
-        ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
-        ax.xaxis.set_minor_formatter("")
+        images_axis(ax.xaxis, records)
+
+
+def images_axis(axis: Axis, records: list[Record]) -> None:
+    """Let an axis run, in log, over the images seen by the trained checkpoints."""
+    seen = pd.concat([r.checkpoints["images_seen"] for r in records])
+    name = axis.axis_name
+    limits = (seen[seen > 0].min(), seen.max())
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": limits})
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+    axis.set_major_formatter(lambda images, _: _thousands(images))
+    axis.set_minor_formatter("")
 
 
 @drawn
