@@ -210,8 +210,8 @@ def _squares(values: pd.Series) -> float:
     return float(((values - values.mean()) ** 2).sum())
 
 
-def times(records: list[Record]) -> pd.DataFrame:
-    """When each order parameter passes its threshold, in images seen, by conditioning scheme.
+def times(records: list[Record], by: str) -> pd.DataFrame:
+    """When each order parameter passes its threshold, in images seen, by a field of the runs.
 
     Means over seeds with their range, in thousands; a run in which one never does is counted apart.
     """
@@ -225,12 +225,13 @@ def times(records: list[Record]) -> pd.DataFrame:
     rows: dict[str, dict[str, list[float]]] = {}
     for record in records:
         table = checkpoints_with_order(record)
-        row = rows.setdefault(record.configuration.conditioning, {name: [] for name in passed})
+        value = getattr(record.configuration, by)
+        row = rows.setdefault(value, {name: [] for name in passed})
         for name, (measure, least) in passed.items():
             row[name].append(learning_time(table, measure, least) / 1000)
     return pd.DataFrame(
-        {"conditioning": scheme, **{name: with_range(v, "k") for name, v in row.items()}}
-        for scheme, row in rows.items()
+        {by: str(value), **{name: with_range(v, "k") for name, v in row.items()}}
+        for value, row in rows.items()
     )
 
 
