@@ -73,7 +73,7 @@ def test_the_verdict_over_conditions():
 
 
 def test_every_claim_has_its_quantity_runs_and_chapter():
-    assert set(QUANTITIES) | {"coupled", "costly"} == set(CLAIMS)
+    assert set(QUANTITIES) | {"coupled", "coupled-in-images", "costly"} == set(CLAIMS)
     for claim in CLAIMS.values():
         assert claim.experiment in EXPERIMENTS
         assert claim.chapter in notebooks()

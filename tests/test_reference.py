@@ -14,7 +14,7 @@ from bump_diffusion.data import bump_height, data_labels, label_grid, render_bum
 from bump_diffusion.evaluation import compose, evaluation_labels, judge
 from bump_diffusion.experiments import experiment
 from bump_diffusion.phases import learning_time
-from bump_diffusion.reference import composed, coupling, lines_of
+from bump_diffusion.reference import composed, coupling, coupling_by_balanced, lines_of
 from bump_diffusion.store import default_store
 from bump_diffusion.train import build_model
 
@@ -88,23 +88,55 @@ def true_lines(c):
     return ((lines[:, 0, 0] + 1) * 127.5).round().byte().numpy()
 
 
+def seeds_of(c, times, lines=None, accuracy=None):
+    """Stand-ins for two runs that differ a little in their times."""
+    return [
+        run(
+            c.model_copy(update={"seed": seed}),
+            {axis: time * (1 + 0.02 * seed) for axis, time in times.items()},
+            lines,
+            accuracy,
+        )
+        for seed in (0, 1)
+    ]
+
+
 def test_the_coupling_index_is_0_for_axes_learned_as_alone_and_1_for_axes_learned_together():
     fine, coarse = configure("quick", axes="x", d_x=0.5), configure("quick", axes="x")
-    times = ((fine, 40_000), (coarse, 10_000))
-    x, y = (run(c, {"accuracy_x": t}, true_lines(c)) for c, t in times)
+    lines = [
+        line
+        for c, time in ((fine, 40_000), (coarse, 10_000))
+        for line in seeds_of(c, {"accuracy_x": time}, true_lines(c))
+    ]
     both = configure("quick", d_x=0.5)
-    apart = run(both, {"accuracy_x": 80_000, "accuracy_y": 20_000})
-    together = run(both, {"accuracy_x": 60_000, "accuracy_y": 60_000})
-    assert coupling([apart], [x, y])["index"].item() == pytest.approx(0, abs=0.01)
-    found = coupling([together], [x, y]).iloc[0]
-    assert found["index"] == pytest.approx(1, abs=0.01)
-    assert found["T_x_1d"] == pytest.approx(40_000, rel=0.01)
+    apart = seeds_of(both, {"accuracy_x": 80_000, "accuracy_y": 20_000})
+    together = seeds_of(both, {"accuracy_x": 60_000, "accuracy_y": 60_000})
+    assert coupling(apart, lines)["index"].tolist() == pytest.approx([0, 0], abs=0.01)
+    found = coupling(together, lines)
+    assert found["index"].tolist() == pytest.approx([1, 1], abs=0.01)
+    assert found["T_x_1d"][0] == pytest.approx(40_000, rel=0.01)
     # Never at 90 %, it counts with its end; the composed lines are right from the start.
-    never = run(both, {"accuracy_x": 60_000, "accuracy_y": 60_000}, accuracy=0.5)
-    assert coupling([never], [x, y])["cost"].item() == pytest.approx(1e6 / 64)
-    # Axes that take equally long alone tell nothing of coupling.
-    same = run(fine, {"accuracy_x": 11_000}, true_lines(fine))
-    assert np.isnan(coupling([together], [same, y])["index"]).all()
+    never = seeds_of(both, {"accuracy_x": 60_000, "accuracy_y": 60_000}, accuracy=0.5)
+    assert coupling(never, lines)["cost"][0] == pytest.approx(1e6 / 64)
+    # Axes that take equally long alone tell nothing of coupling; nor does one seed.
+    same = seeds_of(fine, {"accuracy_x": 11_000}, true_lines(fine)) + lines[2:]
+    assert np.isnan(coupling(together, same)["index"]).all()
+    assert np.isnan(coupling(together[:1], lines)["index"]).all()
+
+
+def test_coupling_beside_balanced_data_sets():
+    dense, sparse, both = (
+        configure("quick", d_x=x, d_y=y) for x, y in ((0.5, 0.5), (1, 1), (0.5, 1))
+    )
+    balanced = seeds_of(dense, {"accuracy_x": 20_000, "accuracy_y": 1_000_000})
+    balanced += seeds_of(sparse, {"accuracy_x": 1_000_000, "accuracy_y": 60_000})
+    for times, index in (((20_000, 60_000), 0), ((40_000, 40_000), 1)):
+        own = seeds_of(both, dict(zip(("accuracy_x", "accuracy_y"), times, strict=True)))
+        found = coupling_by_balanced([*balanced, *own], 0.5, 1.0)
+        assert found["index"].tolist() == pytest.approx([index] * 2, abs=0.02)
+    assert len(coupling_by_balanced(balanced, 0.5, 1.0)) == 0
+    alike = [*seeds_of(dense, {"accuracy_x": 55_000, "accuracy_y": 55_000}), *balanced[2:], *own]
+    assert np.isnan(coupling_by_balanced(alike, 0.5, 1.0)["index"]).all()
 
 
 def test_true_lines_compose_to_correct_images_and_one_wrong_axis_spoils_its_axis_alone():

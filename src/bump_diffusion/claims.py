@@ -28,7 +28,7 @@ from .phases import (
     learning_time_or_end,
     phases_over_training,
 )
-from .reference import coupling, runs
+from .reference import coupling, coupling_by_balanced, runs
 from .store import Record
 
 CONFIDENCE = 0.95
@@ -172,10 +172,25 @@ DENSE, SPARSE = 0.1, 1.0
 """d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
 
 
-def against_reference(records: list[Record], lines: list[Record]) -> dict[str, list[float]]:
-    """What judges the other claims, from the runs of a data set beside its reference's lines."""
-    found = coupling(records, lines)
-    return {"coupled": found["index"].tolist(), "costly": np.log2(found["cost"]).tolist()}
+def of_axes(
+    records: list[Record], lines: list[Record]
+) -> dict[str, tuple[list[float], list[Record]]]:
+    """What judges the other claims, and the records that it comes from.
+
+    `records` are the runs of the imbalanced data set and of both balanced ones, `lines` those of
+    the reference.
+    """
+    found = coupling(_imbalanced(records), lines)
+    balanced = coupling_by_balanced(records, DENSE, SPARSE)
+    return {
+        "coupled": (found["index"].tolist(), [*_imbalanced(records), *lines]),
+        "coupled-in-images": (balanced["index"].tolist(), records),
+        "costly": (np.log2(found["cost"]).tolist(), [*_imbalanced(records), *lines]),
+    }
+
+
+def _imbalanced(records: list[Record]) -> list[Record]:
+    return [r for r in records if r.configuration.d_x != r.configuration.d_y]
 
 
 # The verdicts
@@ -244,15 +259,15 @@ def judge_claims(
         if e != "imbalance"
     }
     if "imbalance" in needed:
-        imbalanced, lines = runs([(DENSE, SPARSE)], profile, fewer_seeds)
-        records["imbalance"] = imbalanced
-        compared = against_reference(imbalanced, lines)
+        data_sets = [(DENSE, SPARSE), (DENSE, DENSE), (SPARSE, SPARSE)]
+        all_three, lines = runs(data_sets, profile, fewer_seeds)
+        records["imbalance"] = _imbalanced(all_three)
+        compared = of_axes(all_three, lines)
     found = []
     for name, claim in claims.items():
         own = records[claim.experiment]
         if name not in QUANTITIES:
-            behind = [*own, *lines]
-            found.append(judge(name, _condition(own[0]), compared[name], behind))
+            found.append(judge(name, _condition(own[0]), *compared[name]))
             continue
         found += judge_runs(name, own)
     return found

@@ -53,7 +53,7 @@ from .phases import (
     phases_over_training,
     with_range,
 )
-from .reference import composed, coupling
+from .reference import composed, coupling, coupling_by_balanced
 from .seeds import generator
 from .store import Record
 
@@ -661,6 +661,30 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
 
 def _thousands_or_why_not(row: dict, name: str) -> str:
     return row[f"no {name}"] if np.isnan(row[name]) else _thousands(row[name])
+
+
+def balanced_table(records: list[Record]) -> pd.DataFrame:
+    """For each imbalanced data set the learning times of its axes beside those in balanced ones.
+
+    Means over seeds with their range. Data sets whose balanced ones are not among the records are
+    left out.
+    """
+    rows = []
+    for d_x, d_y in _data_sets(records):
+        found = coupling_by_balanced(records, d_x, d_y)
+        if d_x == d_y or found.empty:
+            continue
+        titles = {
+            "T_x": "images to 50 % in x",
+            "T_y": "in y",
+            "T_x_2d": "x, both axes as x",
+            "T_y_2d": "y, both axes as y",
+        }
+        row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(found))}
+        row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
+        row["coupling index"] = with_range(found["index"], missing="undefined")
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:

@@ -12,6 +12,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import ttest_1samp
 
 from .data import bump_height
 from .errors import UserError
@@ -26,8 +27,9 @@ COMPOSED = 256
 """Images composed of the lines of a checkpoint."""
 
 DISTINCT = 1.25
-"""Least ratio of the one-dimensional learning times for a coupling index: axes that are learned
-equally fast apart look the same coupled and factorized."""
+"""Least ratio of the learning times of axes apart for a coupling index, which must also differ from
+1 by more than chance: axes that are learned equally fast apart look the same coupled and
+factorized."""
 
 
 def composed(along_x: Record, along_y: Record) -> pd.DataFrame:
@@ -64,11 +66,11 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         1 - log(T_x / T_y) / log(T_x^1D / T_y^1D),
 
     0 if the axes are learned as far apart as alone, 1 if together. Its denominator is the mean over
-    seeds; where this is less than log(`DISTINCT`), or the seeds do not agree on its sign, coupled
-    and factorized learning look the same and the index is NaN. So it is where an axis is learned
-    before the first trained checkpoint. `cost` is the ratio of the training examples, repeats
-    included, to 90 % correct: images of the 2D run, over the lines of both axes. A 2D run that does
-    not get there counts with all the images that it saw: the cost is at least that.
+    seeds; where this is less than log(`DISTINCT`), or its 95 % interval (Student's) holds 0,
+    coupled and factorized learning look the same and the index is NaN. So it is where an axis is
+    learned before the first trained checkpoint. `cost` is the ratio of the training examples,
+    repeats included, to 90 % correct: images of the 2D run, over the lines of both axes. A 2D run
+    that does not get there counts with all the images that it saw: the cost is at least that.
     """
     rows = []
     for record in records:
@@ -89,11 +91,42 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    alone = np.log(table["T_x_1d"] / table["T_y_1d"])
-    distinct = abs(alone.mean()) >= np.log(DISTINCT) and abs(np.sign(alone).sum()) == len(alone)
-    together = np.log(table["T_x"] / table["T_y"])
-    table["index"] = 1 - together / alone.mean() if distinct else np.nan
+    table["index"] = _index(table, "T_x_1d", "T_y_1d")
     return table
+
+
+def coupling_by_balanced(records: Sequence[Record], d_x: float, d_y: float) -> pd.DataFrame:
+    """How coupled the runs of a data set are, beside images of balanced ones; a row a seed.
+
+    As `coupling`, but the axes apart are those of images whose axes are both as dense as x,
+    `T_x_2d`, and both as dense as y, `T_y_2d`: what each axis takes where the other is like it (the
+    controls of arXiv 2402.03305, section 3). The index is 0 if an axis is learned as there,
+    whatever the other, and 1 if both are learned at once. Empty if one of the three data sets is
+    not among the records.
+    """
+    half = {
+        (c.d_x, c.d_y, c.seed): [_to_half(r.checkpoints, f"accuracy_{axis}") for axis in "xy"]
+        for r in records
+        for c in [r.configuration]
+    }
+    rows = [
+        (seed, *half[d_x, d_y, seed], half[d_x, d_x, seed][0], half[d_y, d_y, seed][1])
+        for seed in sorted({seed for _, _, seed in half})
+        if {(d_x, d_y, seed), (d_x, d_x, seed), (d_y, d_y, seed)} <= half.keys()
+    ]
+    table = pd.DataFrame(rows, columns=["seed", "T_x", "T_y", "T_x_2d", "T_y_2d"])
+    table["index"] = _index(table, "T_x_2d", "T_y_2d")
+    return table
+
+
+def _index(table: pd.DataFrame, apart_x: str, apart_y: str) -> pd.Series:
+    apart = np.log(table[apart_x] / table[apart_y])
+    known = len(apart) > 1 and not apart.isna().any()
+    distinct = (
+        known and abs(apart.mean()) >= np.log(DISTINCT) and ttest_1samp(apart, 0).pvalue < 0.05
+    )
+    together = np.log(table["T_x"] / table["T_y"])
+    return 1 - together / (apart.mean() if distinct else np.nan)
 
 
 def _to_half(checkpoints: pd.DataFrame, measure: str) -> float:
