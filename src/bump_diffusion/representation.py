@@ -46,6 +46,13 @@ def umap_embedding(
 
         # Numba's OpenMP layer, its default, would also reset the number of threads of torch.
         numba.config.THREADING_LAYER = "workqueue"
+        # What umap-learn compiles anew in every process, for nine seconds: kept on disk.
+        for function in (
+            umap.utils.fast_knn_indices,
+            umap.umap_.smooth_knn_dist,
+            umap.umap_.compute_membership_strengths,
+        ):
+            function.enable_caching()
         fit = umap.UMAP(n_components=3, n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1)
         return fit.fit_transform(features)
 
