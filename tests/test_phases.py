@@ -21,6 +21,7 @@ from bump_diffusion.phases import (
     first_steps,
     in_order,
     order_parameters,
+    passed,
 )
 from bump_diffusion.representation import probe_r2
 
@@ -132,6 +133,22 @@ def test_order_of_first_occurrences(sequence):
             assert sequence.index(phase) * 10 == step
     expected = list(dict.fromkeys(sequence)) == ["A", "B", "C"]
     assert in_order(phases) == expected
+
+
+def test_runs_are_counted_by_what_they_pass():
+    made = [phase_a(0), phase_a(1), phase_b(2), phase_c(3)], [phase_a(0), phase_c(1), phase_b(2)]
+    runs = [
+        SimpleNamespace(
+            configuration=configure("quick"),
+            checkpoints=pd.concat([table for table, _ in checkpoints]),
+            probes=pd.concat([probes for _, probes in checkpoints]),
+        )
+        for checkpoints in made
+    ]
+    row = passed(runs, "sigma").iloc[0]
+    assert (row["sigma"], row["runs"]) == ("1.0", 2)
+    for side in ("generation", "representation"):
+        assert (row[f"{side}: A, B, C"], row[f"{side}: B"]) == (1, 2)
 
 
 # (sigma, d): four pairs of equal sigma / d, and one data set without a partner.

@@ -157,10 +157,11 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     return figure, f"Accuracy against order of every checkpoint. {'; '.join(said)}."
 
 
-def _trained_checkpoints(records: list[Record]) -> pd.DataFrame:
+def _trained_checkpoints(records: list[Record], features: str = "ablated") -> pd.DataFrame:
     """The trained checkpoints of all runs, with their order parameters and conditioning."""
     tables = [
-        checkpoints_with_order(r).assign(conditioning=r.configuration.conditioning) for r in records
+        checkpoints_with_order(r, features).assign(conditioning=r.configuration.conditioning)
+        for r in records
     ]
     return pd.concat(tables, ignore_index=True).query("step > 0")
 
@@ -313,31 +314,36 @@ def _by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
 
 @drawn
 def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]:
-    """Accuracy and order, label ablated, over training, a line for each value of the field."""
+    """Accuracy and order, label ablated, over training, a line for each value of the field.
+
+    Below the order of the untrained network on the same images, the control.
+    """
     groups = _by_setting(records, field)
     colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5), sharex=True)
+    panels = {
+        "accuracy": ("accuracy", "ablated"),
+        "order": ("order", "ablated"),
+        "control": ("order", "untrained, ablated"),
+    }
+    figure, axes = plt.subplots(3, 1, figsize=(WIDTH, 6.6), sharex=True)
     _over_training(axes, records)
-    ends = []
-    for value, own in groups.items():
-        table = _trained_checkpoints(own)
-        for ax, measure in zip(axes, ("accuracy", "order"), strict=True):
-            curve(
-                ax,
-                table,
-                measure,
-                color=colours[value],
-                label=value,
-                legend=ax is axes[0],
-            )
-        last = table[table["step"] == table["step"].max()]
-        ends.append(f"{value}: {last['accuracy'].mean():.0%}, {last['order'].mean():.2f}")
-    axes[0].set(ylabel="accuracy", ylim=(-0.02, 1.02), xlabel="")
-    axes[1].set(ylabel=r"order ($R^2$, ablated)", ylim=(-0.15, 1.02), xlabel="")
-    axes[1].axhline(ORDER, color="#555555", lw=0.8)
-    axes[0].legend(title=FIELD_NAMES[field])
+    ends = {value: [] for value in groups}
+    for ax, (title, (measure, features)) in zip(axes, panels.items(), strict=True):
+        for value, own in groups.items():
+            table = _trained_checkpoints(own, features)
+            curve(ax, table, measure, color=colours[value])
+            last = table.loc[table["step"] == table["step"].max(), measure].mean()
+            ends[value].append(f"{last:.2f}")
+        ax.set(ylabel=title, xlabel="", ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
+    for ax in axes[1:]:
+        ax.axhline(ORDER, color="#555555", lw=0.8)
+    handles = [Line2D([], [], color=colour, label=value) for value, colour in colours.items()]
+    figure.legend(
+        handles=handles, title=FIELD_NAMES[field], loc="outside upper center", ncols=len(handles)
+    )
     figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
-    return figure, f"Accuracy and order at the end, by {field}: {'; '.join(ends)}."
+    said = "; ".join(f"{value}: {', '.join(own)}" for value, own in ends.items())
+    return figure, f"{field} and, at the end, accuracy, order, and order of the control: {said}."
 
 
 @drawn

@@ -225,14 +225,30 @@ def times(records: list[Record], by: str) -> pd.DataFrame:
     rows: dict[str, dict[str, list[float]]] = {}
     for record in records:
         table = checkpoints_with_order(record)
-        value = getattr(record.configuration, by)
+        value = str(getattr(record.configuration, by))
         row = rows.setdefault(value, {name: [] for name in passed})
         for name, (measure, least) in passed.items():
             row[name].append(learning_time(table, measure, least) / 1000)
     return pd.DataFrame(
-        {by: str(value), **{name: with_range(v, "k") for name, v in row.items()}}
+        {by: value, **{name: with_range(v, "k") for name, v in row.items()}}
         for value, row in rows.items()
     )
+
+
+def passed(records: list[Record], by: str) -> pd.DataFrame:
+    """How many runs show A, B and C, first in this order, and B at all, by a field of the runs."""
+    runs: dict[str, list[pd.DataFrame]] = {}
+    for record in records:
+        value = str(getattr(record.configuration, by))
+        runs.setdefault(value, []).append(phases_over_training(record))
+    rows = []
+    for value, own in runs.items():
+        row = {by: value, "runs": len(own)}
+        for side in ("generation", "representation"):
+            row[f"{side}: A, B, C"] = sum(in_order(phases[side]) for phases in own)
+            row[f"{side}: B"] = sum((phases[side] == "B").any() for phases in own)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:
