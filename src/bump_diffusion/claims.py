@@ -180,12 +180,13 @@ def of_axes(
     `records` are the runs of the imbalanced data set and of both balanced ones, `lines` those of
     the reference.
     """
-    found = coupling(_imbalanced(records), lines)
+    imbalanced = _imbalanced(records)
+    found = coupling(imbalanced, lines)
     balanced = coupling_by_balanced(records, DENSE, SPARSE)
     return {
-        "coupled": (found["index"].tolist(), [*_imbalanced(records), *lines]),
+        "coupled": (found["index"].tolist(), [*imbalanced, *lines]),
         "coupled-in-images": (balanced["index"].tolist(), records),
-        "costly": (np.log2(found["cost"]).tolist(), [*_imbalanced(records), *lines]),
+        "costly": (np.log2(found["cost"]).tolist(), [*imbalanced, *lines]),
     }
 
 

@@ -328,9 +328,14 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     figure, axes = plt.subplots(3, 1, figsize=(WIDTH, 6.6), sharex=True)
     _over_training(axes, records)
     ends = {value: [] for value in groups}
+    tables = {
+        (value, features): _trained_checkpoints(own, features)
+        for value, own in groups.items()
+        for features in ("ablated", "untrained, ablated")
+    }
     for ax, (title, (measure, features)) in zip(axes, panels.items(), strict=True):
-        for value, own in groups.items():
-            table = _trained_checkpoints(own, features)
+        for value in groups:
+            table = tables[value, features]
             curve(ax, table, measure, color=colours[value])
             last = table.loc[table["step"] == table["step"].max(), measure].mean()
             ends[value].append(f"{last:.2f}")
@@ -482,8 +487,8 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         never = 0
         for record in records:
             c, table = record.configuration, checkpoints_with_order(record)
-            varied = ["spacing d"] * (c.d_x != 1) or [r"spread $\sigma$"] * (c.sigma != 1)
-            colour, marker = styles[varied[0] if varied else "neither"]
+            other = r"spread $\sigma$" if c.sigma != 1 else "neither"
+            colour, marker = styles["spacing d" if c.d_x != 1 else other]
             missing = np.isnan(learning_time(table, measure, 0.5))
             never += missing
             time = learning_time_or_end(table, measure, 0.5)
@@ -585,9 +590,7 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
     rows = []
     for (d_x, d_y), own in _data_sets(records).items():
         found = coupling(own, lines)
-        row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(own))}
-        row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
-        row["coupling index"] = with_range(found["index"], missing="undefined")
+        row = _times_and_index(d_x, d_y, found, titles)
         row["examples to 90 %, images over lines"] = with_range(found["cost"])
         rows.append(row)
     return pd.DataFrame(rows)
@@ -686,11 +689,17 @@ def balanced_table(records: list[Record]) -> pd.DataFrame:
             "T_x_2d": "x, both axes as x",
             "T_y_2d": "y, both axes as y",
         }
-        row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(found))}
-        row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
-        row["coupling index"] = with_range(found["index"], missing="undefined")
-        rows.append(row)
+        rows.append(_times_and_index(d_x, d_y, found, titles))
     return pd.DataFrame(rows)
+
+
+def _times_and_index(
+    d_x: float, d_y: float, found: pd.DataFrame, titles: dict[str, str]
+) -> dict[str, str]:
+    """A data set's row: its learning times, over the seeds `found`, and its coupling index."""
+    row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(found))}
+    row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
+    return row | {"coupling index": with_range(found["index"], missing="undefined")}
 
 
 def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:

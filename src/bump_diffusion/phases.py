@@ -222,33 +222,34 @@ def times(records: list[Record], by: str) -> pd.DataFrame:
         "manifold": ("manifold", MANIFOLD),
         "order": ("order", ORDER),
     }
-    rows: dict[str, dict[str, list[float]]] = {}
-    for record in records:
-        table = checkpoints_with_order(record)
-        value = str(getattr(record.configuration, by))
-        row = rows.setdefault(value, {name: [] for name in passed})
+    rows = []
+    for value, own in _grouped(records, by).items():
+        tables = [checkpoints_with_order(record) for record in own]
+        row = {by: value}
         for name, (measure, least) in passed.items():
-            row[name].append(learning_time(table, measure, least) / 1000)
-    return pd.DataFrame(
-        {by: value, **{name: with_range(v, "k") for name, v in row.items()}}
-        for value, row in rows.items()
-    )
+            row[name] = with_range((learning_time(t, measure, least) / 1000 for t in tables), "k")
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def passed(records: list[Record], by: str) -> pd.DataFrame:
     """How many runs show A, B and C, first in this order, and B at all, by a field of the runs."""
-    runs: dict[str, list[pd.DataFrame]] = {}
-    for record in records:
-        value = str(getattr(record.configuration, by))
-        runs.setdefault(value, []).append(phases_over_training(record))
     rows = []
-    for value, own in runs.items():
+    for value, own in _grouped(records, by).items():
         row = {by: value, "runs": len(own)}
+        runs = [phases_over_training(record) for record in own]
         for side in ("generation", "representation"):
-            row[f"{side}: A, B, C"] = sum(in_order(phases[side]) for phases in own)
-            row[f"{side}: B"] = sum((phases[side] == "B").any() for phases in own)
+            row[f"{side}: A, B, C"] = sum(in_order(phases[side]) for phases in runs)
+            row[f"{side}: B"] = sum((phases[side] == "B").any() for phases in runs)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _grouped(records: list[Record], by: str) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(str(getattr(record.configuration, by)), []).append(record)
+    return groups
 
 
 def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:

@@ -7,7 +7,9 @@ question only, of features that hold the label because it was injected into them
 reads both from features whose label part was replaced by its mean.
 """
 
+import functools
 import warnings
+from types import ModuleType
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -40,21 +42,29 @@ def umap_embedding(
         return np.zeros((len(features), 3), dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of points left apart, which R^2 shows
-        # Imported here because it takes seconds, which a reader of shipped records need not wait.
-        import numba
-        import umap
-
-        # Numba's OpenMP layer, its default, would also reset the number of threads of torch.
-        numba.config.THREADING_LAYER = "workqueue"
-        # What umap-learn compiles anew in every process, for nine seconds: kept on disk.
-        for function in (
-            umap.utils.fast_knn_indices,
-            umap.umap_.smooth_knn_dist,
-            umap.umap_.compute_membership_strengths,
-        ):
-            function.enable_caching()
-        fit = umap.UMAP(n_components=3, n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1)
+        fit = _umap().UMAP(n_components=3, n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1)
         return fit.fit_transform(features)
+
+
+@functools.cache
+def _umap() -> ModuleType:
+    """The package umap, set up once in a process.
+
+    Imported when needed because it takes seconds, which a reader of shipped records need not wait.
+    """
+    import numba
+    import umap
+
+    # Numba's OpenMP layer, its default, would also reset the number of threads of torch.
+    numba.config.THREADING_LAYER = "workqueue"
+    # What umap-learn compiles anew in every process, for nine seconds: kept on disk.
+    for function in (
+        umap.utils.fast_knn_indices,
+        umap.umap_.smooth_knn_dist,
+        umap.umap_.compute_membership_strengths,
+    ):
+        function.enable_caching()
+    return umap
 
 
 def probe_r2(
