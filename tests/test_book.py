@@ -17,15 +17,12 @@ from playwright.sync_api import sync_playwright
 
 from bump_diffusion import book
 from bump_diffusion.errors import UserError
+from bump_diffusion.experiments import EXPERIMENTS, experiment
+from bump_diffusion.store import Store
 
 from .conftest import BIN
 
-SMOKE = ["profile=smoke", "seeds=2", "steps=20", "compared_steps=[2, 5]", "conditioning=table"]
-DATA = ["spacings=[0.1, 1]", "spreads=[0.5, 1]"]  # what the chapter on data has of them
-SMOKE, DATA = (
-    [argument for setting in settings for argument in ("-p", setting)]
-    for settings in (SMOKE + DATA, DATA)
-)
+SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=20"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -42,8 +39,11 @@ class Site:
         }
 
     def build(self, *arguments: str) -> str:
+        return self.command("book", *arguments)
+
+    def command(self, *arguments: str) -> str:
         done = subprocess.run(
-            [str(BIN / "bump-diffusion"), "book", *arguments],
+            [str(BIN / "bump-diffusion"), *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -55,6 +55,7 @@ class Site:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("site"))
+    site.made = site.command("run", "all", "--profile", "smoke", "--seeds", "1")
     site.build(*SMOKE)
     return site
 
@@ -73,6 +74,15 @@ class Tags(HTMLParser):
 
 def pages(site):
     return sorted((site.html / "book").glob("*.html"))
+
+
+def test_all_experiments_are_made_in_one_sweep_each_run_once_with_all_extras(site):
+    made = [line.split()[0] for line in site.made.splitlines()]
+    assert len(made) == len(set(made))
+    store = Store(site.folder / "store")
+    for name, plan in EXPERIMENTS.items():
+        for c in experiment(name, profile="smoke", seeds=1) if name != "live" else []:
+            assert c.id in made and store.get(c, plan.extras) is not None
 
 
 def test_every_chapter_has_its_page(site):
@@ -108,7 +118,7 @@ def test_every_figure_has_alt_text_its_function_and_provenance(site):
             assert f'id="{anchor}"' in (page.parent / target).resolve().read_text("utf-8")
     assert figures >= 30
     phases = (site.html / "book" / "phases.html").read_text("utf-8")
-    assert phases.count("<summary>Provenance: 2 records</summary>") >= 6
+    assert phases.count("<summary>Provenance: 3 records</summary>") >= 3
 
 
 def test_a_second_build_runs_nothing_and_keeps_the_site(site):
@@ -217,7 +227,7 @@ def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path)
         file.unlink()
     shutil.rmtree(tmp_path / "build" / "sites")
     own.html.unlink()
-    command = [str(BIN / "bump-diffusion"), "book", "data", *DATA]
+    command = [str(BIN / "bump-diffusion"), "book", "data"]
     moments = random.Random(0)
     for _ in range(5):
         process = subprocess.Popen(
@@ -231,7 +241,7 @@ def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not own.html.exists() or (own.html / "index.html").exists()
-    own.build("data", *DATA)
+    own.build("data")
     for page in pages(site):
         assert (own.html / "book" / page.name).read_bytes() == page.read_bytes(), page.name
 

@@ -252,7 +252,7 @@ class BreakingPool:
 
 def test_a_run_that_kills_its_worker_is_found_out_and_the_others_are_made(store):
     runs = [configure("smoke", seed=seed) for seed in range(4)]
-    failures = sweeps.sweep(runs, store, False, False, BreakingPool(runs[1].id, store))
+    failures = sweeps.sweep(dict.fromkeys(runs, ()), store, False, BreakingPool(runs[1].id, store))
     assert failures.keys() == {runs[1].id}
     assert all((store.local / c.id).exists() for c in runs if c is not runs[1])
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,15 @@ from .store import (
     to_json,
     write_atomically,
 )
+from .sweeps import Processes
 from .train import PACKAGES, cpu_name
 
 SOURCE = ROOT / "book"
 BUILD = folder_named_by("BUMP_DIFFUSION_BUILD") or ROOT / "_build"
 SITE = BUILD / "html"
+AT_ONCE = min(2, os.cpu_count() or 1)
+"""Notebooks that run side by side; no more, as each may train on all cores."""
+
 PROVENANCE = "bump_diffusion"
 """Key of an output's metadata under which the records it was made from are listed."""
 
@@ -179,9 +184,11 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
         choose(f"a parameter of {f'chapter {chapter}' if chapter else 'any chapter'}", name, known)
     make_writable(BUILD, "build folder")
     with FileLock(BUILD / ".lock"):
-        for name in running:
-            given = {key: value for key, value in parameters.items() if key in own[name]}
-            _run_notebook(name, given)
+        given = {
+            name: {key: value for key, value in parameters.items() if key in own[name]}
+            for name in running
+        }
+        _run_notebooks(given)
         _build_site()
     page = SITE / "index.html"
     click.echo(f"The book is built. Open {page} in a browser, for example: xdg-open {page}")
@@ -223,16 +230,38 @@ def _is_current(name: str, inputs: str) -> bool:
     )
 
 
-def _run_notebook(name: str, parameters: dict[str, Any]) -> None:
-    inputs = _inputs_digest(name, parameters)
-    if _is_current(name, inputs):
-        click.echo(f"{name}: unchanged")
+def _run_notebooks(parameters: dict[str, dict[str, Any]]) -> None:
+    """Run the notebooks that are not current, `AT_ONCE` at a time, each with its parameters.
+
+    The first that fails stops the others.
+    """
+    stale = []
+    for name, own in parameters.items():
+        if _is_current(name, _inputs_digest(name, own)):
+            click.echo(f"{name}: unchanged")
+        else:
+            stale.append(name)
+    if min(len(stale), AT_ONCE) <= 1:
+        for name in stale:
+            _run_notebook(name, parameters[name])
         return
+    pool = Processes(AT_ONCE)
+    try:
+        running = [pool.submit(_run_notebook, name, parameters[name]) for name in stale]
+        for future in wait(running, return_when=FIRST_EXCEPTION).done:
+            future.result()
+    except BaseException:
+        pool.stop()
+        raise
+
+
+def _run_notebook(name: str, parameters: dict[str, Any]) -> None:
     click.echo(f"{name}: running")
     start = time.monotonic()
     target = BUILD / "executed" / f"{name}.ipynb"
     running = BUILD / "running" / f"{name}.ipynb"
     running.parent.mkdir(parents=True, exist_ok=True)
+    inputs = _inputs_digest(name, parameters)
     try:
         executed = papermill.execute_notebook(
             SOURCE / f"{name}.ipynb",

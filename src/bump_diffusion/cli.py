@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from .config import PROFILES, Configuration, as_number, configure, distinguishing
-from .errors import FailedRuns, UserError, choose
+from .errors import UserError, choose
 from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
 from .store import EXTRAS, SHIPPED, Record, Store, default_store, ship, shipped_faults
 
@@ -143,17 +143,11 @@ def run_command(
     """
     names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
     overrides = field_settings(settings)
-    plans = [experiment(n, profile=profile, seeds=seeds, **overrides) for n in names]
-    options = {"workers": workers, "scheduler": scheduler, "remake": remake}
-    failed = []
-    for n, configurations in zip(names, plans, strict=True):
-        try:
-            _make(configurations, extras=find_experiment(n).extras, **options)
-        except FailedRuns as error:
-            failed.append(error)
-    if failed:
-        message = "\n".join(error.message for error in failed)
-        raise FailedRuns(message, min(error.exit_code for error in failed))
+    extras: dict[Configuration, list[str]] = {}
+    for n in names:
+        for c in experiment(n, profile=profile, seeds=seeds, **overrides):
+            extras.setdefault(c, []).extend(find_experiment(n).extras)
+    _make(list(extras), extras=extras, workers=workers, scheduler=scheduler, remake=remake)
 
 
 def _make(configurations: list[Configuration], **options: Any) -> None:

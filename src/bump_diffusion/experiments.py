@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -171,7 +171,7 @@ def find_experiment(name: str) -> Experiment:
 def load_or_run(
     configurations: list[Configuration],
     store: Store | None = None,
-    extras: Sequence[str] = (),
+    extras: Sequence[str] | Mapping[Configuration, Sequence[str]] = (),
     workers: int | None = None,
     remake: bool = False,
     scheduler: str | None = None,
@@ -181,10 +181,10 @@ def load_or_run(
     What is missing is trained by `workers` processes of one thread each, by default one per CPU
     core, or one in all on a GPU; or by the workers of the Dask `scheduler` at an address such as
     tcp://host:8786, which must share the store. `extras` (names of `store.EXTRAS`) are what the
-    records must hold besides. `remake` trains again what the store holds damaged. Interrupted, a
-    second call goes on where the first stopped, and two at a time share the work. Raises UserError
-    for arguments that cannot be used, and FailedRuns, when all others are finished, for runs that
-    fail or whose records are damaged.
+    records must hold besides, the same for all or for each its own. `remake` trains again what the
+    store holds damaged. Interrupted, a second call goes on where the first stopped, and two at a
+    time share the work. Raises UserError for arguments that cannot be used, and FailedRuns, when
+    all others are finished, for runs that fail or whose records are damaged.
     """
     store = store or default_store()
     if workers is not None and scheduler is not None:
@@ -194,11 +194,12 @@ def load_or_run(
         )
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}, it must be a whole number from 1.")
+    wanted = extras if isinstance(extras, Mapping) else dict.fromkeys(configurations, extras)
     with _cluster(scheduler) as cluster:
         records, missing, failures = {}, {}, {}
         for c in configurations:
             try:
-                if record := store.get(c, extras, remake):
+                if record := store.get(c, wanted[c], remake):
                     records[c.id] = record
                 else:
                     missing[c.id] = c
@@ -207,12 +208,12 @@ def load_or_run(
         if len(missing) == 1 and cluster is None:
             (c,) = missing.values()
             try:
-                train(c, store, extras, remake)
+                train(c, store, wanted[c], remake)
             except UserError as error:
                 failures[c.id] = error
         elif missing:
             pool = cluster or Processes(min(workers or _default_workers(), len(missing)))
-            failures |= sweep(list(missing.values()), store, extras, remake, pool)
+            failures |= sweep({c: wanted[c] for c in missing.values()}, store, remake, pool)
     if failures:
         raise _failed(configurations, failures)
     return [records.get(c.id) or store.get(c) for c in configurations]

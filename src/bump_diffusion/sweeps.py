@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,18 +179,19 @@ def _fault(lock: Path) -> str | None:
 
 
 def sweep(
-    configurations: Sequence[Configuration],
+    extras: Mapping[Configuration, Sequence[str]],
     store: Store,
-    extras: Sequence[str],
     remake: bool,
     pool: Pool,
 ) -> dict[str, Exception]:
-    """Make the runs of different configurations; return what those that failed raised, by id.
+    """Make the runs of the configurations, each with its extras; return what those that failed
+    raised, by id.
 
     A run that another process makes is left until that one is done with it; a run whose worker
     process dies is made again by another. An exception of this process (KeyboardInterrupt) stops
     the workers.
     """
+    configurations = list(extras)
     free, flying = list(configurations), {}
     suspects: list[Configuration] = []  # under way when a worker died: made again one by one
     failures: dict[str, Exception] = {}
@@ -207,7 +208,7 @@ def sweep(
                         break
                     if not store.is_being_made(c):
                         queue.remove(c)
-                        flying[pool.submit(make, c, store, extras, remake, lock)] = c
+                        flying[pool.submit(make, c, store, extras[c], remake, lock)] = c
                 if not flying:
                     time.sleep(POLL_SECONDS)
                 done, _ = wait(flying, POLL_SECONDS, FIRST_COMPLETED)
