@@ -14,7 +14,7 @@ from bump_diffusion.experiments import load_or_run
 from bump_diffusion.store import Store
 
 RUNS = 8
-SHORT = {"steps": 100, "evaluations": 1, "evaluation_images": 20, "d_x": 6.0, "d_y": 6.0}
+SHORT = {"steps": 80, "evaluations": 1, "evaluation_images": 20, "d_x": 6.0, "d_y": 6.0}
 """Runs of nine labels, evaluated twice on 18 images: what the workers share is training."""
 
 

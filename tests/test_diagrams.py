@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 
 from bump_diffusion.config import configure
-from bump_diffusion.diagrams import _aligned, _boundary, _of_kind, _svg, times_of_data_sets
+from bump_diffusion.diagrams import (
+    _aligned,
+    _boundary,
+    _of_kind,
+    _svg,
+    phases_at_the_end,
+    times_of_data_sets,
+)
 from bump_diffusion.evaluation import shown
 from bump_diffusion.generation import KINDS
 from bump_diffusion.phases import assign_phases, order_parameters
@@ -102,6 +109,22 @@ def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
     assert one["accuracy_x"] == other["accuracy_y"] == 10 * batch
     assert np.isnan([one["accuracy_y"], other["accuracy_x"]]).all()
     assert one["no accuracy_y"] == other["no accuracy_x"] == "never in\n1 of 1"
+
+
+def test_the_end_is_that_of_most_seeds():
+    ends = {(1.0, 1.0): [(0.9, 0.9), (0.9, 0.8), (0.6, 0.1)], (2.0, 0.5): [(0.9, 0.1)]}
+    records = []
+    for (spacing, sigma), last in ends.items():
+        for single, placed in last:
+            record = run([0, 0.1, single], [0, 0, placed])
+            fields = {"d_x": spacing, "d_y": spacing, "sigma": sigma}
+            record.configuration = record.configuration.model_copy(update=fields)
+            records.append(record)
+    _, alt = phases_at_the_end.__wrapped__(records)
+    assert "generation at d 1, sigma 1: C, 53%;" in alt  # the mean of 0.81, 0.72 and 0.06
+    assert "representation at d 1, sigma 1: C, 0.80;" in alt
+    assert "generation at d 2, sigma 0.5: B, 9%;" in alt
+    assert alt.count(": ") == 4
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS) - 1))

@@ -206,13 +206,14 @@ def test_workers_that_do_not_share_the_store_are_told(tmp_path):
     assert "does not show it the locks of others" in sweeps._fault(lock)
 
 
-def test_progress_says_what_runs_and_for_how_long(plan, store, capsys):
+def test_progress_says_what_runs_and_for_how_long(plan, store, capsys, monkeypatch):
     _, configurations = plan([0, 1, 2, 3], steps=20)
     progress = sweeps.Progress(configurations, store)
     trainer = Trainer(configurations[0], pick_device())
     trainer.step = 10
     trainer.save(store.partial(configurations[0]).checkpoint)
-    progress.start -= 60
+    clock = SimpleNamespace(monotonic=lambda: progress.start + 60)
+    monkeypatch.setattr(sweeps, "time", clock)
     with store.lock(configurations[0]):
         progress.show(configurations[1:], configurations[:1], {})
         progress.show(configurations[1:], configurations[:1], {})  # too soon for another line

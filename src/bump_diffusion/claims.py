@@ -260,8 +260,7 @@ def judge_claims(
         if e != "imbalance"
     }
     if "imbalance" in needed:
-        data_sets = [(DENSE, SPARSE), (DENSE, DENSE), (SPARSE, SPARSE)]
-        all_three, lines = runs(data_sets, profile, fewer_seeds)
+        all_three, lines = runs([DENSE, SPARSE], profile, fewer_seeds)
         records["imbalance"] = _imbalanced(all_three)
         compared = of_axes(all_three, lines)
     found = []

@@ -5,6 +5,7 @@ seed: in a field of the configuration that is on an axis, or in the conditioning
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -15,7 +16,7 @@ import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
 from .claims import CLAIMS, Judged, by_claim, in_words, interval
@@ -471,6 +472,46 @@ OVERLAP_MEASURES = {"accuracy": "half of all correct", "order": "order (ablated)
 
 
 @drawn
+def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
+    """Over spacing and spread: the phase that most seeds end in, from each side, and how far.
+
+    How far is the mean over seeds of what the phase hangs on in the end: the share of images that
+    are correct, and R^2 of the requested position. Combinations without records stay blank.
+    """
+    groups: dict[tuple[float, float], list[Record]] = {}
+    for record in records:
+        c = record.configuration
+        groups.setdefault((c.d_x, c.sigma), []).append(record)
+    spacings, spreads = (sorted(set(values)) for values in zip(*groups, strict=True))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, WIDTH * 0.55), sharey=True)
+    said = []
+    for ax, (side, measure) in zip(
+        axes, {"generation": "correct", "representation": "order"}.items(), strict=True
+    ):
+        for (spacing, spread), own in groups.items():
+            phase = PHASES[_votes(own, side).iloc[-1].argmax()]
+            last = np.mean([checkpoints_with_order(r)[measure].iloc[-1] for r in own])
+            far = f"{last:.0%}" if measure == "correct" else f"{last:.2f}"
+            corner = (spacings.index(spacing), spreads.index(spread))
+            ax.add_patch(Rectangle(corner, 1, 1, fc=PHASE_COLOURS[phase], ec="white"))
+            middle = (corner[0] + 0.5, corner[1] + 0.5)
+            ax.annotate(f"{phase}\n{far}", middle, ha="center", va="center", fontsize=7)
+            said.append(f"{side} at d {spacing:g}, sigma {spread:g}: {phase}, {far}")
+        ax.set_xticks(np.arange(len(spacings)) + 0.5, [f"{d:g}" for d in spacings])
+        ax.set_yticks(np.arange(len(spreads)) + 0.5, [f"{sigma:g}" for sigma in spreads])
+        ax.set(title=side, xlim=(0, len(spacings)), ylim=(0, len(spreads)), aspect="equal")
+        ax.grid(False)
+    axes[0].set_ylabel(FIELD_NAMES["sigma"])
+    figure.supxlabel(FIELD_NAMES["d_x"], fontsize=9)
+    handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure, (
+        "Phase at the end of training over spacing and spread, with the share of correct images "
+        f"and the R^2 of the requested position. {'; '.join(said)}."
+    )
+
+
+@drawn
 def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     """Images to half of all correct, and to order, against sigma / d, by what was varied.
 
@@ -540,12 +581,17 @@ def overlap_table(records: list[Record]) -> pd.DataFrame:
 def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure, str]:
     """Accuracy in x and in y over training for each data set, and those of the lines alone."""
     data_sets = _data_sets(records)
+    columns = 1 if len(data_sets) <= 3 else 2
+    rows = math.ceil(len(data_sets) / columns)
     figure, axes = plt.subplots(
-        len(data_sets), 1, figsize=(WIDTH, 2.1 * len(data_sets) + 0.8), sharex=True, squeeze=False
+        rows, columns, figsize=(WIDTH, 2.1 * rows + 0.8), sharex=True, sharey=True, squeeze=False
     )
-    _over_training(axes[:, 0], [*records, *lines])
+    for ax in axes.flat[len(data_sets) :]:
+        ax.remove()
+    axes = axes.flat[: len(data_sets)]
+    _over_training(axes, [*records, *lines])
     styles = {"accuracy_x": ("x", "#D55E00"), "accuracy_y": ("y", "#0072B2")}
-    for ax, ((d_x, d_y), own) in zip(axes[:, 0], data_sets.items(), strict=True):
+    for ax, ((d_x, d_y), own) in zip(axes, data_sets.items(), strict=True):
         for (measure, (_, colour)), d in zip(styles.items(), (d_x, d_y), strict=True):
             alone = [r for r in lines if r.configuration.d_x == d]
             for source, of, line in ((own, measure, "-"), (alone, "accuracy_x", ":")):
@@ -556,7 +602,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
                     color=colour,
                     linestyle=line,
                 )
-        ax.set(title=f"$d_x$ = {d_x:g}, $d_y$ = {d_y:g}", ylabel="accuracy", xlabel="")
+        ax.set(title=f"$d_x$ = {d_x:g}, $d_y$ = {d_y:g}", xlabel="", ylabel="")
         ax.set_ylim(-0.02, 1.02)
     handles = [
         Line2D([], [], color=colour, ls=line, label=f"{axis}, {how}")
@@ -565,6 +611,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     figure.supxlabel(f"training examples seen; {band(records)}", fontsize=8)
+    figure.supylabel("accuracy", fontsize=9)
     gaps = [
         f"at ({r.configuration.d_x:g}, {r.configuration.d_y:g}) "
         f"{(r.checkpoints['accuracy_x'] - r.checkpoints['accuracy_y']).abs().max():.2f}"
@@ -639,7 +686,9 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, WIDTH), sharex=True, sharey=True)
     times = table[list(SPACING_PANELS)].to_numpy()
     known = times[~np.isnan(times)]
-    norm = mpl.colors.LogNorm(*(known.min(), known.max()) if len(known) else (1, 2))
+    least = known.min() if len(known) else 1
+    # Colours span a factor of two at least: differences of less must not look like more.
+    norm = mpl.colors.LogNorm(least, max(2 * least, *known))
     for ax, (name, title) in zip(axes.flat, SPACING_PANELS.items(), strict=True):
         grid = table.pivot(index="d_y", columns="d_x", values=name)
         ax.pcolormesh(grid, norm=norm, cmap="viridis_r")

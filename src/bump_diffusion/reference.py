@@ -7,7 +7,6 @@ y. An image is the product of two lines. Both see the marginals of the two-dimen
 """
 
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ import torch
 from scipy.stats import ttest_1samp
 
 from .data import bump_height
-from .errors import UserError
 from .evaluation import compose
 from .experiments import experiment, load_or_run
 from .generation import sort_images
@@ -136,30 +134,19 @@ def _to_half(checkpoints: pd.DataFrame, measure: str) -> float:
 
 
 def runs(
-    data_sets: Sequence[Sequence[float]],
+    spacings: Sequence[float],
     profile: str,
     seeds: int | None,
     conditioning: str | None = None,
 ) -> tuple[list[Record], list[Record]]:
-    """The records of data sets (d_x, d_y), and of the lines that their reference is made of.
+    """The records of all data sets whose d_x and d_y are among the spacings, d_x at most d_y, as
+    exchanging the axes gives the same; and of the lines that their reference is made of.
 
-    `conditioning` replaces the experiments', for both. Missing ones are trained. As exchanging the
-    axes gives the same, d_x and d_y are put in order. Raises UserError for what is not a list of
-    pairs of numbers.
+    `conditioning` replaces the experiments', for both. Missing records are trained.
     """
-    for pair in data_sets:
-        numbers = isinstance(pair, list | tuple) and len(pair) == 2
-        if not numbers or not all(isinstance(d, Real) and not isinstance(d, bool) for d in pair):
-            raise UserError(f"data_sets has {pair!r}, it must list pairs of numbers [d_x, d_y].")
-    pairs = list(dict.fromkeys(tuple(sorted(map(float, pair))) for pair in data_sets))
-    images = [
-        c
-        for x, y in pairs
-        for c in experiment("imbalance", profile, seeds, d_x=x, d_y=y, conditioning=conditioning)
-    ]
-    spacings = sorted({d for pair in pairs for d in pair})
-    lines = experiment("lines", profile, seeds, d_x=spacings, conditioning=conditioning)
-    return load_or_run(images), load_or_run(lines)
+    given = {"d_x": list(spacings), "conditioning": conditioning}
+    images = experiment("imbalance", profile, seeds, d_y=list(spacings), **given)
+    return load_or_run(images), load_or_run(experiment("lines", profile, seeds, **given))
 
 
 def lines_of(lines: Sequence[Record], d: float, seed: int) -> Record:
