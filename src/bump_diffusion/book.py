@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
@@ -263,16 +264,18 @@ def _run_notebook(name: str, parameters: dict[str, Any]) -> None:
     running.parent.mkdir(parents=True, exist_ok=True)
     inputs = _inputs_digest(name, parameters)
     try:
-        executed = papermill.execute_notebook(
-            SOURCE / f"{name}.ipynb",
-            running,
-            parameters=parameters,
-            cwd=SOURCE,
-            kernel_name="python3",
-            progress_bar=False,
-            stderr_file=sys.stderr,
-            config=Config(KernelManager={"transport": "ipc"}),
-        )
+        # Each kernel has sockets of its own: by default those of two side by side are the same.
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            executed = papermill.execute_notebook(
+                SOURCE / f"{name}.ipynb",
+                running,
+                parameters=parameters,
+                cwd=SOURCE,
+                kernel_name="python3",
+                progress_bar=False,
+                stderr_file=sys.stderr,
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/socket"}),
+            )
     except UserError as error:
         raise UserError(f"Chapter {name}: {error.message}") from None
     except PapermillExecutionError as error:
