@@ -688,7 +688,7 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
     known = times[~np.isnan(times)]
     least = known.min() if len(known) else 1
     # Colours span a factor of two at least: differences of less must not look like more.
-    norm = mpl.colors.LogNorm(least, max(2 * least, *known))
+    norm = mpl.colors.LogNorm(least, max([2 * least, *known]))
     for ax, (name, title) in zip(axes.flat, SPACING_PANELS.items(), strict=True):
         grid = table.pivot(index="d_y", columns="d_x", values=name)
         ax.pcolormesh(grid, norm=norm, cmap="viridis_r")
