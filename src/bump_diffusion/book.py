@@ -238,17 +238,18 @@ def _run_notebooks(parameters: dict[str, dict[str, Any]]) -> None:
     """
     stale = []
     for name, own in parameters.items():
-        if _is_current(name, _inputs_digest(name, own)):
+        inputs = _inputs_digest(name, own)
+        if _is_current(name, inputs):
             click.echo(f"{name}: unchanged")
         else:
-            stale.append(name)
+            stale.append((name, own, inputs))
     if min(len(stale), AT_ONCE) <= 1:
-        for name in stale:
-            _run_notebook(name, parameters[name])
+        for notebook in stale:
+            _run_notebook(*notebook)
         return
     pool = Processes(AT_ONCE)
     try:
-        running = [pool.submit(_run_notebook, name, parameters[name]) for name in stale]
+        running = [pool.submit(_run_notebook, *notebook) for notebook in stale]
         for future in wait(running, return_when=FIRST_EXCEPTION).done:
             future.result()
     except BaseException:
@@ -256,13 +257,12 @@ def _run_notebooks(parameters: dict[str, dict[str, Any]]) -> None:
         raise
 
 
-def _run_notebook(name: str, parameters: dict[str, Any]) -> None:
+def _run_notebook(name: str, parameters: dict[str, Any], inputs: str) -> None:
     click.echo(f"{name}: running")
     start = time.monotonic()
     target = BUILD / "executed" / f"{name}.ipynb"
     running = BUILD / "running" / f"{name}.ipynb"
     running.parent.mkdir(parents=True, exist_ok=True)
-    inputs = _inputs_digest(name, parameters)
     try:
         # Each kernel has sockets of its own: by default those of two side by side are the same.
         with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:

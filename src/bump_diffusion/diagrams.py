@@ -478,10 +478,7 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
     How far is the mean over seeds of what the phase hangs on in the end: the share of images that
     are correct, and R^2 of the requested position. Combinations without records stay blank.
     """
-    groups: dict[tuple[float, float], list[Record]] = {}
-    for record in records:
-        c = record.configuration
-        groups.setdefault((c.d_x, c.sigma), []).append(record)
+    groups = _by_pair(records, "d_x", "sigma")
     spacings, spreads = (sorted(set(values)) for values in zip(*groups, strict=True))
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, WIDTH * 0.55), sharey=True)
     said = []
@@ -580,7 +577,7 @@ def overlap_table(records: list[Record]) -> pd.DataFrame:
 @drawn
 def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure, str]:
     """Accuracy in x and in y over training for each data set, and those of the lines alone."""
-    data_sets = _data_sets(records)
+    data_sets = _by_pair(records, "d_x", "d_y")
     columns = 1 if len(data_sets) <= 3 else 2
     rows = math.ceil(len(data_sets) / columns)
     figure, axes = plt.subplots(
@@ -635,7 +632,7 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         "T_y_1d": "y alone",
     }
     rows = []
-    for (d_x, d_y), own in _data_sets(records).items():
+    for (d_x, d_y), own in _by_pair(records, "d_x", "d_y").items():
         found = coupling(own, lines)
         row = _times_and_index(d_x, d_y, found, titles)
         row["examples to 90 %, images over lines"] = with_range(found["cost"])
@@ -659,7 +656,7 @@ def times_of_data_sets(records: list[Record]) -> pd.DataFrame:
     panel's name: the phase that most seeds end in, or how many seeds never get there.
     """
     rows = []
-    for (d_x, d_y), own in _data_sets(records).items():
+    for (d_x, d_y), own in _by_pair(records, "d_x", "d_y").items():
         row = {"d_x": d_x, "d_y": d_y}
         for side in ("generation", "representation"):
             (row[side],) = _boundary({"": own}, side, 2, {})
@@ -728,7 +725,7 @@ def balanced_table(records: list[Record]) -> pd.DataFrame:
     left out.
     """
     rows = []
-    for d_x, d_y in _data_sets(records):
+    for d_x, d_y in _by_pair(records, "d_x", "d_y"):
         found = coupling_by_balanced(records, d_x, d_y)
         if d_x == d_y or found.empty:
             continue
@@ -751,11 +748,13 @@ def _times_and_index(
     return row | {"coupling index": with_range(found["index"], missing="undefined")}
 
 
-def _data_sets(records: list[Record]) -> dict[tuple[float, float], list[Record]]:
+def _by_pair(
+    records: list[Record], first: str, second: str
+) -> dict[tuple[float, float], list[Record]]:
     groups: dict[tuple[float, float], list[Record]] = {}
     for record in records:
         c = record.configuration
-        groups.setdefault((c.d_x, c.d_y), []).append(record)
+        groups.setdefault((getattr(c, first), getattr(c, second)), []).append(record)
     return groups
 
 
