@@ -1,7 +1,7 @@
 # The two commands of the README are `make book` and `make test`.
 
 PYTHON ?= python3
-PROFILE ?= quick
+PROFILE ?=
 SEEDS ?=
 RECORD ?=
 VENV := .venv
@@ -27,13 +27,15 @@ bench: $(PEERS)
 verify: $(INSTALLED)
 	@$(BIN)/bump-diffusion verify $(RECORD)
 
-# Trains every record of the book from nothing, and builds the book from those alone. Interrupted,
-# it goes on where it stopped; remove _build/reproduce to begin anew.
-reproduce: export BUMP_DIFFUSION_STORE = $(CURDIR)/_build/reproduce/$(PROFILE)
-reproduce: export BUMP_DIFFUSION_BUILD = $(CURDIR)/_build/reproduce/$(PROFILE)-book
+# Trains every record of the book from nothing, all in one profile if PROFILE names it, and builds
+# the book from those alone. Interrupted, it goes on where it stopped; remove _build/reproduce to
+# begin anew.
+REPRODUCED := $(CURDIR)/_build/reproduce/$(or $(PROFILE),all)
+reproduce: export BUMP_DIFFUSION_STORE = $(REPRODUCED)
+reproduce: export BUMP_DIFFUSION_BUILD = $(REPRODUCED)-book
 reproduce: $(INSTALLED)
-	@$(BIN)/bump-diffusion run all --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS))
-	@$(BIN)/bump-diffusion book -p profile=$(PROFILE) $(if $(SEEDS),-p seeds=$(SEEDS))
+	@$(BIN)/bump-diffusion run all $(if $(PROFILE),--profile $(PROFILE)) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BIN)/bump-diffusion book $(if $(PROFILE),-p profile=$(PROFILE)) $(if $(SEEDS),-p seeds=$(SEEDS))
 
 # The mark is written last: an installation that was interrupted is done again.
 $(INSTALLED): requirements.lock pyproject.toml

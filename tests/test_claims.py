@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bump_diffusion.book import notebooks
-from bump_diffusion.claims import CLAIMS, QUANTITIES, interval, judge, overall
+from bump_diffusion.claims import CLAIMS, QUANTITIES, interval, judge, judge_sizes, overall
 from bump_diffusion.config import configure
 from bump_diffusion.experiments import EXPERIMENTS
 
@@ -80,7 +80,7 @@ def test_every_claim_has_its_quantity_runs_and_chapter():
     assert {claim.number for claim in CLAIMS.values()} == {1, 2, 3, 4}
 
 
-def record(accuracy, order, control=0.0, **columns):
+def record(accuracy, order, control=0.0, N=16, **columns):
     """A stand-in for a run of five checkpoints, the first untrained."""
     steps = np.arange(len(accuracy)) * 100
     probes = [
@@ -92,7 +92,7 @@ def record(accuracy, order, control=0.0, **columns):
     ]
     columns = {"accuracy_x": accuracy, "accuracy_y": accuracy, **columns}
     return SimpleNamespace(
-        configuration=configure("quick"),
+        configuration=configure("quick", N=N),
         checkpoints=pd.DataFrame(
             {
                 "step": steps,
@@ -105,6 +105,10 @@ def record(accuracy, order, control=0.0, **columns):
         ),
         probes=pd.DataFrame(
             probes, columns=["step", "features", "reduction", "target", "axis", "r2"]
+        ),
+        interventions=pd.DataFrame(
+            [("other features", "layer4", accuracy[-1])],
+            columns=["intervention", "layer", "at_other"],
         ),
     )
 
@@ -137,3 +141,16 @@ def test_axes_that_do_not_rise_do_not_rise_together():
     assert math.isnan(QUANTITIES["rise-together"](record([0, 0, 0.1, 0.1], [0] * 4)))
     apart = record([0, 0, 0.1, 0.6], [0] * 4, accuracy_x=[0, 0, 0.7, 0.9])
     assert QUANTITIES["rise-together"](apart) == pytest.approx(0.6)
+
+
+def test_each_size_of_image_is_judged_by_itself():
+    ordered, accurate = [0, 0, 0.7, 0.8, 0.9], [0, 0, 0.6, 0.7, 0.8]
+    small = [record(accurate, ordered, control=0.6) for _ in range(2)]
+    large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(2)]
+    found = {(one.name, one.condition): one for one in judge_sizes([*large, *small])}
+    assert found["order-necessary", "16 × 16 pixels"].verdict == "reproduced"
+    assert found["order-necessary", "32 × 32 pixels"].verdict == "not reproduced"
+    assert found["order-necessary", "32 × 32 pixels"].control == 1
+    assert found["order-used", "32 × 32 pixels"].values == [0.8, 0.8]
+    assert found["order-learned", "32 × 32 pixels"].estimate == pytest.approx(-0.6)
+    assert {name for name, _ in found} == {n for n, c in CLAIMS.items() if c.number < 4}

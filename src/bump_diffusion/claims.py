@@ -6,7 +6,7 @@ for every run, its interval over the runs is compared with the threshold, the ve
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Literal, NamedTuple
 
@@ -234,6 +234,19 @@ def judge(
     return Judged(name, condition, list(records), list(values), estimate, low, high, verdict)
 
 
+def _condition(record: Record) -> str:
+    """Under which condition a run is judged: its data set where that is imbalanced, else how the
+    label enters.
+    """
+    c = record.configuration
+    return c.conditioning if c.d_x == c.d_y else f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
+
+
+def _size(record: Record) -> str:
+    N = record.configuration.N
+    return f"{N} × {N} pixels"
+
+
 def judge_claims(
     profile: str,
     seeds: int,
@@ -273,11 +286,13 @@ def judge_claims(
     return found
 
 
-def judge_runs(name: str, records: list[Record]) -> list[Judged]:
+def judge_runs(
+    name: str, records: list[Record], condition_of: Callable[[Record], str] = _condition
+) -> list[Judged]:
     """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
     found = []
-    for condition in dict.fromkeys(_condition(record) for record in records):
-        part = [record for record in records if _condition(record) == condition]
+    for condition in dict.fromkeys(condition_of(record) for record in records):
+        part = [record for record in records if condition_of(record) == condition]
         judged = judge(name, condition, [QUANTITIES[name](r) for r in part], part)
         if name in CONTROLLED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
@@ -296,20 +311,22 @@ def judge_chapter(chapter: str, records: list[Record]) -> list[Judged]:
     ]
 
 
+def judge_sizes(records: list[Record]) -> list[Judged]:
+    """The verdicts on claims 1 to 3 for each size of image; all runs hold a dissection."""
+    return [
+        one
+        for name in QUANTITIES
+        if CLAIMS[name].experiment != "imbalance"
+        for one in judge_runs(name, records, _size)
+    ]
+
+
 def runs_of(
     name: str, profile: str, seeds: int, conditioning: list[str] | None = None
 ) -> list[Record]:
     """The records of an experiment, with its extras; missing ones are trained."""
     found = experiment(name, profile, seeds, conditioning=conditioning)
     return load_or_run(found, extras=EXPERIMENTS[name].extras)
-
-
-def _condition(record: Record) -> str:
-    """Under which condition a run is judged: its data set where that is imbalanced, else how the
-    label enters.
-    """
-    c = record.configuration
-    return c.conditioning if c.d_x == c.d_y else f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
 
 
 def records_behind(judged: Sequence[Judged]) -> list[Record]:

@@ -47,6 +47,7 @@ from .phases import (
     PHASES,
     PLACED,
     SINGLE,
+    by_setting,
     checkpoints_with_order,
     explained_by_overlap,
     learning_time,
@@ -301,16 +302,9 @@ FIELD_NAMES = {
     "d_x": "spacing d (pixels)",
     "sigma": r"spread $\sigma$ (pixels)",
     "conditioning": "conditioning",
+    "N": "image size N (pixels)",
 }
 """What a field that is on an axis is called there."""
-
-
-def _by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
-        value = getattr(record.configuration, field)
-        groups.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(record)
-    return groups
 
 
 @drawn
@@ -319,7 +313,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
 
     Below the order of the untrained network on the same images, the control.
     """
-    groups = _by_setting(records, field)
+    groups = by_setting(records, field)
     colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
     panels = {
         "accuracy": ("accuracy", "ablated"),
@@ -359,7 +353,7 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
     A cell is the phase that most seeds are in; where they differ it is paler. `by` is "images"
     (equal training steps) or "epochs" (images over those in the data set).
     """
-    groups = _by_setting(records, field)
+    groups = by_setting(records, field)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.2 + 0.5 * len(groups)), sharex=True)
     colours = np.array([mpl.colors.to_rgb(PHASE_COLOURS[p]) for p in PHASES])
     said = []
@@ -402,7 +396,7 @@ def _votes(records: list[Record], side: str, **thresholds: float) -> pd.DataFram
 @drawn
 def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
     """Where phase C begins, and A ends, when each threshold of the rule is moved by a fifth."""
-    groups = _by_setting(records, field)
+    groups = by_setting(records, field)
     rules = {
         "generation": {"single": SINGLE, "placed": PLACED},
         "representation": {"manifold": MANIFOLD, "order": ORDER},

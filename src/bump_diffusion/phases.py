@@ -210,6 +210,15 @@ def _squares(values: pd.Series) -> float:
     return float(((values - values.mean()) ** 2).sum())
 
 
+def by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
+    """The records by what a field of their configurations is, in its order."""
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
+        value = getattr(record.configuration, field)
+        groups.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(record)
+    return groups
+
+
 def times(records: list[Record], by: str) -> pd.DataFrame:
     """When each order parameter passes its threshold, in images seen, by a field of the runs.
 
@@ -223,7 +232,7 @@ def times(records: list[Record], by: str) -> pd.DataFrame:
         "order": ("order", ORDER),
     }
     rows = []
-    for value, own in _grouped(records, by).items():
+    for value, own in by_setting(records, by).items():
         tables = [checkpoints_with_order(record) for record in own]
         row = {by: value}
         for name, (measure, least) in passed.items():
@@ -235,7 +244,7 @@ def times(records: list[Record], by: str) -> pd.DataFrame:
 def passed(records: list[Record], by: str) -> pd.DataFrame:
     """How many runs show A, B and C, first in this order, and B at all, by a field of the runs."""
     rows = []
-    for value, own in _grouped(records, by).items():
+    for value, own in by_setting(records, by).items():
         row = {by: value, "runs": len(own)}
         runs = [phases_over_training(record) for record in own]
         for side in ("generation", "representation"):
@@ -243,13 +252,6 @@ def passed(records: list[Record], by: str) -> pd.DataFrame:
             row[f"{side}: B"] = sum((phases[side] == "B").any() for phases in runs)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _grouped(records: list[Record], by: str) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(str(getattr(record.configuration, by)), []).append(record)
-    return groups
 
 
 def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:
