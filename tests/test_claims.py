@@ -47,9 +47,12 @@ def test_five_runs_that_agree_decide_a_share_and_three_do_not():
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_verdict_depends_on_the_side_of_the_threshold(name):
     claim = CLAIMS[name]
-    if claim.kind == "share":
-        return
     sign = 1 if claim.above is not None else -1
+    if claim.kind == "share":
+        beyond, short = [(1.0 + sign) / 2] * 4, [(1.0 - sign) / 2] * 4
+        assert judge(name, "", beyond).verdict == "reproduced"
+        assert judge(name, "", short).verdict == "not reproduced"
+        return
     beyond = [claim.threshold + sign * d for d in (0.1, 0.11, 0.12)]
     short = [claim.threshold - sign * d for d in (0.1, 0.11, 0.12)]
     assert judge(name, "", beyond).verdict == "reproduced"
@@ -57,6 +60,18 @@ def test_a_verdict_depends_on_the_side_of_the_threshold(name):
     assert judge(name, "", [*beyond, *short]).verdict == "undecided"
     assert judge(name, "", beyond[:1]).verdict == "not judged"
     assert judge(name, "", [math.nan] * 3).verdict == "not judged"
+
+
+@pytest.mark.parametrize(("name", "passing"), [("order-necessary", 1.0), ("order-first", -0.5)])
+def test_a_verdict_that_the_control_earns_too_says_so(name, passing):
+    values = [passing + d for d in (-0.02, -0.01, 0.0)]
+    plain = judge(name, "scalar", values)
+    empty = plain._replace(condition="table", control=passing)
+    assert overall([plain, plain._replace(control=-passing)]) == "reproduced"
+    assert overall([empty]).startswith("reproduced; so it is with an untrained network, ")
+    assert overall([plain, empty]).startswith(
+        "reproduced; so it is with an untrained network (table), "
+    )
 
 
 def test_the_verdict_over_conditions():
@@ -138,6 +153,8 @@ def test_accuracy_without_order_counts_against_it():
 
 
 def test_axes_that_do_not_rise_do_not_rise_together():
+    alone = record([0, 0, 0.1, 0.1], [0] * 4, accuracy_x=[0, 0, 0.5, 0.9])
+    assert QUANTITIES["rise-together"](alone) == pytest.approx(0.8)
     assert math.isnan(QUANTITIES["rise-together"](record([0, 0, 0.1, 0.1], [0] * 4)))
     apart = record([0, 0, 0.1, 0.6], [0] * 4, accuracy_x=[0, 0, 0.7, 0.9])
     assert QUANTITIES["rise-together"](apart) == pytest.approx(0.6)
@@ -151,6 +168,8 @@ def test_each_size_of_image_is_judged_by_itself():
     assert found["order-necessary", "16 × 16 pixels"].verdict == "reproduced"
     assert found["order-necessary", "32 × 32 pixels"].verdict == "not reproduced"
     assert found["order-necessary", "32 × 32 pixels"].control == 1
-    assert found["order-used", "32 × 32 pixels"].values == [0.8, 0.8]
+    assert found["order-necessary", "16 × 16 pixels"].seen
+    assert not found["order-necessary", "32 × 32 pixels"].seen
+    assert found["order-used", "32 × 32 pixels"].values == [0.8] * 2
     assert found["order-learned", "32 × 32 pixels"].estimate == pytest.approx(-0.6)
     assert {name for name, _ in found} == {n for n, c in CLAIMS.items() if c.number < 4}

@@ -35,6 +35,10 @@ def yaml_file(tmp_path, text):
         (["run", "three-phases", "--set", "seed=[]"], "seed varies over [], it must have at least"),
         (["run", "three-phases", "--workers", "0"], "'--workers': 0 is not in the range x>=1."),
         (["book", "phase"], "'phase' is not a chapter that is a notebook (did you mean 'phases'?)"),
+        (
+            ["book", "larger", "-p", "profile=[medium,paper]"],
+            "profile is ['medium', 'paper'], they",
+        ),
         (["book", "phases", "-p", "seedz=1"], "'seedz' is not a parameter of chapter phases"),
         (["book", "-p", "nothing=1"], "'nothing' is not a parameter of any chapter"),
         (["verify", "none"], "'none' is not a record; allowed: "),
@@ -43,6 +47,7 @@ def yaml_file(tmp_path, text):
         (["run", "three-phases", "--profile", ""], "'' is not a profile"),
         (["train", "--set", "sigma=2001-99-99"], "sigma is '2001-99-99', it must be a number"),
         (["train", "three-phases"], "three-phases is not a file that train takes"),
+        (["train", "--set", "beta_start=0"], "beta_start is 0, it should be greater than or equal"),
         (["train", "--set", "beta_end=0.9"], "beta_end is 0.9, it must be so low that"),
         (["train", "--set", "d_x=0.01", "--set", "d_y=0.01"], "d_x is 0.01 and d_y is 0.01, they"),
         (["run", "three-phases", "--scheduler", "here"], "scheduler is 'here', where no Dask"),

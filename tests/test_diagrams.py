@@ -17,6 +17,8 @@ from bump_diffusion.diagrams import (
     _of_kind,
     _svg,
     phases_at_the_end,
+    placed_given_one_bump,
+    placement_coupling,
     times_of_data_sets,
 )
 from bump_diffusion.evaluation import shown
@@ -136,3 +138,31 @@ def test_the_gallery_shows_what_its_metrics_found(smoke_record, kind):
     assert len(found) == (trained == kind).sum()
     for _, _, position in found:
         assert np.isnan(position).any() == (KINDS[kind] != "misplaced")
+
+
+SHARE = st.floats(0.1, 0.9)
+
+
+@given(st.lists(st.tuples(SHARE, SHARE), min_size=1, max_size=6))
+def test_placement_is_coupled_between_nothing_and_all(shares):
+    table = pd.DataFrame(shares, columns=["x", "y"])
+    table["product"] = table["x"] * table["y"]
+    together = table[["x", "y"]].min(axis=1)
+    for coupled, both in ((0, table["product"]), (1, together)):
+        assert placement_coupling(table.assign(both=both)) == pytest.approx(coupled, abs=1e-9)
+    assert np.isnan(placement_coupling(table.assign(x=1.0, y=1.0, product=1.0, both=1.0)))
+
+
+def test_placement_is_read_where_enough_images_show_one_bump():
+    checkpoints = pd.DataFrame(
+        {
+            "step": [0, 10, 20],
+            "correct": [0.9, 0.1, 0.2],
+            "misplaced": [0.0, 0.05, 0.2],  # at step 10 one bump in 38 of 256 images
+            "accuracy_x": [0.9, 0.12, 0.3],
+            "accuracy_y": [0.9, 0.13, 0.28],
+        }
+    )
+    run = SimpleNamespace(configuration=configure("quick"), checkpoints=checkpoints)
+    (row,) = placed_given_one_bump(run).to_dict("records")
+    assert row == pytest.approx({"x": 0.75, "y": 0.7, "both": 0.5, "product": 0.525})

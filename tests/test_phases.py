@@ -146,7 +146,7 @@ def test_runs_are_counted_by_what_they_pass():
         for checkpoints in made
     ]
     row = passed(runs, "sigma").iloc[0]
-    assert (row["sigma"], row["runs"]) == ("1.0", 2)
+    assert (row["sigma"], row["runs"]) == ("1", 2)
     for side in ("generation", "representation"):
         assert (row[f"{side}: A, B, C"], row[f"{side}: B"]) == (1, 2)
 

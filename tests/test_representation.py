@@ -52,6 +52,13 @@ def test_each_axis_is_judged_by_itself():
     assert x > 0.999 and y < 0.05
 
 
+def test_an_axis_that_does_not_vary_has_nothing_to_be_read():
+    points, position = plane()
+    position[:, 1] = 3
+    x, y = probe_r2(points, position)
+    assert x > 0.999 and np.isnan(y)
+
+
 def test_few_features_are_fitted_by_least_squares():
     points, position = plane()
     reduced = points[:, :3] + 0.5 * noise(features=3)

@@ -95,6 +95,13 @@ def test_weights_that_are_asked_for_are_made(smoke_record, tmp_path):
     assert load_or_run([c], store, extras=["weights"])[0].extras == {"weights"}
 
 
+def test_a_local_record_that_holds_less_does_not_hide_the_shipped_one(record, tmp_path):
+    c, store = record.configuration, Store(tmp_path / "local", record.folder.parent)
+    load_or_run([c], Store(tmp_path / "local"))
+    assert store.get(c).folder.parent == tmp_path / "local"
+    assert store.get(c, ["weights"]).folder == record.folder
+
+
 def test_shipping_lists_a_record_and_notices_its_loss(record, tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(stores, "MANIFEST", tmp_path / "manifest.json")

@@ -220,6 +220,15 @@ def test_differences_are_told(smoke_record, store):
     assert differences(smoke_record, again).same_enough
 
 
+def test_differences_of_lines_are_told(store, tmp_path):
+    lines = configure("smoke", axes="x", steps=2, evaluations=1, compared_steps=())
+    original, again = train(lines, store), train(lines, Store(tmp_path / "again"))
+    assert differences(original, again).identical
+    again.checkpoints.loc[again.checkpoints.index[-1], "accuracy"] += 0.05
+    again.provenance = {**again.provenance, "device": "another"}
+    assert differences(original, again).same_enough
+
+
 def test_few_labels_are_trained_and_their_probes_undefined(store):
     short = {"steps": 2, "evaluations": 1, "compared_steps": ()}
     # Four labels, each asked for often: more images than a probe needs, fewer labels than folds.

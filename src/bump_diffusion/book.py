@@ -125,7 +125,7 @@ def shipped_records() -> HTML:
     These are the shipped ones, or all of the store that BUMP_DIFFUSION_STORE names; of their
     configurations the fields in which they differ.
     """
-    store = Store(default_store().roots[-1])
+    store = _listed_store()
     records = [Record(store.folder(id)) for id in store.ids()]
     fields = distinguishing(record.configuration for record in records)
     table = pd.DataFrame(
@@ -139,7 +139,13 @@ def shipped_records() -> HTML:
         }
         for record in records
     )
-    return Table(table, records)
+    page = Table(table, records)
+    page.metadata[PROVENANCE]["all"] = True  # of the store: one more makes the page old
+    return page
+
+
+def _listed_store() -> Store:
+    return Store(default_store().roots[-1])
 
 
 def environment() -> HTML:
@@ -211,12 +217,16 @@ def _inputs_digest(name: str, parameters: dict[str, Any]) -> str:
     return hashlib.sha256(to_json([digests, parameters])).hexdigest()
 
 
-def _records_used(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """The digests of the records behind a notebook's figures, by name, from its outputs."""
-    used = {}
+def _records_used(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """From a notebook's outputs: the digests of the `records` behind them, by name, and whether
+    these are `all` of the store.
+    """
+    used: dict[str, Any] = {"records": {}, "all": False}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            used |= output.get("metadata", {}).get(PROVENANCE, {}).get("records", {})
+            made_from = output.get("metadata", {}).get(PROVENANCE, {})
+            used["records"] |= made_from.get("records", {})
+            used["all"] |= made_from.get("all", False)
     return used
 
 
@@ -225,7 +235,11 @@ def _is_current(name: str, inputs: str) -> bool:
     if not (made_from.exists() and made_from.with_suffix(".ipynb").exists()):
         return False
     content = json.loads(made_from.read_bytes())
-    return content["inputs"] == inputs and all(
+    if content["inputs"] != inputs:
+        return False
+    if content["all"] and _listed_store().ids() != sorted(content["records"]):
+        return False
+    return all(
         (folder := default_store().folder(id)) and sha256(folder / "checksums.json") == digest
         for id, digest in content["records"].items()
     )
@@ -284,7 +298,7 @@ def _run_notebook(name: str, parameters: dict[str, Any], inputs: str) -> None:
             f"Chapter {name} failed in cell {error.exec_count} ({first_line!r}): "
             f"{error.ename}: {error.evalue}. The notebook as it stopped: {running}"
         ) from None
-    made_from = {"inputs": inputs, "records": _records_used(executed)}
+    made_from = {"inputs": inputs, **_records_used(executed)}
     # The description goes first and comes back last: between the two the notebook counts as old.
     target.with_suffix(".json").unlink(missing_ok=True)
     write_atomically(target, running.read_bytes())

@@ -5,6 +5,7 @@ for every run, its interval over the runs is compared with the threshold, the ve
 """
 
 import html
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -12,11 +13,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import yaml
+from IPython.display import Markdown
 from pydantic import BaseModel, ConfigDict, model_validator
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from .book import Page
+from .errors import UserError
 from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
     ORDER,
@@ -33,6 +36,9 @@ from .store import Record
 
 CONFIDENCE = 0.95
 """Of every interval."""
+
+SEEN_SIZE = 16
+"""Width of the images of every run that had been seen before the criteria were written, pixels."""
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
 
@@ -95,20 +101,37 @@ class Judged(NamedTuple):
     control: float = math.nan
     "The estimate from the untrained network on the same images, where that is a control."
 
+    @property
+    def seen(self) -> bool:
+        """Whether runs behind it had been seen before the criterion was written."""
+        seen = CLAIMS[self.name].seen
+        return any(_condition(r) in seen and r.configuration.N == SEEN_SIZE for r in self.records)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the claim is reproduced, but would be by the untrained network too."""
+        claim = CLAIMS[self.name]
+        passes = (
+            self.control > claim.threshold
+            if claim.above is not None
+            else (self.control < claim.threshold)
+        )
+        return self.verdict == "reproduced" and passes
+
 
 # The quantities
 
 
-def representation_phases(record: Record) -> float:
-    return float(in_order(phases_over_training(record)["representation"]))
+def representation_phases(record: Record, features: str = "ablated") -> float:
+    return float(in_order(phases_over_training(record, features)["representation"]))
 
 
 def generation_phases(record: Record) -> float:
     return float(in_order(phases_over_training(record)["generation"]))
 
 
-def sides_agree(record: Record) -> float:
-    phases = phases_over_training(record)
+def sides_agree(record: Record, features: str = "ablated") -> float:
+    phases = phases_over_training(record, features)
     if phases.stack().nunique() == 1:
         return float("nan")  # one phase for all, on both sides: kappa is undefined
     sides = phases["generation"], phases["representation"]
@@ -148,8 +171,8 @@ def order_used(record: Record) -> float:
 
 def rise_together(record: Record) -> float:
     trained = record.checkpoints.query("step > 0")
-    if min(trained["accuracy_x"].max(), trained["accuracy_y"].max()) < 0.5:
-        return float("nan")  # neither rose, or one alone and not by much
+    if trained[["accuracy_x", "accuracy_y"]].max(axis=None) < 0.5:
+        return float("nan")  # neither rose
     return float((trained["accuracy_x"] - trained["accuracy_y"]).abs().max())
 
 
@@ -165,7 +188,7 @@ QUANTITIES = {
 }
 """What judges a claim, from one run."""
 
-CONTROLLED = ("order-necessary", "order-first")
+CONTROLLED = ("representation-phases", "sides-agree", "order-necessary", "order-first")
 """Those that are also taken of the untrained network on the same images."""
 
 DENSE, SPARSE = 0.1, 1.0
@@ -232,6 +255,39 @@ def judge(
         holds = (low > claim.threshold) == (claim.above is not None)
         verdict = "reproduced" if holds else "not reproduced"
     return Judged(name, condition, list(records), list(values), estimate, low, high, verdict)
+
+
+def which_first(records: list[Record]) -> Markdown:
+    """How well the checkpoints can tell whether order or accuracy comes first, in a sentence."""
+    gaps, known, same = [], 0, 0
+    for record in records:
+        table = checkpoints_with_order(record).query("step > 0")
+        gaps += np.diff(np.log2(table["images_seen"])).tolist()
+        reached = {"order": table["order"] >= ORDER, "accuracy": table["accuracy"] >= 0.5}
+        if all(there.any() for there in reached.values()):
+            known += 1
+            same += reached["order"].argmax() == reached["accuracy"].argmax()
+    return Markdown(
+        f"Checkpoints lie {np.median(gaps):.2f} doublings of the images apart. In {same} of the "
+        f"{known} runs that get to both, order and accuracy pass one half between the same two "
+        "checkpoints: there, which comes first is a matter of how the values between are filled in."
+    )
+
+
+def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Record]:
+    """The records of `larger-images` in each profile; missing ones are trained.
+
+    Raises UserError for two profiles with images of one size, which could not be told apart.
+    """
+    found = {p: experiment("larger-images", p, seeds, conditioning=conditioning) for p in profiles}
+    sizes = {p: configurations[0].N for p, configurations in found.items()}
+    if len(set(sizes.values())) < len(profiles):
+        raise UserError(
+            f"profile is {profiles}, they must differ in the size of their images (here "
+            f"{', '.join(str(N) for N in sizes.values())} pixels)."
+        )
+    wanted = list(itertools.chain.from_iterable(found.values()))
+    return load_or_run(wanted, extras=EXPERIMENTS["larger-images"].extras)
 
 
 def _condition(record: Record) -> str:
@@ -339,8 +395,11 @@ def overall(judged: Sequence[Judged]) -> str:
     by: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for one in judged:
         by[one.verdict].append(one.condition)
+    empty = [one.condition for one in judged if one.empty]
+    where = "" if len(empty) == len(judged) else f" ({', '.join(empty)})"
+    control = f"; so it is with an untrained network{where}, and says nothing of what was learned"
     if len(by["reproduced"]) == len(judged):
-        return "reproduced"
+        return "reproduced" + control * bool(empty)
     if len(by["not reproduced"]) == len(judged):
         return f"not reproduced: {CLAIMS[judged[0].name].against}"
     if len(by["not judged"]) == len(judged) and CLAIMS[judged[0].name].undefined:
@@ -349,14 +408,14 @@ def overall(judged: Sequence[Judged]) -> str:
     text = "; ".join(parts)
     if by["reproduced"]:  # `VERDICTS` begins with it
         text = text.replace("reproduced", "reproduced under conditions", 1)
-    return text
+    return text + control * bool(empty)
 
 
 def summary(judged: Sequence[Judged]) -> Page:
     """A line for each claim, with its verdict and a link to its chapter."""
     lines = "".join(
-        f'<li>{CLAIMS[name].number}. <a href="{CLAIMS[name].chapter}.html">'
-        f"{html.escape(name.replace('-', ' '))}</a>: "
+        f"<li>{CLAIMS[name].number}. {html.escape(CLAIMS[name].claim)} "
+        f'<a href="{CLAIMS[name].chapter}.html">{html.escape(name.replace("-", " "))}</a>: '
         f"<strong>{html.escape(overall(own))}</strong></li>"
         for name, own in by_claim(judged).items()
     )
@@ -392,8 +451,7 @@ def _cell(one: Judged, column: str) -> str:
     """What the table of a claim says of one condition."""
     match column:
         case "condition":
-            seen = one.condition in CLAIMS[one.name].seen
-            return f"{one.condition} (seen before)" if seen else one.condition
+            return f"{one.condition} (seen before)" if one.seen else one.condition
         case "untrained":
             return "undefined" if math.isnan(one.control) else f"{one.control:.2f}"
         case "runs":
@@ -407,8 +465,10 @@ def in_words(estimate: float, low: float, high: float) -> str:
     """An estimate with its interval, where there is one."""
     if math.isnan(estimate):
         return "undefined"
-    between = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
-    return f"{estimate:.2f}{between}"
+    if math.isnan(low):
+        return f"{estimate:.2f}"
+    between = "all runs alike" if low == high else f"{low:.2f} to {high:.2f}"
+    return f"{estimate:.2f} ({between})"
 
 
 def by_claim(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

@@ -1,8 +1,8 @@
 """The command line: `bump-diffusion --help`."""
 
 import random
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +208,7 @@ def book_command(chapter: str | None, settings: tuple[str, ...]) -> None:
 @click.argument("record", required=False)
 @click.option("--checksums", is_flag=True, help="Only check the files, train nothing.")
 def verify_command(record: str | None, checksums: bool) -> None:
-    """Train a shipped RECORD again (default: a random one) and compare.
+    """Train a shipped RECORD again and compare; default: one that was interrupted, or a random one.
 
     Checks the shipped files against the manifest first. Exits with 1 if anything differs more than
     it may.
@@ -224,16 +224,18 @@ def verify_command(record: str | None, checksums: bool) -> None:
     click.echo(f"{len(shipped.ids())} records match their checksums.")
     if not shipped.ids():
         raise UserError("There is no record to verify; make one with bump-diffusion run.")
+    folder = default_store().local / "verify"
+    under_way = [id for id in shipped.ids() if (folder / id).exists()]
     if record is None:
-        record = random.choice(shipped.ids())
+        record = random.choice(under_way or shipped.ids())
     original = Record(shipped.folder(choose("a record", record, shipped.ids())))
     if checksums:
         return
     click.echo(f"Training {record} again; it took {original.provenance['wall_seconds']:.0f} s.")
-    with tempfile.TemporaryDirectory() as folder:
-        configurations, store = [original.configuration], Store(Path(folder))
-        again = load_or_run(configurations, store, extras=original.extras - {"weights"})[0]
-        verdict = differences(original, again)
+    configurations, store = [original.configuration], Store(folder / record)
+    again = load_or_run(configurations, store, extras=original.extras - {"weights"})[0]
+    verdict = differences(original, again)
+    shutil.rmtree(store.local)
     click.echo(verdict.sentence)
     sys.exit(0 if verdict.same_enough else 1)
 

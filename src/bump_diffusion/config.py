@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -62,7 +63,7 @@ class Configuration(BaseModel):
     # Diffusion
     timesteps: Annotated[int, Field(ge=10, le=10_000)] = 1000
     "Noising steps T."
-    beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    beta_start: Annotated[float, Field(ge=1e-6, lt=1)] = 1e-4
     "Variance added by the first noising step."
     beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.02
     "Variance added by the last noising step."
@@ -179,6 +180,15 @@ def configure(profile: str, /, **overrides: Any) -> Configuration:
         return Configuration(**{**PROFILES[profile], **overrides})
     except ValidationError as error:
         raise UserError(one_sentence(error)) from None
+
+
+def profile_table() -> pd.DataFrame:
+    """The fields in which the profiles differ, a column a profile, with the images seen in all."""
+    made = {profile: configure(profile) for profile in PROFILES}
+    fields = distinguishing(made.values())
+    rows = {f: {p: str(getattr(c, f)) for p, c in made.items()} for f in fields}
+    rows["images seen"] = {p: f"{c.steps * c.batch_size:,}" for p, c in made.items()}
+    return pd.DataFrame(rows).T.rename_axis("field").reset_index()
 
 
 def distinguishing(configurations: Iterable[Configuration]) -> list[str]:

@@ -45,6 +45,7 @@ from .phases import (
     agreement,
     order_parameters,
     phases_over_training,
+    short,
 )
 from .seeds import generator
 from .store import Record, default_store
@@ -213,7 +214,7 @@ def _few_checkpoints(record: Record, most: int) -> list[int]:
 
 
 def _thousands(images: float) -> str:
-    return f"{images / 1000:.3g}k" if images >= 1000 else f"{images:g}"
+    return f"{short(images / 1000)}k" if images >= 1000 else f"{images:g}"
 
 
 # Data

@@ -46,7 +46,8 @@ for data sets of different spreads and spacings to lie on one curve. One half wo
 pairs of data sets, paired at random, give 3/7 on average. Written before a run with a spread other
 than 1, or with d_x = d_y other than 1, was made. Amended when four such runs of seed 0 had ended:
 pairs of which no run gets there are left out, as their ends would count as agreement; and what the
-seeds' noise allows stands beside."""
+seeds' noise allows stands beside. Amended again when all had ended: that allows less than the
+threshold, so that not even one curve could pass; "no" therefore needs to lie below both."""
 
 
 def order_parameters(
@@ -106,12 +107,15 @@ def assign_phases(
     return pd.DataFrame(phases, index=parameters.index)
 
 
-def phases_over_training(record: Record, **thresholds: float) -> pd.DataFrame:
+def phases_over_training(
+    record: Record, features: str = "ablated", **thresholds: float
+) -> pd.DataFrame:
     """The phase of each trained checkpoint of a run from each side (see `assign_phases`).
 
     Without the untrained network, step 0: what it draws and holds is no result of learning.
     """
-    phases = assign_phases(order_parameters(record.checkpoints, record.probes), **thresholds)
+    parameters = order_parameters(record.checkpoints, record.probes, features)
+    phases = assign_phases(parameters, **thresholds)
     return phases[phases.index > 0]
 
 
@@ -254,6 +258,33 @@ def passed(records: list[Record], by: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def passed_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
+    """How many runs show A, B and C, first in this order, with each threshold a fifth off in turn.
+
+    A row for each side, threshold and value of it, a column for each value of a field of the runs.
+    """
+    rules = {
+        "generation": {"single": SINGLE, "placed": PLACED},
+        "representation": {"manifold": MANIFOLD, "order": ORDER},
+    }
+    rows = []
+    for side, thresholds in rules.items():
+        changes = [{}] + [{n: v * f} for n, v in thresholds.items() for f in (0.8, 1.2)]
+        for change in changes:
+            moved = ", ".join(f"{n} {v:.2g}" for n, v in change.items())
+            row = {"side": side, "threshold": moved or "all as stated"}
+            for value, own in by_setting(records, by).items():
+                runs = [in_order(phases_over_training(r, **change)[side]) for r in own]
+                row[value] = f"{sum(runs)} of {len(runs)}"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def short(value: float) -> str:
+    """A number in three digits, or all that stand before the point."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:
     """The mean of the values with their range, and how many are `missing` (NaN)."""
     values = np.array(list(values), dtype=float)
@@ -261,16 +292,16 @@ def with_range(values: Iterable[float], unit: str = "", missing: str = "never") 
     lacking = f"{missing} in {len(values) - len(known)} of {len(values)}"
     if not len(known):
         return lacking
-    text = f"{known.mean():.3g}{unit}"
+    text = f"{short(known.mean())}{unit}"
     if len(known) > 1:
-        text += f" ({known.min():.3g} to {known.max():.3g})"
+        text += f" ({short(known.min())} to {short(known.max())})"
     return text + (f"; {lacking}" if len(known) < len(values) else "")
 
 
 def summarize(records: list[Record]) -> pd.DataFrame:
     """Per run: final accuracy, both sides' phases as they first occur, and how often they agree.
 
-    "A 0k, B 6.4k, C 32k" gives the images seen at the first checkpoint of each phase.
+    "A 6.4k, B 25k, C 32k" gives the images seen at the first checkpoint of each phase.
     """
     rows = []
     for record in records:
@@ -281,7 +312,7 @@ def summarize(records: list[Record]) -> pd.DataFrame:
         for side in phases:
             first = {p: s for p, s in first_steps(phases[side]).items() if s is not None}
             row[side] = ", ".join(
-                f"{phase} {first[phase] * record.configuration.batch_size / 1000:.3g}k"
+                f"{phase} {short(first[phase] * c.batch_size / 1000)}k"
                 for phase in sorted(first, key=first.get)
             )
         same = (phases["generation"] == phases["representation"]).mean()

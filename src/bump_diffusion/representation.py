@@ -78,7 +78,8 @@ def probe_r2(
     chance: where there is nothing to read, R^2 is about 0 or below. Up to ten features (the UMAP
     embedding) are fitted by least squares, more by ridge regression with its strength chosen within
     each fold. Points of one group share a fold; by default each is its own. Rows whose target is
-    NaN are left out; with fewer than `FEWEST` left, or fewer groups than folds, R^2 is NaN.
+    NaN are left out; with fewer than `FEWEST` left, or fewer groups than folds, R^2 is NaN, and so
+    is that of an axis along which the target does not vary.
     """
     known = ~np.isnan(target).any(axis=1)
     points, target = points[known], target[known]
@@ -93,7 +94,8 @@ def probe_r2(
     parted = KFold(FOLDS, shuffle=True, random_state=0).split(present)
     folds = [tuple(np.flatnonzero(np.isin(group, side)) for side in fold) for fold in parted]
     read = cross_val_predict(regression, points, target, cv=folds)
-    r2_x, r2_y = r2_score(target, read, multioutput="raw_values")
+    r2 = r2_score(target, read, multioutput="raw_values")
+    r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
     return float(r2_x), float(r2_y)
 
 

@@ -252,16 +252,18 @@ class Store:
         One that lacks some of the `extras` is taken for none. One that is damaged raises
         UserError, or with `remake` is taken for none too.
         """
-        folder = self.folder(c.id)
-        if folder is None:
-            return None
-        try:
-            record = Record(folder)
-        except UserError:
-            if remake:
-                return None
-            raise
-        return record if record.extras.issuperset(extras) else None
+        for root in self.roots:
+            if not (root / c.id).is_dir():
+                continue
+            try:
+                record = Record(root / c.id)
+            except UserError:
+                if remake:
+                    return None
+                raise
+            if record.extras.issuperset(extras):
+                return record
+        return None
 
     def ids(self) -> list[str]:
         """The names of all finished records, sorted."""
