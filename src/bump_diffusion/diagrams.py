@@ -230,6 +230,39 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     return figure, f"Probes of layer 4 at the end, means from all features: {'; '.join(said)}."
 
 
+def order_learned_table(records: list[Record]) -> pd.DataFrame:
+    """What training adds to the order at the end, from all features and from the UMAP embedding.
+
+    R^2 of the requested position, label ablated, the worse axis: trained, untrained on the same
+    images, and the difference. Means over seeds with their range.
+    """
+    rows = []
+    for scheme, own in by_setting(records, "conditioning").items():
+        for reduction, name in {"direct": "all features", "umap": "UMAP embedding"}.items():
+            trained, untrained = (
+                np.array([_order_at_the_end(record, features, reduction) for record in own])
+                for features in ("ablated", "untrained, ablated")
+            )
+            rows.append(
+                {
+                    "conditioning": scheme,
+                    "read from": name,
+                    "trained": with_range(trained),
+                    "untrained": with_range(untrained),
+                    "difference": with_range(trained - untrained),
+                    "final accuracy": with_range(r.checkpoints["accuracy"].iloc[-1] for r in own),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _order_at_the_end(record: Record, features: str, reduction: str) -> float:
+    probes = record.probes
+    wanted = {"features": features, "reduction": reduction, "target": "requested"}
+    own = (probes[list(wanted)] == pd.Series(wanted)).all(axis=1)
+    return probes[own & (probes["step"] == probes["step"].max())]["r2"].min(skipna=False)
+
+
 @drawn
 def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     """R squared of the requested position at each layer, noise level and input, by scheme."""
@@ -775,6 +808,18 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         row["examples to 90 %, images over lines"] = with_range(found["cost"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def cost_in_words(records: list[Record], lines: list[Record]) -> Markdown:
+    """What the 2D models take over the factorized reference, over all data sets, in a sentence."""
+    costs = {
+        key: coupling(own, lines)["cost"].mean()
+        for key, own in _by_pair(records, "d_x", "d_y").items()
+    }
+    return Markdown(
+        f"Over the {len(costs)} data sets, the 2D models take {with_range(costs.values())} times "
+        "the examples of the reference (means over seeds, and the range of data sets)."
+    )
 
 
 SPACING_PANELS = {

@@ -34,7 +34,7 @@ from .data import axis_positions, bump_height, data_labels, label_grid, render_b
 from .diffusion import NoiseSchedule, add_noise
 from .evaluation import generate, shown
 from .generation import KINDS
-from .model import UNet
+from .model import CONDITIONINGS, UNet
 from .performance import LIBRARIES, OURS, Results
 from .phases import (
     MANIFOLD,
@@ -47,6 +47,7 @@ from .phases import (
     phases_over_training,
     short,
 )
+from .representation import probe_r2
 from .seeds import generator
 from .store import Record, default_store
 from .train import build_model, one_thread
@@ -320,38 +321,36 @@ def noising(c: Configuration) -> tuple[Figure, str]:
 
 
 @drawn
-def label_similarity(c: Configuration) -> tuple[Figure, str]:
-    """How alike an untrained network's inputs are for two labels, by conditioning scheme.
+def label_distances(c: Configuration) -> tuple[Figure, str]:
+    """How far apart an untrained network's inputs are for two labels, by conditioning scheme.
 
-    The cosine similarity, centred over the grid, of each label's embedding with the middle's.
+    The Euclidean distance of each label's embedding from the middle's, over the largest; and R^2 of
+    reading the position linearly from the embedding (`representation.probe_r2`, the mean of x, y).
     """
-    schemes = ("sinusoidal", "scalar", "table")
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), sharey=True)
-    far = []
-    for ax, scheme in zip(axes, schemes, strict=True):
+    figure, axes = plt.subplots(1, len(CONDITIONINGS), figsize=(WIDTH, 2.7), sharey=True)
+    grid = data_labels(c)
+    middle = (grid - c.N / 2).norm(dim=1).argmin()
+    shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
+    extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
+    said = []
+    for ax, scheme in zip(axes, CONDITIONINGS, strict=True):
         scale = c.label_scale if scheme == "sinusoidal" else 1.0
         model = build_model(c.model_copy(update={"conditioning": scheme, "label_scale": scale}))
-        grid = data_labels(c)
         with torch.inference_mode():
             embedding = model.conditioning(grid)
-        embedding = embedding - embedding.mean(dim=0)
-        middle = (grid - c.N / 2).norm(dim=1).argmin()
-        similarity = torch.cosine_similarity(embedding, embedding[middle : middle + 1])
-        shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
-        extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
-        image = ax.imshow(similarity.view(*shape).T, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent)
-        ax.set(title=scheme, xlabel=r"$\mu_x$ (pixels)")
+        distance = (embedding - embedding[middle]).norm(dim=1)
+        distance = (distance / distance.max()).view(*shape).T
+        image = ax.imshow(distance, cmap="viridis", vmin=0, vmax=1, extent=extent)
+        r2 = np.mean(probe_r2(embedding.numpy(), grid.numpy()))
+        ax.set(title=f"{scheme}\n$R^2$ = {r2:.2f}", xlabel=r"$\mu_x$ (pixels)")
         ax.grid(False)
-        near = (grid - grid[middle]).norm(dim=1)
-        nearest = similarity[near == near[near > 0].min()].mean()
-        far.append(f"{scheme} {float(nearest):.2f}")
+        said.append(f"{scheme} {r2:.2f}")
     axes[0].set_ylabel(r"$\mu_y$ (pixels)")
-    figure.colorbar(image, ax=axes, label="similarity", shrink=0.7)
-    alt = (
-        "Similarity of each label's embedding with the middle label's, before any training. "
-        f"With the nearest labels it is: {', '.join(far)}."
+    figure.colorbar(image, ax=axes, label="distance from the middle", shrink=0.7)
+    return figure, (
+        "Distance of each label's embedding from the middle label's, before any training. R "
+        f"squared of reading the position from the embedding: {', '.join(said)}."
     )
-    return figure, alt
 
 
 @drawn
@@ -413,7 +412,7 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
             )
         ax.set(title=title, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
     handles = [
-        Line2D([], [], color=colours[count], linestyle=style, label=f"{sampler}, {count} steps")
+        Line2D([], [], color=colours[count], linestyle=style, label=f"{sampler}, {count:g} steps")
         for sampler, style in styles.items()
         for count in steps
     ]
@@ -433,12 +432,17 @@ def sampler_dependence(records: list[Record]) -> Markdown:
         if (sampler, count) == ("ancestral", most):
             continue
         off = (mean.loc[sampler, count] - reference).abs()
+        end = mean.loc[sampler, count].loc[last]
         sentences.append(
-            f"{sampler} with {count} steps differs by at most {off['correct'].max():.2f} in the "
-            f"share of correct images and {off.max().max():.2f} in that of any kind "
-            f"({off.loc[last].max():.2f} at the end)"
+            f"{sampler} with {count:g} steps differs by at most {off['correct'].max():.2f} in the "
+            f"share of correct images and {off.max().max():.2f} in that of any kind, and ends at "
+            f"{end['correct']:.0%} correct, {end['none']:.0%} without a bump, "
+            f"{end['several']:.0%} with several"
         )
-    return Markdown(f"From ancestral sampling with {most} steps, {'; '.join(sentences)}.")
+    return Markdown(
+        f"Ancestral sampling with {most:g} steps ends at {reference.loc[last, 'correct']:.0%} "
+        f"correct images. From it, {'; '.join(sentences)}."
+    )
 
 
 @drawn

@@ -280,6 +280,25 @@ def passed_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def dimensions_by_phase(records: list[Record]) -> pd.DataFrame:
+    """Dimensions of the features, label ablated, at the checkpoints of each representation phase.
+
+    Means over checkpoints with their range: the claim is of a two-dimensional manifold in B and C.
+    """
+    tables = []
+    for record in records:
+        phase = phases_over_training(record)["representation"].rename("phase")
+        tables.append(record.checkpoints.merge(phase.reset_index(), on="step"))
+    table = pd.concat(tables)
+    rows = []
+    for phase, own in table.groupby("phase"):
+        row = {"phase of the representation": phase, "checkpoints": len(own)}
+        for name in ("intrinsic", "effective"):
+            row[f"{name} dimension"] = with_range(own[f"{name}_dimension_ablated"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def short(value: float) -> str:
     """A number in three digits, or all that stand before the point."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
