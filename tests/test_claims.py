@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bump_diffusion.book import notebooks
-from bump_diffusion.claims import CLAIMS, QUANTITIES, interval, judge, judge_sizes, overall
+from bump_diffusion.claims import (
+    CLAIMS,
+    QUANTITIES,
+    interval,
+    judge,
+    judge_sizes,
+    overall,
+    which_first,
+)
 from bump_diffusion.config import configure
 from bump_diffusion.experiments import EXPERIMENTS
 
@@ -158,6 +166,18 @@ def test_axes_that_do_not_rise_do_not_rise_together():
     assert math.isnan(QUANTITIES["rise-together"](record([0, 0, 0.1, 0.1], [0] * 4)))
     apart = record([0, 0, 0.1, 0.6], [0] * 4, accuracy_x=[0, 0, 0.7, 0.9])
     assert QUANTITIES["rise-together"](apart) == pytest.approx(0.6)
+
+
+def test_which_comes_first_is_told_only_between_different_checkpoints():
+    between_the_same = record([0, 0, 0.2, 0.6, 0.9], [0, 0, 0.4, 0.7, 0.9])
+    accuracy_first = record([0, 0, 0.6, 0.6, 0.9], [0, 0, 0.4, 0.7, 0.9])
+    never = record([0, 0, 0.1, 0.1, 0.1], [0, 0, 0.4, 0.7, 0.9])
+    sentence = which_first([between_the_same, accuracy_first, never]).data
+    # Steps 100, 200, 300, 400.
+    assert sentence.startswith(
+        f"Checkpoints lie {math.log2(1.5):.2f} doublings of the images apart"
+    )
+    assert "In 1 of the 2 runs" in sentence
 
 
 def test_each_size_of_image_is_judged_by_itself():

@@ -23,7 +23,7 @@ from bump_diffusion.diagrams import (
 )
 from bump_diffusion.evaluation import shown
 from bump_diffusion.generation import KINDS
-from bump_diffusion.phases import assign_phases, order_parameters
+from bump_diffusion.phases import assign_phases, order_parameters, passed_by_threshold
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -138,6 +138,20 @@ def test_the_gallery_shows_what_its_metrics_found(smoke_record, kind):
     assert len(found) == (trained == kind).sum()
     for _, _, position in found:
         assert np.isnan(position).any() == (KINDS[kind] != "misplaced")
+
+
+def test_a_phase_that_hinges_on_a_threshold_is_counted_with_each():
+    nearly_b = run([0, 0.1, 0.45, 0.9], [0, 0, 0.1, 0.9])
+    clearly_b = run([0, 0.1, 0.8, 0.9], [0, 0, 0.1, 0.9])
+    table = passed_by_threshold([nearly_b, clearly_b], "sigma")
+    counted = table[table["side"] == "generation"].set_index("threshold")["1"].to_dict()
+    assert counted == {
+        "all as stated": "1 of 2",
+        "single 0.4": "2 of 2",
+        "single 0.6": "1 of 2",
+        "placed 0.4": "1 of 2",
+        "placed 0.6": "1 of 2",
+    }
 
 
 SHARE = st.floats(0.1, 0.9)
