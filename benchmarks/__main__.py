@@ -1,15 +1,18 @@
 """`python -m benchmarks`: measure this package beside its peers, print a table, write JSON."""
 
+import json
 import os
 import sys
 import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import click
 import pandas as pd
 import torch
 
+from bump_diffusion.book import BUILD
 from bump_diffusion.errors import UserError, choose
 from bump_diffusion.performance import Results
 from bump_diffusion.store import BENCHMARKS, make_writable, to_json, write_atomically
@@ -36,38 +39,55 @@ def main(only: str | None) -> None:
         raise UserError(f"{error.name} is not installed; make .venv/peers installs it.") from None
     if only is None:
         make_writable(BENCHMARKS, "folder of results")
+        make_writable(BUILD, "build folder")
     # Of every process that is started from here; a contender sets its own.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    kept = BUILD / "benchmarks.json" if only is None else None
     try:
-        results = measure(chosen, versions)
+        results = measure(chosen, versions, kept)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted; nothing was written.", err=True)
+        click.echo("\nInterrupted; make bench goes on after the last finished group.", err=True)
         sys.exit(130)
     with pd.option_context("display.width", None, "display.max_colwidth", None):
         click.echo(results.table().to_string(index=False))
     if only is None:
         path = BENCHMARKS / f"{pick_device().type}.json"
         write_atomically(path, to_json(results.content))
+        kept.unlink()
         click.echo(results.provenance)
         click.echo(f"Written to {path}.")
 
 
-def measure(groups: list[str], versions: dict[str, str]) -> Results:
-    """The rows of the groups, with all that they depend on."""
-    start, device = time.monotonic(), pick_device()
-    content = {
+def measure(groups: list[str], versions: dict[str, str], kept: Path | None = None) -> Results:
+    """The rows of the groups, with all that they depend on.
+
+    Each finished group is written to the file `kept`, from which a second call goes on, if the
+    machine, the versions and the commit are the same and no code differs from the commit.
+    """
+    device = pick_device()
+    same = {
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "cores": os.cpu_count(),
-        "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "versions": versions,
         "networks": networks(),
-        "rows": [],
     }
+    content = {**same, "date": datetime.now(UTC).date().isoformat(), "rows": [], "minutes": 0.0}
+    if kept is not None and kept.exists() and not same["commit"].endswith("+"):
+        earlier = json.loads(kept.read_bytes())
+        if all(earlier[name] == value for name, value in same.items()):
+            content = earlier
+    measured = {row["group"] for row in content["rows"]}
     for group in groups:
-        click.echo(f"{time.monotonic() - start:5.0f} s  {group} ...", err=True)
+        if group in measured:
+            click.echo(f"{group}: measured before", err=True)
+            continue
+        click.echo(f"{60 * content['minutes']:5.0f} s  {group} ...", err=True)
+        start = time.monotonic()
         content["rows"] += [{"group": group, **row} for row in GROUPS[group]()]
-    content["minutes"] = (time.monotonic() - start) / 60
+        content["minutes"] += (time.monotonic() - start) / 60
+        if kept is not None:
+            write_atomically(kept, to_json(content))
     return Results(content)
 
 

@@ -10,6 +10,7 @@ import click
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks import __main__ as main
 from benchmarks import measure, peers, recipes, suite
 from benchmarks.measure import Crew, Measured
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -222,6 +223,33 @@ def test_every_aim_has_its_sentence():
     assert aims(results).data.count("the aim, ") == len(judged)
     assert aims(results).data.count("**not met**") == sum(not row["met"] for row in judged)
     assert "matrix product" in limits(results).data
+
+
+def test_an_interrupted_benchmark_goes_on_after_the_last_finished_group(tmp_path, monkeypatch):
+    called = []
+
+    def group(name, fails=False):
+        def rows():
+            called.append(name)
+            if fails:
+                raise KeyboardInterrupt
+            return [suite.row(name, "s", Measured([len(called)]))]
+
+        return rows
+
+    kept = tmp_path / "kept.json"
+    monkeypatch.setattr(main, "_commit", lambda: "0123456789ab")
+    monkeypatch.setattr(main, "networks", list)  # a peer is not installed for the tests
+    monkeypatch.setattr(main, "GROUPS", {"one": group("one"), "two": group("two", fails=True)})
+    with pytest.raises(KeyboardInterrupt):
+        main.measure(["one", "two"], {"numpy": "1"}, kept)
+    monkeypatch.setattr(main, "GROUPS", {"one": group("one"), "two": group("two")})
+    results = main.measure(["one", "two"], {"numpy": "1"}, kept)
+    assert called == ["one", "two", "two"]
+    assert [row["ours"]["median"] for row in results.rows] == [1, 3]
+    # Other versions are another measurement.
+    main.measure(["one"], {"numpy": "2"}, kept)
+    assert called == ["one", "two", "two", "one"]
 
 
 def test_the_table_shows_what_was_not_reached():
