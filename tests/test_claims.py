@@ -184,7 +184,9 @@ def test_each_size_of_image_is_judged_by_itself():
     ordered, accurate = [0, 0, 0.7, 0.8, 0.9], [0, 0, 0.6, 0.7, 0.8]
     small = [record(accurate, ordered, control=0.6) for _ in range(2)]
     large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(2)]
-    found = {(one.name, one.condition): one for one in judge_sizes([*large, *small])}
+    found = {
+        (one.name, one.condition): one for one in judge_sizes([*large, *small], [*large, *small])
+    }
     assert found["order-necessary", "16 × 16 pixels"].verdict == "reproduced"
     assert found["order-necessary", "32 × 32 pixels"].verdict == "not reproduced"
     assert found["order-necessary", "32 × 32 pixels"].control == 1

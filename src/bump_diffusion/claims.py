@@ -274,12 +274,12 @@ def which_first(records: list[Record]) -> Markdown:
     )
 
 
-def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Record]:
-    """The records of `larger-images` in each profile; missing ones are trained.
+def runs_by_size(name: str, profiles: list[str], seeds: int, conditioning: str) -> list[Record]:
+    """The records of an experiment in each profile, with its extras; missing ones are trained.
 
     Raises UserError for two profiles with images of one size, which could not be told apart.
     """
-    found = {p: experiment("larger-images", p, seeds, conditioning=conditioning) for p in profiles}
+    found = {p: experiment(name, p, seeds, conditioning=conditioning) for p in profiles}
     sizes = {p: configurations[0].N for p, configurations in found.items()}
     if len(set(sizes.values())) < len(profiles):
         raise UserError(
@@ -287,7 +287,7 @@ def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Rec
             f"{', '.join(str(N) for N in sizes.values())} pixels)."
         )
     wanted = list(itertools.chain.from_iterable(found.values()))
-    return load_or_run(wanted, extras=EXPERIMENTS["larger-images"].extras)
+    return load_or_run(wanted, extras=EXPERIMENTS[name].extras)
 
 
 def _condition(record: Record) -> str:
@@ -367,13 +367,14 @@ def judge_chapter(chapter: str, records: list[Record]) -> list[Judged]:
     ]
 
 
-def judge_sizes(records: list[Record]) -> list[Judged]:
-    """The verdicts on claims 1 to 3 for each size of image; all runs hold a dissection."""
+def judge_sizes(records: list[Record], controls: list[Record]) -> list[Judged]:
+    """The verdicts on claims 1 to 3 for each size of image; `controls` hold a dissection."""
+    of = {"three-phases": records, "controls": controls}
     return [
         one
         for name in QUANTITIES
-        if CLAIMS[name].experiment != "imbalance"
-        for one in judge_runs(name, records, _size)
+        if CLAIMS[name].experiment in of
+        for one in judge_runs(name, of[CLAIMS[name].experiment], _size)
     ]
 
 
