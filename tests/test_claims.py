@@ -16,8 +16,9 @@ from bump_diffusion.claims import (
     QUANTITIES,
     interval,
     judge,
-    judge_sizes,
+    judge_networks,
     overall,
+    size,
     which_first,
 )
 from bump_diffusion.config import configure
@@ -185,7 +186,8 @@ def test_each_size_of_image_is_judged_by_itself():
     small = [record(accurate, ordered, control=0.6) for _ in range(2)]
     large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(2)]
     found = {
-        (one.name, one.condition): one for one in judge_sizes([*large, *small], [*large, *small])
+        (one.name, one.condition): one
+        for one in judge_networks([*large, *small], [*large, *small], size)
     }
     assert found["order-necessary", "16 × 16 pixels"].verdict == "reproduced"
     assert found["order-necessary", "32 × 32 pixels"].verdict == "not reproduced"

@@ -51,9 +51,10 @@ def test_each_epoch_sees_each_label_once(batch_size, d, seed):
         assert orders[0] != orders[1]
 
 
+@pytest.mark.parametrize("warmup", [0, 6])
 @pytest.mark.parametrize("conditioning", ["sinusoidal", "scalar", "table"])
-def test_a_step_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(conditioning, tmp_path):
-    c = configure("smoke", conditioning=conditioning)
+def test_a_step_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(conditioning, warmup, tmp_path):
+    c = configure("smoke", conditioning=conditioning, warmup=warmup)
     with one_thread():
         straight, stopped = Trainer(c, CPU), Trainer(c, CPU)
         for _ in range(4):
@@ -72,6 +73,21 @@ def test_a_step_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(conditioning,
         for name, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[name], value), name
     assert torch.equal(resumed.losses, straight.losses)
+
+
+def test_the_learning_rate_rises_linearly_over_the_warm_up():
+    c = configure("smoke", warmup=4, learning_rate=0.01)
+    trainer = Trainer(c, CPU)
+    with one_thread():
+        for expected in (0.0025, 0.005, 0.0075, 0.01, 0.01):
+            before = trainer.model.output.bias.detach().clone()
+            trainer.train_step()
+            (group,) = trainer.optimizer.param_groups
+            assert group["lr"] == pytest.approx(expected)
+            # Adam's first steps are as long as the learning rate.
+            if trainer.step == 1:
+                moved = (trainer.model.output.bias - before).abs().max()
+                assert float(moved.detach()) == pytest.approx(expected, rel=0.01)
 
 
 def test_average_starts_as_a_mean_and_ends_with_the_decay():

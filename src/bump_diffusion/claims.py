@@ -295,10 +295,13 @@ def _condition(record: Record) -> str:
     label enters.
     """
     c = record.configuration
-    return c.conditioning if c.d_x == c.d_y else f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
+    if c.d_x != c.d_y:
+        return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
+    return f"{c.conditioning}, warmed up" if c.warmup else c.conditioning
 
 
-def _size(record: Record) -> str:
+def size(record: Record) -> str:
+    """The condition by which networks on images of different sizes are judged apart."""
     N = record.configuration.N
     return f"{N} × {N} pixels"
 
@@ -367,14 +370,18 @@ def judge_chapter(chapter: str, records: list[Record]) -> list[Judged]:
     ]
 
 
-def judge_sizes(records: list[Record], controls: list[Record]) -> list[Judged]:
-    """The verdicts on claims 1 to 3 for each size of image; `controls` hold a dissection."""
+def judge_networks(
+    records: list[Record],
+    controls: list[Record],
+    condition_of: Callable[[Record], str] = _condition,
+) -> list[Judged]:
+    """The verdicts on claims 1 to 3 for each condition; `controls` hold a dissection."""
     of = {"three-phases": records, "controls": controls}
     return [
         one
         for name in QUANTITIES
         if CLAIMS[name].experiment in of
-        for one in judge_runs(name, of[CLAIMS[name].experiment], _size)
+        for one in judge_runs(name, of[CLAIMS[name].experiment], condition_of)
     ]
 
 

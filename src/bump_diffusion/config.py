@@ -74,7 +74,9 @@ class Configuration(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
     "Images per step."
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    "AdamW's learning rate, constant."
+    "AdamW's learning rate."
+    warmup: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    "Steps over which the learning rate rises to that, linearly from 0; afterwards it is constant."
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     "Decay of the exponential moving average of the weights, which is what is evaluated."
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -22,7 +22,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from .claims import CLAIMS, Judged, by_claim, in_words, interval
 from .data import bump_height, data_labels, render_bumps
-from .dissection import LAYERS
+from .dissection import LAYERS, noise_changed
 from .evaluation import evaluation_labels, shown
 from .figures import (
     FEATURE_STYLES,
@@ -61,6 +61,7 @@ from .reference import composed, coupling, coupling_by_balanced
 from .representation import FEWEST
 from .seeds import generator
 from .store import Record
+from .train import load_model
 
 SCHEME_COLOURS = dict(
     zip(CONDITIONINGS, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"), strict=False)
@@ -368,6 +369,20 @@ def interventions_in_words(records: list[Record]) -> Markdown:
             f"is exchanged, {exchanged.loc[across, 'at_other']:.0%}."
         )
     return Markdown("\n".join(lines))
+
+
+def noise_changed_table(records: list[Record]) -> pd.DataFrame:
+    """`dissection.noise_changed` of the runs, which hold weights, by layer and timestep.
+
+    Means over seeds with their range, in per cent of the predicted noise.
+    """
+    table = pd.concat([noise_changed(r.configuration, load_model(r)) for r in records])
+    table["change"] *= 100
+    wide = table.pivot_table(
+        index="layer", columns="timestep", values="change", aggfunc=lambda v: with_range(v, " %")
+    )
+    wide.columns = [f"t = {t}" for t in wide.columns]
+    return wide.reindex(LAYERS).reset_index()
 
 
 # Settings on an axis

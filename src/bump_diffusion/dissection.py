@@ -124,12 +124,8 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
     kind by their own request, and `at_other`, that with one bump at the other's place. An image
     whose `correct` stays high did not need what was changed; one at the other's place used it.
     """
-    device = next(model.parameters()).device
-    known = evaluation_labels(c)
-    chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:PAIRS]
-    own = known[chosen]
-    labels = torch.cat([own, (own + c.N / 2) % c.N]).to(device)
-    others = labels.roll(len(own), dims=0)
+    labels = _pairs(c).to(next(model.parameters()).device)
+    others = _exchanged(labels)
     mean = mean_embedding(c, model)
 
     def label(value: Tensor) -> Callable[[nn.Module, tuple], tuple]:
@@ -140,9 +136,6 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
 
         return hook
 
-    def exchange(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        return output.roll(len(own), dims=0)
-
     with torch.inference_mode():
         other = model.conditioning(others)
     plan = [("nothing", "", {}, {})]
@@ -151,13 +144,57 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
         plan.append(("other label", block, {block: label(other)}, {}))
         plan.append(("no label", block, {block: label(mean)}, {}))
         plan.append(("label here alone", block, elsewhere, {}))
-    plan += [("other features", layer, {}, {layer: exchange}) for layer in LAYERS]
+    plan += [("other features", layer, {}, {layer: _exchange}) for layer in LAYERS]
     rows = []
     for intervention, layer, inputs, outputs in plan:
         with _hooked(model, inputs, outputs):
             rows.append((intervention, layer, *_drawn(c, model, labels, others)))
     columns = ["intervention", "layer", "none", "several", "misplaced", "correct", "at_other"]
     return pd.DataFrame(rows, columns=columns)
+
+
+@torch.inference_mode()
+def noise_changed(c: Configuration, model: UNet) -> pd.DataFrame:
+    """How much the predicted noise changes when a layer's outputs are exchanged within pairs.
+
+    The pairs of `intervene`, as true bumps, noised. Returns a row for each layer and each of
+    `NOISE_LEVELS`: layer, timestep, and the root mean square `change` over that of the prediction.
+    It is above 0 where the layer matters at all, if not for the image in the end.
+    """
+    device = next(model.parameters()).device
+    labels = _pairs(c).to(device)
+    embedding = model.conditioning(labels)
+    bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+    noise = torch.randn(bumps.shape, generator=generator(device, c.seed, "changed"), device=device)
+    alpha_bar = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)
+    rows = []
+    for share in NOISE_LEVELS:
+        t = torch.full((len(labels),), round(share * (c.timesteps - 1)), device=device)
+        x = add_noise(bumps, alpha_bar[t], noise)
+        predicted = model(x, t, embedding)
+        for layer in LAYERS:
+            with _hooked(model, {}, {layer: _exchange}):
+                off = model(x, t, embedding) - predicted
+            change = off.square().mean().sqrt() / predicted.square().mean().sqrt()
+            rows.append((layer, int(t[0]), float(change)))
+    return pd.DataFrame(rows, columns=["layer", "timestep", "change"])
+
+
+def _pairs(c: Configuration) -> Float[Tensor, "pairs 2"]:
+    """Requests, and after them those half a frame further in x and in y."""
+    known = evaluation_labels(c)
+    chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:PAIRS]
+    own = known[chosen]
+    return torch.cat([own, (own + c.N / 2) % c.N])
+
+
+def _exchanged(values: Tensor) -> Tensor:
+    """What belongs to the other of each pair."""
+    return values.roll(len(values) // 2, dims=0)
+
+
+def _exchange(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    return _exchanged(output)
 
 
 @contextmanager

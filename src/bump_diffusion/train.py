@@ -130,6 +130,9 @@ class Trainer:
             x_t = x_t.contiguous(memory_format=torch.channels_last)
             return self.model(x_t, t, embedding)
 
+        rise = min(1.0, (self.step + 1) / c.warmup) if c.warmup else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = c.learning_rate * rise
         self.optimizer.zero_grad()
         loss = noise_prediction_loss(denoise, x, t, noise, self.alpha_bar)
         loss.backward()
