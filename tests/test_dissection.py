@@ -5,7 +5,14 @@ import torch
 
 from bump_diffusion import dissection
 from bump_diffusion.config import configure
-from bump_diffusion.dissection import BLOCKS, LAYERS, intervene, probe_layers
+from bump_diffusion.dissection import (
+    BLOCKS,
+    LAYERS,
+    intervene,
+    noise_changed,
+    probe_layers,
+    variation,
+)
 from bump_diffusion.errors import UserError
 from bump_diffusion.store import Store
 from bump_diffusion.train import build_model, train
@@ -126,3 +133,19 @@ def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
     assert len(record.interventions) == 1 + 3 * len(BLOCKS) + len(LAYERS)
     both = train(c, store, extras=["weights"])
     assert both.extras == {"dissection", "weights"}
+
+
+def test_behind_a_shut_bottleneck_nothing_of_layer_4_arrives():
+    c, model = untrained("sinusoidal")
+    open_, moved = variation(c, model), noise_changed(c, model)
+    for table, column in ((open_, "variation"), (moved, "change")):
+        assert list(dict.fromkeys(table["layer"])) == list(LAYERS)
+        assert (table[column] > 1e-3).all()
+    with torch.no_grad():  # its last gain: what is left is the same for all images
+        model.bottleneck[-1].layers[-1].weight.zero_()
+    shut = variation(c, model).groupby("layer")["variation"].max()
+    unmoved = noise_changed(c, model).groupby("layer")["change"].max()
+    assert shut["bottleneck"] < 1e-6
+    assert unmoved["layer4"] < 1e-6 and unmoved["bottleneck"] < 1e-6
+    assert shut["layer4"] == open_.groupby("layer")["variation"].max()["layer4"]
+    assert unmoved["layer3"] > 1e-3

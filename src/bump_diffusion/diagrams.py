@@ -6,7 +6,7 @@ seed: in a field of the configuration that is on an axis, or in the conditioning
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -21,8 +21,9 @@ from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
 from .claims import CLAIMS, Judged, by_claim, in_words, interval
+from .config import Configuration
 from .data import bump_height, data_labels, render_bumps
-from .dissection import LAYERS, noise_changed
+from .dissection import LAYERS, noise_changed, variation
 from .evaluation import evaluation_labels, shown
 from .figures import (
     FEATURE_STYLES,
@@ -41,7 +42,7 @@ from .figures import (
     position_colours,
 )
 from .generation import KINDS, sort_images
-from .model import CONDITIONINGS
+from .model import CONDITIONINGS, UNet
 from .phases import (
     MANIFOLD,
     ONE_CURVE,
@@ -61,7 +62,7 @@ from .reference import composed, coupling, coupling_by_balanced
 from .representation import FEWEST
 from .seeds import generator
 from .store import Record
-from .train import load_model
+from .train import build_model, load_model
 
 SCHEME_COLOURS = dict(
     zip(CONDITIONINGS, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"), strict=False)
@@ -371,18 +372,38 @@ def interventions_in_words(records: list[Record]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def noise_changed_table(records: list[Record]) -> pd.DataFrame:
-    """`dissection.noise_changed` of the runs, which hold weights, by layer and timestep.
+def influence_table(records: list[Record]) -> pd.DataFrame:
+    """`dissection.noise_changed` of the runs, which hold weights, by layer and by warm-up.
 
-    Means over seeds with their range, in per cent of the predicted noise.
+    Means over seeds and timesteps with their range, in per cent of the predicted noise.
     """
-    table = pd.concat([noise_changed(r.configuration, load_model(r)) for r in records])
-    table["change"] *= 100
-    wide = table.pivot_table(
-        index="layer", columns="timestep", values="change", aggfunc=lambda v: with_range(v, " %")
-    )
-    wide.columns = [f"t = {t}" for t in wide.columns]
-    return wide.reindex(LAYERS).reset_index()
+    return _by_layer(records, noise_changed, "change")
+
+
+def variation_table(records: list[Record]) -> pd.DataFrame:
+    """`dissection.variation` of the runs, which hold weights, by layer and by warm-up, in per cent.
+
+    Means over seeds and timesteps with their range; first the untrained network's.
+    """
+    untrained = records[:1], lambda c, _: variation(c, build_model(c))
+    table = _by_layer(records, variation, "variation")
+    table.insert(1, "untrained", _by_layer(*untrained, "variation").iloc[:, 1])
+    return table
+
+
+def _by_layer(
+    records: list[Record],
+    measure: Callable[[Configuration, UNet], pd.DataFrame],
+    column: str,
+) -> pd.DataFrame:
+    columns = {"layer": LAYERS}
+    for warmup, own in by_setting(records, "warmup").items():
+        found = pd.concat([measure(r.configuration, load_model(r)) for r in own])
+        name = "at full rate from the start" if warmup == "0" else f"warmed up over {warmup} steps"
+        columns[name] = [
+            with_range(100 * found.loc[found["layer"] == layer, column], " %") for layer in LAYERS
+        ]
+    return pd.DataFrame(columns)
 
 
 # Settings on an axis
@@ -393,6 +414,7 @@ FIELD_NAMES = {
     "sigma": r"spread $\sigma$ (pixels)",
     "conditioning": "conditioning",
     "N": "image size N (pixels)",
+    "warmup": "warm-up (steps)",
 }
 """What a field that is on an axis is called there."""
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .config import Configuration
@@ -161,16 +161,8 @@ def noise_changed(c: Configuration, model: UNet) -> pd.DataFrame:
     `NOISE_LEVELS`: layer, timestep, and the root mean square `change` over that of the prediction.
     It is above 0 where the layer matters at all, if not for the image in the end.
     """
-    device = next(model.parameters()).device
-    labels = _pairs(c).to(device)
-    embedding = model.conditioning(labels)
-    bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
-    noise = torch.randn(bumps.shape, generator=generator(device, c.seed, "changed"), device=device)
-    alpha_bar = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)
     rows = []
-    for share in NOISE_LEVELS:
-        t = torch.full((len(labels),), round(share * (c.timesteps - 1)), device=device)
-        x = add_noise(bumps, alpha_bar[t], noise)
+    for x, t, embedding in _noised_pairs(c, model):
         predicted = model(x, t, embedding)
         for layer in LAYERS:
             with _hooked(model, {}, {layer: _exchange}):
@@ -178,6 +170,42 @@ def noise_changed(c: Configuration, model: UNet) -> pd.DataFrame:
             change = off.square().mean().sqrt() / predicted.square().mean().sqrt()
             rows.append((layer, int(t[0]), float(change)))
     return pd.DataFrame(rows, columns=["layer", "timestep", "change"])
+
+
+@torch.inference_mode()
+def variation(c: Configuration, model: UNet) -> pd.DataFrame:
+    """How much each layer's output varies from image to image, on the inputs of `noise_changed`.
+
+    Returns a row for each layer and timestep: layer, timestep, and the root mean square
+    `variation` about the mean over images, over the root mean square of the output. 0 where a layer
+    says the same of every image.
+    """
+    rows = []
+    for x, t, embedding in _noised_pairs(c, model):
+        with read_layers(model, LAYERS) as outputs:
+            model(x, t, embedding)
+        for layer in LAYERS:
+            about = outputs[layer] - outputs[layer].mean(dim=0)
+            size = float(outputs[layer].square().mean().sqrt())
+            share = float(about.square().mean().sqrt()) / size if size > 0 else 0.0
+            rows.append((layer, int(t[0]), share))
+    return pd.DataFrame(rows, columns=["layer", "timestep", "variation"])
+
+
+def _noised_pairs(
+    c: Configuration, model: UNet
+) -> Iterator[tuple[Float[Tensor, "n 1 N N"], Int[Tensor, " n"], Float[Tensor, "n e"]]]:
+    """True bumps at the requests of `_pairs`, noised to each of `NOISE_LEVELS`: the arguments of
+    the network.
+    """
+    device = next(model.parameters()).device
+    labels = _pairs(c).to(device)
+    bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+    noise = torch.randn(bumps.shape, generator=generator(device, c.seed, "changed"), device=device)
+    alpha_bar = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)
+    for share in NOISE_LEVELS:
+        t = torch.full((len(labels),), round(share * (c.timesteps - 1)), device=device)
+        yield add_noise(bumps, alpha_bar[t], noise), t, model.conditioning(labels)
 
 
 def _pairs(c: Configuration) -> Float[Tensor, "pairs 2"]:
