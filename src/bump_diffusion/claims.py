@@ -315,9 +315,9 @@ def judge_claims(
 ) -> list[Judged]:
     """Every claim, or those of one chapter, under every condition.
 
-    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all. `seeds` is the
-    number of seeds of `three-phases`, `fewer_seeds`, at most as many, of the other experiments.
-    Missing runs are trained.
+    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all, and for the
+    networks that were warmed up. `seeds` is the number of seeds of `three-phases` and `warmed-up`,
+    `fewer_seeds`, at most as many, of the other experiments. Missing runs are trained.
     """
     fewer_seeds = min(seeds, fewer_seeds)
     claims = {name: c for name, c in CLAIMS.items() if chapter in (None, c.chapter)}
@@ -331,6 +331,9 @@ def judge_claims(
         for e in needed
         if e != "imbalance"
     }
+    if records and (conditioning is None or "sinusoidal" in conditioning):
+        warm = runs_of("warmed-up", profile, seeds)
+        records = {e: [*own, *warm] for e, own in records.items()}
     if "imbalance" in needed:
         all_three, lines = runs([DENSE, SPARSE], profile, fewer_seeds)
         records["imbalance"] = _imbalanced(all_three)
