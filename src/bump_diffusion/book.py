@@ -140,7 +140,7 @@ def shipped_records() -> HTML:
         for record in records
     )
     page = Table(table, records)
-    page.metadata[PROVENANCE]["all"] = True  # of the store: one more makes the page old
+    page.made_from["all"] = True  # of the store: one more makes the page old
     return page
 
 
@@ -160,8 +160,12 @@ class Page(HTML):
     """HTML that tells, in its output's metadata, the records it was made from."""
 
     def __init__(self, content: str, records: Sequence[Record] = ()):
-        made_from = {record.id: record.digest for record in records}
-        super().__init__(content, metadata={PROVENANCE: {"records": made_from}})
+        super().__init__(content)
+        self.made_from = {"records": {record.id: record.digest for record in records}}
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
+        # Metadata of HTML alone would be filed under its type.
+        return {"text/html": self.data}, {"text/html": {}, PROVENANCE: self.made_from}
 
 
 class Table(Page):
