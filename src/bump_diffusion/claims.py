@@ -274,20 +274,19 @@ def which_first(records: list[Record]) -> Markdown:
     )
 
 
-def runs_by_size(name: str, profiles: list[str], seeds: int, conditioning: str) -> list[Record]:
-    """The records of an experiment in each profile, with its extras; missing ones are trained.
+def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Record]:
+    """The records of `larger-images` in each profile; missing ones are trained.
 
     Raises UserError for two profiles with images of one size, which could not be told apart.
     """
-    found = {p: experiment(name, p, seeds, conditioning=conditioning) for p in profiles}
+    found = {p: experiment("larger-images", p, seeds, conditioning=conditioning) for p in profiles}
     sizes = {p: configurations[0].N for p, configurations in found.items()}
     if len(set(sizes.values())) < len(profiles):
         raise UserError(
             f"profile is {profiles}, they must differ in the size of their images (here "
             f"{', '.join(str(N) for N in sizes.values())} pixels)."
         )
-    wanted = list(itertools.chain.from_iterable(found.values()))
-    return load_or_run(wanted, extras=EXPERIMENTS[name].extras)
+    return load_or_run(list(itertools.chain.from_iterable(found.values())))
 
 
 def _condition(record: Record) -> str:
@@ -378,7 +377,7 @@ def judge_networks(
     controls: list[Record],
     condition_of: Callable[[Record], str] = _condition,
 ) -> list[Judged]:
-    """The verdicts on claims 1 to 3 for each condition; `controls` hold a dissection."""
+    """The verdicts on claims 1 to 3 for each condition; `controls`, if any, hold a dissection."""
     of = {"three-phases": records, "controls": controls}
     return [
         one
