@@ -296,7 +296,7 @@ def _condition(record: Record) -> str:
     c = record.configuration
     if c.d_x != c.d_y:
         return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
-    return f"{c.conditioning}, warmed up" if c.warmup else c.conditioning
+    return f"{c.conditioning} with warm-up" if c.warmup else c.conditioning
 
 
 def size(record: Record) -> str:
@@ -348,10 +348,10 @@ def judge_claims(
 
 
 def judge_runs(
-    name: str, records: list[Record], condition_of: Callable[[Record], str] = _condition
+    name: str, records: list[Record], condition_of: Callable[[Record], str] | None = None
 ) -> list[Judged]:
     """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
-    found = []
+    found, condition_of = [], condition_of or _condition
     for condition in dict.fromkeys(condition_of(record) for record in records):
         part = [record for record in records if condition_of(record) == condition]
         judged = judge(name, condition, [QUANTITIES[name](r) for r in part], part)
@@ -375,7 +375,7 @@ def judge_chapter(chapter: str, records: list[Record]) -> list[Judged]:
 def judge_networks(
     records: list[Record],
     controls: list[Record],
-    condition_of: Callable[[Record], str] = _condition,
+    condition_of: Callable[[Record], str] | None = None,
 ) -> list[Judged]:
     """The verdicts on claims 1 to 3 for each condition; `controls`, if any, hold a dissection."""
     of = {"three-phases": records, "controls": controls}
