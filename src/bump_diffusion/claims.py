@@ -77,6 +77,10 @@ class Claim(BaseModel):
     def threshold(self) -> float:
         return self.below if self.above is None else self.above
 
+    def passes(self, value: float) -> bool:
+        """Whether a value lies beyond the threshold, on the side that the claim needs."""
+        return value < self.below if self.above is None else value > self.above
+
 
 CLAIMS: dict[str, Claim] = {
     name: Claim(**content)
@@ -110,13 +114,7 @@ class Judged(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether the claim is reproduced, but would be by the untrained network too."""
-        claim = CLAIMS[self.name]
-        passes = (
-            self.control > claim.threshold
-            if claim.above is not None
-            else (self.control < claim.threshold)
-        )
-        return self.verdict == "reproduced" and passes
+        return self.verdict == "reproduced" and CLAIMS[self.name].passes(self.control)
 
 
 # The quantities
@@ -252,8 +250,7 @@ def judge(
     elif low <= claim.threshold <= high:
         verdict = "undecided"
     else:
-        holds = (low > claim.threshold) == (claim.above is not None)
-        verdict = "reproduced" if holds else "not reproduced"
+        verdict = "reproduced" if claim.passes(low) else "not reproduced"
     return Judged(name, condition, list(records), list(values), estimate, low, high, verdict)
 
 

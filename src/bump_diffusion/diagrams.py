@@ -44,12 +44,10 @@ from .figures import (
 from .generation import KINDS, sort_images
 from .model import CONDITIONINGS, UNet
 from .phases import (
-    MANIFOLD,
     ONE_CURVE,
     ORDER,
     PHASES,
-    PLACED,
-    SINGLE,
+    THRESHOLDS,
     by_setting,
     checkpoints_with_order,
     explained_by_overlap,
@@ -242,8 +240,8 @@ def order_learned_table(records: list[Record]) -> pd.DataFrame:
     for scheme, own in by_setting(records, "conditioning").items():
         for reduction, name in {"direct": "all features", "umap": "UMAP embedding"}.items():
             trained, untrained = (
-                np.array([_order_at_the_end(record, features, reduction) for record in own])
-                for features in ("ablated", "untrained, ablated")
+                np.array([checkpoints_with_order(r, f, reduction)["order"].iloc[-1] for r in own])
+                for f in ("ablated", "untrained, ablated")
             )
             rows.append(
                 {
@@ -256,13 +254,6 @@ def order_learned_table(records: list[Record]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _order_at_the_end(record: Record, features: str, reduction: str) -> float:
-    probes = record.probes
-    wanted = {"features": features, "reduction": reduction, "target": "requested"}
-    own = (probes[list(wanted)] == pd.Series(wanted)).all(axis=1)
-    return probes[own & (probes["step"] == probes["step"].max())]["r2"].min(skipna=False)
 
 
 @drawn
@@ -377,7 +368,8 @@ def influence_table(records: list[Record]) -> pd.DataFrame:
 
     Means over seeds and timesteps with their range, in per cent of the predicted noise.
     """
-    return _by_layer(records, noise_changed, "change")
+    columns = _by_warmup(records, noise_changed, "change")
+    return pd.DataFrame({"layer": LAYERS, **columns})
 
 
 def variation_table(records: list[Record]) -> pd.DataFrame:
@@ -385,25 +377,25 @@ def variation_table(records: list[Record]) -> pd.DataFrame:
 
     Means over seeds and timesteps with their range; first the untrained network's.
     """
-    untrained = records[:1], lambda c, _: variation(c, build_model(c))
-    table = _by_layer(records, variation, "variation")
-    table.insert(1, "untrained", _by_layer(*untrained, "variation").iloc[:, 1])
-    return table
+    c = records[0].configuration
+    untrained = _by_layer(variation(c, build_model(c)), "variation")
+    columns = _by_warmup(records, variation, "variation")
+    return pd.DataFrame({"layer": LAYERS, "untrained": untrained, **columns})
 
 
-def _by_layer(
-    records: list[Record],
-    measure: Callable[[Configuration, UNet], pd.DataFrame],
-    column: str,
-) -> pd.DataFrame:
-    columns = {"layer": LAYERS}
+def _by_warmup(
+    records: list[Record], measure: Callable[[Configuration, UNet], pd.DataFrame], column: str
+) -> dict[str, list[str]]:
+    columns = {}
     for warmup, own in by_setting(records, "warmup").items():
-        found = pd.concat([measure(r.configuration, load_model(r)) for r in own])
         name = "at full rate from the start" if warmup == "0" else f"warmed up over {warmup} steps"
-        columns[name] = [
-            with_range(100 * found.loc[found["layer"] == layer, column], " %") for layer in LAYERS
-        ]
-    return pd.DataFrame(columns)
+        found = pd.concat([measure(r.configuration, load_model(r)) for r in own])
+        columns[name] = _by_layer(found, column)
+    return columns
+
+
+def _by_layer(found: pd.DataFrame, column: str) -> list[str]:
+    return [with_range(100 * found.loc[found["layer"] == layer, column], " %") for layer in LAYERS]
 
 
 # Settings on an axis
@@ -531,13 +523,9 @@ def _votes(records: list[Record], side: str, **thresholds: float) -> pd.DataFram
 def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
     """Where phase C begins, and A ends, when each threshold of the rule is moved by a fifth."""
     groups = by_setting(records, field)
-    rules = {
-        "generation": {"single": SINGLE, "placed": PLACED},
-        "representation": {"manifold": MANIFOLD, "order": ORDER},
-    }
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True, sharex=True)
     factors, vanished = [], 0
-    for ax, (side, names) in zip(axes, rules.items(), strict=True):
+    for ax, (side, names) in zip(axes, THRESHOLDS.items(), strict=True):
         first, _ = names
         for bound, phase, colour in (("A ends", 0, "#E69F00"), ("C begins", 2, "#009E73")):
             base = _boundary(groups, side, phase, {})
@@ -789,15 +777,9 @@ def placed_given_one_bump(record: Record) -> pd.DataFrame:
     """
     table = record.checkpoints.query("step > 0")
     single = table["misplaced"] + table["correct"]
-    table = table[single * len(evaluation_labels(record.configuration)) >= FEWEST]
-    single = table["misplaced"] + table["correct"]
-    shares = pd.DataFrame(
-        {
-            "x": table["accuracy_x"] / single,
-            "y": table["accuracy_y"] / single,
-            "both": table["correct"] / single,
-        }
-    )
+    enough = single * len(evaluation_labels(record.configuration)) >= FEWEST
+    counted = {"x": "accuracy_x", "y": "accuracy_y", "both": "correct"}
+    shares = pd.DataFrame({name: table[of] / single for name, of in counted.items()})[enough]
     return shares.assign(product=shares["x"] * shares["y"])
 
 
@@ -827,10 +809,17 @@ def coupling_in_words(records: list[Record]) -> Markdown:
     )
 
 
-def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
-    """Learning times in both axes, in images and alone; coupling index; cost, for each data set.
+def couplings(
+    records: list[Record], lines: list[Record]
+) -> dict[tuple[float, float], pd.DataFrame]:
+    """`reference.coupling` of each data set, by its d_x and d_y."""
+    return {pair: coupling(own, lines) for pair, own in _by_pair(records, "d_x", "d_y").items()}
 
-    Means over seeds with their range.
+
+def coupling_table(found: dict[tuple[float, float], pd.DataFrame]) -> pd.DataFrame:
+    """Learning times in both axes, in images and alone; coupling index; cost, of `couplings`.
+
+    A row for each data set: means over seeds with their range.
     """
     titles = {
         "T_x": "images to 50 % in x",
@@ -839,22 +828,18 @@ def coupling_table(records: list[Record], lines: list[Record]) -> pd.DataFrame:
         "T_y_1d": "y alone",
     }
     rows = []
-    for (d_x, d_y), own in _by_pair(records, "d_x", "d_y").items():
-        found = coupling(own, lines)
-        row = _times_and_index(d_x, d_y, found, titles)
-        row["examples to 90 %, images over lines"] = with_range(found["cost"])
+    for (d_x, d_y), own in found.items():
+        row = _times_and_index(d_x, d_y, own, titles)
+        row["examples to 90 %, images over lines"] = with_range(own["cost"])
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def cost_in_words(records: list[Record], lines: list[Record]) -> Markdown:
-    """What the 2D models take over the factorized reference, over all data sets, in a sentence."""
-    costs = {
-        key: coupling(own, lines)["cost"].mean()
-        for key, own in _by_pair(records, "d_x", "d_y").items()
-    }
+def cost_in_words(found: dict[tuple[float, float], pd.DataFrame]) -> Markdown:
+    """What the 2D models take over the factorized reference, of all `couplings`, in a sentence."""
+    costs = [own["cost"].mean() for own in found.values()]
     return Markdown(
-        f"Over the {len(costs)} data sets, the 2D models take {with_range(costs.values())} times "
+        f"Over the {len(costs)} data sets, the 2D models take {with_range(costs)} times "
         "the examples of the reference (means over seeds, and the range of data sets)."
     )
 

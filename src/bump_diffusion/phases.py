@@ -40,6 +40,12 @@ MANIFOLD = 0.5
 ORDER = 0.5
 """Least R^2 of the requested position, read from label-ablated features: phase C."""
 
+THRESHOLDS = {
+    "generation": {"single": SINGLE, "placed": PLACED},
+    "representation": {"manifold": MANIFOLD, "order": ORDER},
+}
+"""By side: the order parameter that ends phase A with its threshold, then that which begins C."""
+
 ONE_CURVE = 0.9
 """Least share of the variance of learning times that sigma / d explains (`explained_by_overlap`)
 for data sets of different spreads and spacings to lie on one curve. One half would not do: four
@@ -51,7 +57,10 @@ threshold, so that not even one curve could pass; "no" therefore needs to lie be
 
 
 def order_parameters(
-    checkpoints: pd.DataFrame, probes: pd.DataFrame, features: str = "ablated"
+    checkpoints: pd.DataFrame,
+    probes: pd.DataFrame,
+    features: str = "ablated",
+    reduction: str = "direct",
 ) -> pd.DataFrame:
     """The four order parameters of each checkpoint, indexed by step.
 
@@ -60,12 +69,13 @@ def order_parameters(
     `placed` are shares of images; `manifold` and `order` are cross-validated R^2, the lower of the
     two axes', of the generated and the requested position, read directly from the features with
     the label ablated; with `features` "untrained, ablated" they are those of the untrained network
-    on the same images, the control. NaN where a quantity is undefined: `placed` without any single
-    bump, `manifold` with too few of them to fit (`representation.FEWEST`).
+    on the same images, the control, and with `reduction` "umap" read from the UMAP embedding. NaN
+    where a quantity is undefined: `placed` without any single bump, `manifold` with too few of them
+    to fit (`representation.FEWEST`).
     """
     by_step = checkpoints.set_index("step")
     single = by_step["misplaced"] + by_step["correct"]
-    read = probes.query("features == @features and reduction == 'direct'")
+    read = probes.query("features == @features and reduction == @reduction")
     # An R^2 that is undefined in one axis is undefined.
     worse = read.groupby(["step", "target"])["r2"].agg(lambda r2: r2.min(skipna=False))
     worse = worse.unstack().reindex(by_step.index)
@@ -79,9 +89,11 @@ def order_parameters(
     )
 
 
-def checkpoints_with_order(record: Record, features: str = "ablated") -> pd.DataFrame:
+def checkpoints_with_order(
+    record: Record, features: str = "ablated", reduction: str = "direct"
+) -> pd.DataFrame:
     """A run's table of checkpoints with their `order_parameters` beside the metrics."""
-    parameters = order_parameters(record.checkpoints, record.probes, features)
+    parameters = order_parameters(record.checkpoints, record.probes, features, reduction)
     return record.checkpoints.merge(parameters.reset_index(), on="step")
 
 
@@ -263,12 +275,8 @@ def passed_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
 
     A row for each side, threshold and value of it, a column for each value of a field of the runs.
     """
-    rules = {
-        "generation": {"single": SINGLE, "placed": PLACED},
-        "representation": {"manifold": MANIFOLD, "order": ORDER},
-    }
     rows = []
-    for side, thresholds in rules.items():
+    for side, thresholds in THRESHOLDS.items():
         changes = [{}] + [{n: v * f} for n, v in thresholds.items() for f in (0.8, 1.2)]
         for change in changes:
             moved = ", ".join(f"{n} {v:.2g}" for n, v in change.items())
