@@ -9,9 +9,8 @@ from bump_diffusion.dissection import (
     BLOCKS,
     LAYERS,
     intervene,
-    noise_changed,
+    measure_signals,
     probe_layers,
-    variation,
 )
 from bump_diffusion.errors import UserError
 from bump_diffusion.store import Store
@@ -116,10 +115,11 @@ def test_the_label_of_another_in_every_block_draws_what_the_other_requested(monk
     assert torch.equal(after, expected)
 
 
-def test_lines_cannot_be_dissected(tmp_path):
+@pytest.mark.parametrize("extra", ["dissection", "signals"])
+def test_lines_cannot_be_taken_apart(extra, tmp_path):
     c = configure("smoke", axes="x")
-    with pytest.raises(UserError, match="axes is 'x', it must be 'xy' for a dissection"):
-        train(c, Store(tmp_path), extras=["dissection"])
+    with pytest.raises(UserError, match=f"axes is 'x', it must be 'xy' for {extra}"):
+        train(c, Store(tmp_path), extras=[extra])
 
 
 def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
@@ -127,25 +127,26 @@ def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
     store = Store(tmp_path)
     c = configure("smoke", compared_steps=(), steps=2, evaluations=1)
     assert train(c, store).extras == set()
-    record = train(c, store, extras=["dissection"])
-    assert record.extras == {"dissection"}
+    record = train(c, store, extras=["dissection", "signals"])
+    assert record.extras == {"dissection", "signals"}
     assert set(record.layers["layer"]) == set(LAYERS)
     assert len(record.interventions) == 1 + 3 * len(BLOCKS) + len(LAYERS)
-    both = train(c, store, extras=["weights"])
-    assert both.extras == {"dissection", "weights"}
+    assert record.signals.groupby("network").size().eq(3 * len(LAYERS)).all()
+    all_three = train(c, store, extras=["weights"])
+    assert all_three.extras == {"dissection", "signals", "weights"}
 
 
 def test_behind_a_shut_bottleneck_nothing_of_layer_4_arrives():
     c, model = untrained("sinusoidal")
-    open_, moved = variation(c, model), noise_changed(c, model)
-    for table, column in ((open_, "variation"), (moved, "change")):
-        assert list(dict.fromkeys(table["layer"])) == list(LAYERS)
-        assert (table[column] > 1e-3).all()
+    open_ = measure_signals(c, model)
+    assert list(dict.fromkeys(open_["layer"])) == list(LAYERS)
+    assert (open_[["variation", "change"]] > 1e-3).all(axis=None)
     with torch.no_grad():  # its last gain: what is left is the same for all images
         model.bottleneck[-1].layers[-1].weight.zero_()
-    shut = variation(c, model).groupby("layer")["variation"].max()
-    unmoved = noise_changed(c, model).groupby("layer")["change"].max()
-    assert shut["bottleneck"] < 1e-6
-    assert unmoved["layer4"] < 1e-6 and unmoved["bottleneck"] < 1e-6
-    assert shut["layer4"] == open_.groupby("layer")["variation"].max()["layer4"]
-    assert unmoved["layer3"] > 1e-3
+    shut = measure_signals(c, model).groupby("layer").max()
+    assert shut.loc["bottleneck", "variation"] < 1e-6
+    assert shut.loc[["layer4", "bottleneck"], "change"].max() < 1e-6
+    assert (
+        shut.loc["layer4", "variation"] == open_.groupby("layer").max().loc["layer4", "variation"]
+    )
+    assert shut.loc["layer3", "change"] > 1e-3

@@ -288,12 +288,22 @@ def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Rec
 
 def _condition(record: Record) -> str:
     """Under which condition a run is judged: its data set where that is imbalanced, else how the
-    label enters.
+    label enters, and whether training was warmed up.
     """
     c = record.configuration
     if c.d_x != c.d_y:
         return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
     return f"{c.conditioning} with warm-up" if c.warmup else c.conditioning
+
+
+def by_condition(
+    records: list[Record], condition_of: Callable[[Record], str] | None = None
+) -> dict[str, list[Record]]:
+    """The records by the condition under which they are judged, in the order of the first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault((condition_of or _condition)(record), []).append(record)
+    return groups
 
 
 def size(record: Record) -> str:
@@ -312,7 +322,7 @@ def judge_claims(
     """Every claim, or those of one chapter, under every condition.
 
     Claims 1 to 3 are judged for each conditioning scheme apart, by default for all, and for the
-    networks that were warmed up. `seeds` is the number of seeds of `three-phases` and `warmed-up`,
+    networks of `warmed-up`. `seeds` is the number of seeds of that and of `three-phases`,
     `fewer_seeds`, at most as many, of the other experiments. Missing runs are trained.
     """
     fewer_seeds = min(seeds, fewer_seeds)
@@ -328,8 +338,8 @@ def judge_claims(
         if e != "imbalance"
     }
     if records and (conditioning is None or "sinusoidal" in conditioning):
-        warm = runs_of("warmed-up", profile, seeds)
-        records = {e: [*own, *warm] for e, own in records.items()}
+        full_rate = runs_of("full-rate", profile, seeds)
+        records = {e: [*own, *full_rate] for e, own in records.items()}
     if "imbalance" in needed:
         all_three, lines = runs([DENSE, SPARSE], profile, fewer_seeds)
         records["imbalance"] = _imbalanced(all_three)
@@ -348,9 +358,8 @@ def judge_runs(
     name: str, records: list[Record], condition_of: Callable[[Record], str] | None = None
 ) -> list[Judged]:
     """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
-    found, condition_of = [], condition_of or _condition
-    for condition in dict.fromkeys(condition_of(record) for record in records):
-        part = [record for record in records if condition_of(record) == condition]
+    found = []
+    for condition, part in by_condition(records, condition_of).items():
         judged = judge(name, condition, [QUANTITIES[name](r) for r in part], part)
         if name in CONTROLLED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]

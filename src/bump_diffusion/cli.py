@@ -29,7 +29,7 @@ EXTRAS_OPTION = click.option(
     multiple=True,
     type=click.Choice(list(EXTRAS)),
     help="What the record holds besides: the trained weights, the probes of every layer and the "
-    "interventions; may be repeated.",
+    "interventions, how much each layer tells images apart; may be repeated.",
 )
 
 

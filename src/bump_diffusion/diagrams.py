@@ -6,7 +6,7 @@ seed: in a field of the configuration that is on an axis, or in the conditioning
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -20,10 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import CLAIMS, Judged, by_claim, in_words, interval
-from .config import Configuration
+from .claims import CLAIMS, Judged, by_claim, by_condition, in_words, interval
 from .data import bump_height, data_labels, render_bumps
-from .dissection import LAYERS, noise_changed, variation
+from .dissection import LAYERS
 from .evaluation import evaluation_labels, shown
 from .figures import (
     FEATURE_STYLES,
@@ -42,7 +41,7 @@ from .figures import (
     position_colours,
 )
 from .generation import KINDS, sort_images
-from .model import CONDITIONINGS, UNet
+from .model import CONDITIONINGS
 from .phases import (
     ONE_CURVE,
     ORDER,
@@ -60,7 +59,6 @@ from .reference import composed, coupling, coupling_by_balanced
 from .representation import FEWEST
 from .seeds import generator
 from .store import Record
-from .train import build_model, load_model
 
 SCHEME_COLOURS = dict(
     zip(CONDITIONINGS, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"), strict=False)
@@ -363,39 +361,22 @@ def interventions_in_words(records: list[Record]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def influence_table(records: list[Record]) -> pd.DataFrame:
-    """`dissection.noise_changed` of the runs, which hold weights, by layer and by warm-up.
+def signal_table(records: list[Record], share: str) -> pd.DataFrame:
+    """A share of `dissection.measure_signals`, in per cent, by layer, for each kind of network.
 
-    Means over seeds and timesteps with their range, in per cent of the predicted noise.
+    Means over the runs, which hold the signals, and over timesteps, with their range; first the
+    networks before training.
     """
-    columns = _by_warmup(records, noise_changed, "change")
+    columns = {"untrained": _by_layer(records, share, "untrained")}
+    for condition, own in by_condition(records).items():
+        columns[condition] = _by_layer(own, share, "trained")
     return pd.DataFrame({"layer": LAYERS, **columns})
 
 
-def variation_table(records: list[Record]) -> pd.DataFrame:
-    """`dissection.variation` of the runs, which hold weights, by layer and by warm-up, in per cent.
-
-    Means over seeds and timesteps with their range; first the untrained network's.
-    """
-    c = records[0].configuration
-    untrained = _by_layer(variation(c, build_model(c)), "variation")
-    columns = _by_warmup(records, variation, "variation")
-    return pd.DataFrame({"layer": LAYERS, "untrained": untrained, **columns})
-
-
-def _by_warmup(
-    records: list[Record], measure: Callable[[Configuration, UNet], pd.DataFrame], column: str
-) -> dict[str, list[str]]:
-    columns = {}
-    for warmup, own in by_setting(records, "warmup").items():
-        name = "at full rate from the start" if warmup == "0" else f"warmed up over {warmup} steps"
-        found = pd.concat([measure(r.configuration, load_model(r)) for r in own])
-        columns[name] = _by_layer(found, column)
-    return columns
-
-
-def _by_layer(found: pd.DataFrame, column: str) -> list[str]:
-    return [with_range(100 * found.loc[found["layer"] == layer, column], " %") for layer in LAYERS]
+def _by_layer(records: list[Record], share: str, network: str) -> list[str]:
+    found = pd.concat([record.signals for record in records])
+    found = found[found["network"] == network].set_index("layer")[share]
+    return [with_range(100 * found[layer], " %") for layer in LAYERS]
 
 
 # Settings on an axis

@@ -153,43 +153,41 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-@torch.inference_mode()
-def noise_changed(c: Configuration, model: UNet) -> pd.DataFrame:
-    """How much the predicted noise changes when a layer's outputs are exchanged within pairs.
-
-    The pairs of `intervene`, as true bumps, noised. Returns a row for each layer and each of
-    `NOISE_LEVELS`: layer, timestep, and the root mean square `change` over that of the prediction.
-    It is above 0 where the layer matters at all, if not for the image in the end.
-    """
-    rows = []
-    for x, t, embedding in _noised_pairs(c, model):
-        predicted = model(x, t, embedding)
-        for layer in LAYERS:
-            with _hooked(model, {}, {layer: _exchange}):
-                off = model(x, t, embedding) - predicted
-            change = off.square().mean().sqrt() / predicted.square().mean().sqrt()
-            rows.append((layer, int(t[0]), float(change)))
-    return pd.DataFrame(rows, columns=["layer", "timestep", "change"])
+def signals(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
+    """The table of the extra "signals": `measure_signals` of both networks."""
+    networks = {"trained": model, "untrained": untrained}
+    tables = [measure_signals(c, m).assign(network=name) for name, m in networks.items()]
+    return {"signals": pd.concat(tables, ignore_index=True)}
 
 
 @torch.inference_mode()
-def variation(c: Configuration, model: UNet) -> pd.DataFrame:
-    """How much each layer's output varies from image to image, on the inputs of `noise_changed`.
+def measure_signals(c: Configuration, model: UNet) -> pd.DataFrame:
+    """How much each layer's output tells images apart, and how much of the prediction hangs on it.
 
-    Returns a row for each layer and timestep: layer, timestep, and the root mean square
-    `variation` about the mean over images, over the root mean square of the output. 0 where a layer
-    says the same of every image.
+    On the pairs of `intervene`, as true bumps, noised to each of `NOISE_LEVELS`. Returns a row for
+    each layer and timestep: layer, timestep, and two shares. `variation` is the root mean square of
+    the output about its mean over images, over that of the output: 0 where a layer says the same of
+    every image. `change` is that of what is added to the predicted noise when the outputs are
+    exchanged within pairs, over that of the prediction: above 0 where the layer matters at all, if
+    not for the image in the end.
     """
     rows = []
     for x, t, embedding in _noised_pairs(c, model):
         with read_layers(model, LAYERS) as outputs:
-            model(x, t, embedding)
+            predicted = model(x, t, embedding)
         for layer in LAYERS:
+            with _hooked(model, {}, {layer: _exchange}):
+                off = model(x, t, embedding) - predicted
             about = outputs[layer] - outputs[layer].mean(dim=0)
-            size = float(outputs[layer].square().mean().sqrt())
-            share = float(about.square().mean().sqrt()) / size if size > 0 else 0.0
-            rows.append((layer, int(t[0]), share))
-    return pd.DataFrame(rows, columns=["layer", "timestep", "variation"])
+            shares = _share(about, outputs[layer]), _share(off, predicted)
+            rows.append((layer, int(t[0]), *shares))
+    return pd.DataFrame(rows, columns=["layer", "timestep", "variation", "change"])
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    """The root mean square of one over that of the other, 0 where both are 0."""
+    size = float(whole.square().mean().sqrt())
+    return float(part.square().mean().sqrt()) / size if size > 0 else 0.0
 
 
 def _noised_pairs(

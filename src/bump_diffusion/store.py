@@ -11,6 +11,7 @@ A finished record's folder holds
 - `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
 - of the extras, what was asked for: `weights.safetensors`, the averaged weights in half precision;
   `layers.parquet` and `interventions.parquet`, the dissection of the trained network;
+  `signals.parquet`, how much each layer tells images apart;
 - `checksums.json`: the SHA-256 of each of these files.
 
 Records that are shipped lie in `data/records`, are never written to, and are listed with the
@@ -48,10 +49,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "data" / "records"
 MANIFEST = ROOT / "data" / "manifest.json"
 BENCHMARKS = ROOT / "data" / "benchmarks"
-TABLES = ("checkpoints", "probes", "samplers", "layers", "interventions")
+TABLES = ("checkpoints", "probes", "samplers", "layers", "interventions", "signals")
 EXTRAS = {
     "weights": ("weights.safetensors",),
     "dissection": ("layers.parquet", "interventions.parquet"),
+    "signals": ("signals.parquet",),
 }
 """What a record may hold besides, and its files."""
 
@@ -167,6 +169,11 @@ class Record:
     def interventions(self) -> pd.DataFrame:
         """A row per intervention on the trained network (`dissection.intervene`)."""
         return self._extra("interventions")
+
+    @cached_property
+    def signals(self) -> pd.DataFrame:
+        """A row per layer, timestep and network, trained or not (`dissection.measure_signals`)."""
+        return self._extra("signals")
 
     def _extra(self, table: str) -> pd.DataFrame:
         path = self.folder / f"{table}.parquet"

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from .config import Configuration
 from .data import data_labels, render_bumps
 from .diffusion import NoiseSchedule, noise_prediction_loss
-from .dissection import dissect
+from .dissection import dissect, signals
 from .errors import UserError, choose
 from .evaluation import evaluate, evaluation_labels
 from .model import CONDITIONINGS, UNet
@@ -194,6 +194,9 @@ def _average(decay: float, averages: list[Tensor], weights: list[Tensor], update
     torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
 
 
+TAKEN_APART = {"dissection": dissect, "signals": signals}
+"""The extras that are tables, and what makes them of the trained network and the untrained one."""
+
 _LIMITED = RLock()
 
 
@@ -230,10 +233,11 @@ def train(
     While another process makes the run, this one waits for `wait` seconds, without end if negative,
     and then raises filelock.Timeout. `each_step`, which may raise to stop the run, is called after
     each step in place of a progress bar. Raises UserError if the loss stops being finite, and at
-    once for a dissection of lines.
+    once for a dissection or the signals of lines.
     """
-    if "dissection" in extras and c.axes == "x":
-        raise UserError("axes is 'x', it must be 'xy' for a dissection: a line has no plane.")
+    for extra in TAKEN_APART.keys() & set(extras):
+        if c.axes == "x":
+            raise UserError(f"axes is 'x', it must be 'xy' for {extra}: a line has no plane.")
     _commit()  # asked before training, in which files may change; it is kept
     if wait < 0 and store.is_being_made(c):
         print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)
@@ -343,9 +347,10 @@ def _collect(
         "arrays.npz": to_npz(stacked),
     }
     network = trainer.average.module
-    if "dissection" in extras:
-        dissected = dissect(c, network, build_model(c, trainer.device))
-        files |= {f"{name}.parquet": to_parquet(table) for name, table in dissected.items()}
+    for extra, take_apart in TAKEN_APART.items():
+        if extra in extras:
+            tables = take_apart(c, network, build_model(c, trainer.device))
+            files |= {f"{name}.parquet": to_parquet(table) for name, table in tables.items()}
     if "weights" in extras:
         state = network.state_dict()
         half = {k: v.half().cpu().contiguous() for k, v in state.items()}
