@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bump_diffusion.claims import WARM
 from bump_diffusion.config import PROFILES, Configuration, configure
 from bump_diffusion.errors import UserError
 from bump_diffusion.experiments import EXPERIMENTS, Experiment, experiment
@@ -102,6 +103,21 @@ def test_overrides_replace_what_an_experiment_sets_and_varies():
     made = experiment("samplers", profile="smoke", seeds=2, spacing=2, sigma=[0.5, 1.0])
     assert {(c.N, c.d_x, c.d_y) for c in made} == {(8, 2.0, 2.0)}
     assert sorted((c.seed, c.sigma) for c in made) == [(0, 0.5), (0, 1.0), (1, 0.5), (1, 1.0)]
+
+
+def test_an_experiment_keeps_its_own_profile_or_takes_anothers():
+    own = experiment("larger-images", "own")
+    assert own == experiment("larger-images") and own[0].N == 32
+    assert experiment("larger-images", "smoke")[0].N == 8
+
+
+def test_what_is_warmed_up_differs_from_what_is_not_in_that_and_in_its_length():
+    for without, with_ in WARM.items():
+        pairs = zip(experiment(without), experiment(with_), strict=True)
+        for one, other in pairs:
+            changed = {"warmup": one.warmup, "steps": one.steps}
+            assert other.warmup and other.steps < one.steps
+            assert other.model_copy(update=changed) == one
 
 
 def test_every_experiment_of_the_book_is_valid():

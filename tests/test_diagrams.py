@@ -19,8 +19,10 @@ from bump_diffusion.diagrams import (
     phases_at_the_end,
     placed_given_one_bump,
     placement_coupling,
+    signal_table,
     times_of_data_sets,
 )
+from bump_diffusion.dissection import LAYERS
 from bump_diffusion.evaluation import shown
 from bump_diffusion.generation import KINDS
 from bump_diffusion.phases import assign_phases, order_parameters, passed_by_threshold
@@ -180,3 +182,22 @@ def test_placement_is_read_where_enough_images_show_one_bump():
     run = SimpleNamespace(configuration=configure("quick"), checkpoints=checkpoints)
     (row,) = placed_given_one_bump(run).to_dict("records")
     assert row == pytest.approx({"x": 0.75, "y": 0.7, "both": 0.5, "product": 0.525})
+
+
+def test_signals_are_told_apart_by_condition_and_by_network():
+    def measured(share, **fields):
+        rows = [
+            (layer, t, network, s)
+            for layer in LAYERS
+            for t in (0, 500)
+            for network, s in (("trained", share), ("untrained", 0.2))
+        ]
+        table = pd.DataFrame(rows, columns=["layer", "timestep", "network", "variation"])
+        return SimpleNamespace(configuration=configure("quick", **fields), signals=table)
+
+    runs = [measured(0.01), measured(0.4, warmup=400), measured(0.6, warmup=400)]
+    table = signal_table(runs, "variation")
+    assert table["layer"].tolist() == list(LAYERS)
+    assert set(table["untrained"]) == {"20 % (20 to 20)"}
+    assert set(table["sinusoidal"]) == {"1 % (1 to 1)"}
+    assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}

@@ -26,6 +26,7 @@ from .phases import (
     PHASES,
     assign_phases,
     checkpoints_with_order,
+    condition,
     in_order,
     learning_time,
     learning_time_or_end,
@@ -109,7 +110,7 @@ class Judged(NamedTuple):
     def seen(self) -> bool:
         """Whether runs behind it had been seen before the criterion was written."""
         seen = CLAIMS[self.name].seen
-        return any(_condition(r) in seen and r.configuration.N == SEEN_SIZE for r in self.records)
+        return any(condition(r) in seen and r.configuration.N == SEEN_SIZE for r in self.records)
 
     @property
     def empty(self) -> bool:
@@ -186,33 +187,14 @@ QUANTITIES = {
 }
 """What judges a claim, from one run."""
 
+WARM = {"three-phases": "warmed-up", "controls": "warmed-up-controls"}
+"""The experiments with a warm-up that are judged beside those without."""
+
 CONTROLLED = ("representation-phases", "sides-agree", "order-necessary", "order-first")
 """Those that are also taken of the untrained network on the same images."""
 
 DENSE, SPARSE = 0.1, 1.0
 """d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
-
-
-def of_axes(
-    records: list[Record], lines: list[Record]
-) -> dict[str, tuple[list[float], list[Record]]]:
-    """What judges the other claims, and the records that it comes from.
-
-    `records` are the runs of the imbalanced data set and of both balanced ones, `lines` those of
-    the reference.
-    """
-    imbalanced = _imbalanced(records)
-    found = coupling(imbalanced, lines)
-    balanced = coupling_by_balanced(records, DENSE, SPARSE)
-    return {
-        "coupled": (found["index"].tolist(), [*imbalanced, *lines]),
-        "coupled-in-images": (balanced["index"].tolist(), records),
-        "costly": (np.log2(found["cost"]).tolist(), [*imbalanced, *lines]),
-    }
-
-
-def _imbalanced(records: list[Record]) -> list[Record]:
-    return [r for r in records if r.configuration.d_x != r.configuration.d_y]
 
 
 # The verdicts
@@ -286,26 +268,6 @@ def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Rec
     return load_or_run(list(itertools.chain.from_iterable(found.values())))
 
 
-def _condition(record: Record) -> str:
-    """Under which condition a run is judged: its data set where that is imbalanced, else how the
-    label enters, and whether training was warmed up.
-    """
-    c = record.configuration
-    if c.d_x != c.d_y:
-        return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
-    return f"{c.conditioning} with warm-up" if c.warmup else c.conditioning
-
-
-def by_condition(
-    records: list[Record], condition_of: Callable[[Record], str] | None = None
-) -> dict[str, list[Record]]:
-    """The records by the condition under which they are judged, in the order of the first."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault((condition_of or _condition)(record), []).append(record)
-    return groups
-
-
 def size(record: Record) -> str:
     """The condition by which networks on images of different sizes are judged apart."""
     N = record.configuration.N
@@ -321,46 +283,36 @@ def judge_claims(
 ) -> list[Judged]:
     """Every claim, or those of one chapter, under every condition.
 
-    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all, and for the
-    networks of `warmed-up`. `seeds` is the number of seeds of that and of `three-phases`,
-    `fewer_seeds`, at most as many, of the other experiments. Missing runs are trained.
+    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all, and without and
+    with warm-up. `seeds` is the number of seeds of `three-phases`, `fewer_seeds`, at most as many,
+    of the experiments that cost more. Missing runs are trained.
     """
     fewer_seeds = min(seeds, fewer_seeds)
-    claims = {name: c for name, c in CLAIMS.items() if chapter in (None, c.chapter)}
+    needed = {c.experiment for c in CLAIMS.values() if chapter in (None, c.chapter)}
+    counts = {"controls": fewer_seeds, "three-phases": seeds}
     # Those that hold more come first: made without it, a run that another needs with a dissection
     # would be made twice.
-    needed = sorted(
-        {c.experiment for c in claims.values()}, key=lambda e: not EXPERIMENTS[e].extras
-    )
     records = {
-        e: runs_of(e, profile, seeds if e == "three-phases" else fewer_seeds, conditioning)
-        for e in needed
-        if e != "imbalance"
+        e: [r for name in (e, WARM[e]) for r in runs_of(name, profile, counts[e], conditioning)]
+        for e in counts
+        if e in needed
     }
-    if records and (conditioning is None or "sinusoidal" in conditioning):
-        full_rate = runs_of("full-rate", profile, seeds)
-        records = {e: [*own, *full_rate] for e, own in records.items()}
+    found = judge_networks(
+        records.get("three-phases", []), records.get("controls", []), chapter=chapter
+    )
     if "imbalance" in needed:
-        all_three, lines = runs([DENSE, SPARSE], profile, fewer_seeds)
-        records["imbalance"] = _imbalanced(all_three)
-        compared = of_axes(all_three, lines)
-    found = []
-    for name, claim in claims.items():
-        own = records[claim.experiment]
-        if name not in QUANTITIES:
-            found.append(judge(name, _condition(own[0]), *compared[name]))
-            continue
-        found += judge_runs(name, own)
+        found += judge_axes(*runs([DENSE, SPARSE], profile, fewer_seeds))
     return found
 
 
 def judge_runs(
-    name: str, records: list[Record], condition_of: Callable[[Record], str] | None = None
+    name: str, records: Sequence[Record], condition_of: Callable[[Record], str] | None = None
 ) -> list[Judged]:
     """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
-    found = []
-    for condition, part in by_condition(records, condition_of).items():
-        judged = judge(name, condition, [QUANTITIES[name](r) for r in part], part)
+    found, condition_of = [], condition_of or condition
+    for where in dict.fromkeys(condition_of(record) for record in records):
+        part = [record for record in records if condition_of(record) == where]
+        judged = judge(name, where, [QUANTITIES[name](r) for r in part], part)
         if name in CONTROLLED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
             judged = judged._replace(control=interval(values, CLAIMS[name].kind)[0])
@@ -368,28 +320,38 @@ def judge_runs(
     return found
 
 
-def judge_chapter(chapter: str, records: list[Record]) -> list[Judged]:
-    """The verdicts that a chapter gives the evidence for, from its own runs."""
-    return [
-        one
-        for name, claim in CLAIMS.items()
-        if claim.chapter == chapter
-        for one in judge_runs(name, records)
-    ]
-
-
 def judge_networks(
     records: list[Record],
-    controls: list[Record],
+    controls: Sequence[Record] = (),
     condition_of: Callable[[Record], str] | None = None,
+    chapter: str | None = None,
 ) -> list[Judged]:
-    """The verdicts on claims 1 to 3 for each condition; `controls`, if any, hold a dissection."""
+    """The verdicts on claims 1 to 3, or on those of one chapter, for each condition.
+
+    `controls` are the runs that hold a dissection, if any.
+    """
     of = {"three-phases": records, "controls": controls}
     return [
         one
-        for name in QUANTITIES
-        if CLAIMS[name].experiment in of
-        for one in judge_runs(name, of[CLAIMS[name].experiment], condition_of)
+        for name, claim in CLAIMS.items()
+        if claim.experiment in of and chapter in (None, claim.chapter)
+        for one in judge_runs(name, of[claim.experiment], condition_of)
+    ]
+
+
+def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
+    """The verdicts on claim 4, from the runs of the imbalanced data set and of both balanced ones,
+    and from the lines of the reference.
+    """
+    imbalanced = [r for r in records if r.configuration.d_x != r.configuration.d_y]
+    found = coupling(imbalanced, lines)
+    balanced = coupling_by_balanced(records, DENSE, SPARSE)
+    where, behind = condition(imbalanced[0]), [*imbalanced, *lines]
+    return [
+        *judge_runs("rise-together", imbalanced),
+        judge("coupled", where, found["index"].tolist(), behind),
+        judge("coupled-in-images", where, balanced["index"].tolist(), records),
+        judge("costly", where, np.log2(found["cost"]).tolist(), behind),
     ]
 
 

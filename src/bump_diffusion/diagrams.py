@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import CLAIMS, Judged, by_claim, by_condition, in_words, interval
+from .claims import CLAIMS, Judged, by_claim, in_words, interval
 from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
 from .evaluation import evaluation_labels, shown
@@ -235,7 +235,7 @@ def order_learned_table(records: list[Record]) -> pd.DataFrame:
     images, and the difference. Means over seeds with their range.
     """
     rows = []
-    for scheme, own in by_setting(records, "conditioning").items():
+    for where, own in by_setting(records, "condition").items():
         for reduction, name in {"direct": "all features", "umap": "UMAP embedding"}.items():
             trained, untrained = (
                 np.array([checkpoints_with_order(r, f, reduction)["order"].iloc[-1] for r in own])
@@ -243,7 +243,7 @@ def order_learned_table(records: list[Record]) -> pd.DataFrame:
             )
             rows.append(
                 {
-                    "conditioning": scheme,
+                    "condition": where,
                     "read from": name,
                     "trained": with_range(trained),
                     "untrained": with_range(untrained),
@@ -368,7 +368,7 @@ def signal_table(records: list[Record], share: str) -> pd.DataFrame:
     networks before training.
     """
     columns = {"untrained": _by_layer(records, share, "untrained")}
-    for condition, own in by_condition(records).items():
+    for condition, own in by_setting(records, "condition").items():
         columns[condition] = _by_layer(own, share, "trained")
     return pd.DataFrame({"layer": LAYERS, **columns})
 
@@ -388,6 +388,7 @@ FIELD_NAMES = {
     "conditioning": "conditioning",
     "N": "image size N (pixels)",
     "warmup": "warm-up (steps)",
+    "condition": "condition",
 }
 """What a field that is on an axis is called there."""
 

@@ -99,10 +99,10 @@ def experiment(
 ) -> list[Configuration]:
     """The configurations of an experiment, by its name or from a YAML file of its fields.
 
-    `profile` replaces the experiment's; `seeds` is the number of seeds, counted from 0; `spacing`
-    stands for d_x and d_y alike (pixels); any other argument is a field of the configuration, with
-    a value for all runs or a list to vary it over. None leaves what the experiment says. Raises
-    UserError for what does not exist or fit.
+    `profile` replaces the experiment's, unless it is "own"; `seeds` is the number of seeds, counted
+    from 0; `spacing` stands for d_x and d_y alike (pixels); any other argument is a field of the
+    configuration, with a value for all runs or a list to vary it over. None leaves what the
+    experiment says. Raises UserError for what does not exist or fit.
     """
     found = find_experiment(name)
     fixed, varied = dict(found.set), dict(found.vary)
@@ -131,7 +131,7 @@ def experiment(
     changed = {
         "set": fixed,
         "vary": varied,
-        "profile": found.profile if profile is None else profile,
+        "profile": found.profile if profile in (None, "own") else profile,
     }
     return found.model_copy(update=changed).configurations()
 

@@ -226,9 +226,25 @@ def _squares(values: pd.Series) -> float:
     return float(((values - values.mean()) ** 2).sum())
 
 
+def condition(record: Record) -> str:
+    """Under which condition a run is judged: its data set where that is imbalanced, else how the
+    label enters, and whether training was warmed up.
+    """
+    c = record.configuration
+    if c.d_x != c.d_y:
+        return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
+    return f"{c.conditioning} with warm-up" if c.warmup else c.conditioning
+
+
 def by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
-    """The records by what a field of their configurations is, in its order."""
+    """The records by what a field of their configurations is, in its order; or, for "condition", by
+    `condition`, as they come.
+    """
     groups: dict[str, list[Record]] = {}
+    if field == "condition":
+        for record in records:
+            groups.setdefault(condition(record), []).append(record)
+        return groups
     for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
         value = getattr(record.configuration, field)
         groups.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(record)
