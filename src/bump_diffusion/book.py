@@ -12,6 +12,7 @@ import html
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -168,12 +169,22 @@ class Page(HTML):
         return {"text/html": self.data}, {"text/html": {}, PROVENANCE: self.made_from}
 
 
+def table_html(table: pd.DataFrame) -> str:
+    """A table as HTML; what is in parentheses, as the range behind a value, stays on one line."""
+
+    def unbroken(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return re.sub(r"\([^()]*\)", lambda found: found[0].replace(" ", "\u00a0"), value)
+
+    return f'<div class="wide">{table.map(unbroken).to_html(index=False, border=0)}</div>'
+
+
 class Table(Page):
     """A table on a page, with the records it was made from and a note below."""
 
     def __init__(self, table: pd.DataFrame, records: Sequence[Record] = (), note: str = ""):
-        page = f"{table.to_html(index=False, border=0)}<p>{html.escape(note)}</p>"
-        super().__init__(f'<div class="wide">{page}</div>', records)
+        super().__init__(f"{table_html(table)}<p>{html.escape(note)}</p>", records)
 
 
 def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) -> None:

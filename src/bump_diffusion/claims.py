@@ -12,13 +12,14 @@ from importlib.resources import files
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import yaml
 from IPython.display import Markdown
 from pydantic import BaseModel, ConfigDict, model_validator
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from .book import Page
+from .book import Page, table_html
 from .errors import UserError
 from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
@@ -409,18 +410,13 @@ def show(judged: Sequence[Judged]) -> Page:
         columns = ["condition", "effect (95 % interval)", "untrained", "runs", "verdict"]
         if name not in CONTROLLED:
             columns.remove("untrained")
-        head = "".join(f"<th>{column}</th>" for column in columns)
-        rows = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(_cell(one, c))}</td>' for c in columns)}</tr>"
-            for one in own
-        )
+        table = pd.DataFrame([{column: _cell(one, column) for column in columns} for one in own])
         parts.append(
             f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}'
             "</strong><br>"
             f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
             f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
-            f'(<a href="{claim.chapter}.html">evidence</a>)</p><div class="wide"><table>'
-            f"<tr>{head}</tr>{rows}</table></div></section>"
+            f'(<a href="{claim.chapter}.html">evidence</a>)</p>{table_html(table)}</section>'
         )
     return Page("".join(parts), records_behind(judged))
 
