@@ -77,10 +77,17 @@ def test_a_verdict_that_the_control_earns_too_says_so(name, passing):
     plain = judge(name, "scalar", values)
     empty = plain._replace(condition="table", control=passing)
     assert overall([plain, plain._replace(control=-passing)]) == "reproduced"
-    assert overall([empty]).startswith("reproduced; so it is with an untrained network, ")
+    assert overall([empty]).startswith("reproduced; so it is with the untrained network, ")
     assert overall([plain, empty]).startswith(
-        "reproduced; so it is with an untrained network (table), "
+        "reproduced; so it is with the untrained network (table), "
     )
+
+
+def test_axes_that_rise_together_in_the_reference_too_say_nothing_of_coupling():
+    judged = judge("rise-together", "d_x = 0.1, d_y = 1", [0.04, 0.05, 0.05])
+    sentence = "reproduced; so it is with the factorized reference, and says nothing of coupling"
+    assert overall([judged._replace(control=0.09)]) == sentence
+    assert overall([judged._replace(control=0.11)]) == "reproduced"
 
 
 def test_the_verdict_over_conditions():
@@ -101,6 +108,7 @@ def test_every_claim_has_its_quantity_runs_and_chapter():
     for claim in CLAIMS.values():
         assert claim.experiment in EXPERIMENTS
         assert claim.chapter in notebooks()
+        assert bool(claim.control) == bool(claim.empty)
     assert {claim.number for claim in CLAIMS.values()} == {1, 2, 3, 4}
 
 

@@ -20,6 +20,7 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from .book import Page, table_html
+from .config import Configuration
 from .errors import UserError
 from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
@@ -33,14 +34,11 @@ from .phases import (
     learning_time_or_end,
     phases_over_training,
 )
-from .reference import coupling, coupling_by_balanced, runs
+from .reference import coupling, coupling_by_balanced, farthest_apart, runs
 from .store import Record
 
 CONFIDENCE = 0.95
 """Of every interval."""
-
-SEEN_SIZE = 16
-"""Width of the images of every run that had been seen before the criteria were written, pixels."""
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
 
@@ -66,6 +64,10 @@ class Claim(BaseModel):
     "Conditions whose runs had been seen before the criterion was written."
     against: str
     "What it means if the claim is not reproduced."
+    control: str = ""
+    "What gives the quantity too without what the claim says, if anything was asked."
+    empty: str = ""
+    "What a verdict that the control earns too says nothing of."
     undefined: str = ""
     "What it means if the quantity is undefined for every run."
 
@@ -105,18 +107,27 @@ class Judged(NamedTuple):
     high: float
     verdict: str
     control: float = math.nan
-    "The estimate from the untrained network on the same images, where that is a control."
+    "The estimate from the claim's control, where it has one."
 
     @property
     def seen(self) -> bool:
         """Whether runs behind it had been seen before the criterion was written."""
-        seen = CLAIMS[self.name].seen
-        return any(condition(r) in seen and r.configuration.N == SEEN_SIZE for r in self.records)
+        return any(
+            condition(r) in CLAIMS[self.name].seen and _as_seen(r.configuration)
+            for r in self.records
+        )
 
     @property
     def empty(self) -> bool:
-        """Whether the claim is reproduced, but would be by the untrained network too."""
+        """Whether the claim is reproduced, but would be by its control too."""
         return self.verdict == "reproduced" and CLAIMS[self.name].passes(self.control)
+
+
+def _as_seen(c: Configuration) -> bool:
+    """Whether a run's data are of the kind that had been seen: those of other sizes or spreads had
+    not, nor balanced ones of other spacings.
+    """
+    return c.N == 16 and c.sigma == 1 and (c.d_x != c.d_y or c.d_x == 1)
 
 
 # The quantities
@@ -173,7 +184,7 @@ def rise_together(record: Record) -> float:
     trained = record.checkpoints.query("step > 0")
     if trained[["accuracy_x", "accuracy_y"]].max(axis=None) < 0.5:
         return float("nan")  # neither rose
-    return float((trained["accuracy_x"] - trained["accuracy_y"]).abs().max())
+    return farthest_apart(trained)
 
 
 QUANTITIES = {
@@ -191,7 +202,7 @@ QUANTITIES = {
 WARM = {"three-phases": "warmed-up", "controls": "warmed-up-controls"}
 """The experiments with a warm-up that are judged beside those without."""
 
-CONTROLLED = ("representation-phases", "sides-agree", "order-necessary", "order-first")
+OF_UNTRAINED = ("representation-phases", "sides-agree", "order-necessary", "order-first")
 """Those that are also taken of the untrained network on the same images."""
 
 DENSE, SPARSE = 0.1, 1.0
@@ -314,7 +325,7 @@ def judge_runs(
     for where in dict.fromkeys(condition_of(record) for record in records):
         part = [record for record in records if condition_of(record) == where]
         judged = judge(name, where, [QUANTITIES[name](r) for r in part], part)
-        if name in CONTROLLED:
+        if name in OF_UNTRAINED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
             judged = judged._replace(control=interval(values, CLAIMS[name].kind)[0])
         found.append(judged)
@@ -348,8 +359,9 @@ def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
     found = coupling(imbalanced, lines)
     balanced = coupling_by_balanced(records, DENSE, SPARSE)
     where, behind = condition(imbalanced[0]), [*imbalanced, *lines]
+    (together,) = judge_runs("rise-together", imbalanced)
     return [
-        *judge_runs("rise-together", imbalanced),
+        together._replace(control=interval(found["farthest_apart_1d"], "mean")[0]),
         judge("coupled", where, found["index"].tolist(), behind),
         judge("coupled-in-images", where, balanced["index"].tolist(), records),
         judge("costly", where, np.log2(found["cost"]).tolist(), behind),
@@ -374,15 +386,15 @@ def overall(judged: Sequence[Judged]) -> str:
     by: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for one in judged:
         by[one.verdict].append(one.condition)
-    empty = [one.condition for one in judged if one.empty]
+    claim, empty = CLAIMS[judged[0].name], [one.condition for one in judged if one.empty]
     where = "" if len(empty) == len(judged) else f" ({', '.join(empty)})"
-    control = f"; so it is with an untrained network{where}, and says nothing of what was learned"
+    control = f"; so it is with the {claim.control}{where}, and says nothing of {claim.empty}"
     if len(by["reproduced"]) == len(judged):
         return "reproduced" + control * bool(empty)
     if len(by["not reproduced"]) == len(judged):
-        return f"not reproduced: {CLAIMS[judged[0].name].against}"
-    if len(by["not judged"]) == len(judged) and CLAIMS[judged[0].name].undefined:
-        return f"not judged: {CLAIMS[judged[0].name].undefined}"
+        return f"not reproduced: {claim.against}"
+    if len(by["not judged"]) == len(judged) and claim.undefined:
+        return f"not judged: {claim.undefined}"
     parts = [f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where]
     text = "; ".join(parts)
     if by["reproduced"]:  # `VERDICTS` begins with it
@@ -407,10 +419,11 @@ def show(judged: Sequence[Judged]) -> Page:
     for name, own in by_claim(judged).items():
         claim = CLAIMS[name]
         side = "above" if claim.above is not None else "below"
-        columns = ["condition", "effect (95 % interval)", "untrained", "runs", "verdict"]
-        if name not in CONTROLLED:
-            columns.remove("untrained")
+        columns = ["condition", "effect (95 % interval)", "control", "runs", "verdict"]
+        if not claim.control:
+            columns.remove("control")
         table = pd.DataFrame([{column: _cell(one, column) for column in columns} for one in own])
+        table = table.rename(columns={"control": claim.control})
         parts.append(
             f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}'
             "</strong><br>"
@@ -426,7 +439,7 @@ def _cell(one: Judged, column: str) -> str:
     match column:
         case "condition":
             return f"{one.condition} (seen before)" if one.seen else one.condition
-        case "untrained":
+        case "control":
             return "undefined" if math.isnan(one.control) else f"{one.control:.2f}"
         case "runs":
             return str(sum(not math.isnan(value) for value in one.values))

@@ -120,7 +120,8 @@ def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, s
     handles = [Line2D([], [], color=c, lw=2.5, label=v) for v, c in VERDICT_COLOURS.items()]
     handles.append(Line2D([], [], color="black", ls="--", label="threshold"))
     ring = {"marker": "o", "mfc": "none", "ls": "", "markersize": 7, "alpha": 0.7}
-    handles.append(Line2D([], [], color="black", label="untrained network", **ring))
+    controls = dict.fromkeys(CLAIMS[name].control for name in names if CLAIMS[name].control)
+    handles.append(Line2D([], [], color="black", label="\n".join(controls) or "control", **ring))
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     said = "; ".join(
         f"{one.name} ({one.condition}) {one.estimate:.2f}, {one.low:.2f} to {one.high:.2f}: "

@@ -55,6 +55,11 @@ def composed(along_x: Record, along_y: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def farthest_apart(checkpoints: pd.DataFrame) -> float:
+    """The largest difference between the accuracies in x and in y at any checkpoint."""
+    return float((checkpoints["accuracy_x"] - checkpoints["accuracy_y"]).abs().max())
+
+
 def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
     """How coupled the runs of one data set are, and at what cost; a row a run.
 
@@ -69,6 +74,7 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
     learned before the first trained checkpoint. `cost` is the ratio of the training examples,
     repeats included, to 90 % correct: images of the 2D run, over the lines of both axes. A 2D run
     that does not get there counts with all the images that it saw: the cost is at least that.
+    `farthest_apart_1d` is `farthest_apart` of the reference's images.
     """
     rows = []
     for record in records:
@@ -86,6 +92,7 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
                 "T_x_1d": _to_half(along_x.checkpoints, "accuracy_x"),
                 "T_y_1d": _to_half(along_y.checkpoints, "accuracy_x"),
                 "cost": images / learning_time(apart, "accuracy", 0.9),
+                "farthest_apart_1d": farthest_apart(apart),
             }
         )
     table = pd.DataFrame(rows)
