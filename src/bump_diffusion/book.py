@@ -329,6 +329,8 @@ def _build_site() -> None:
     shutil.copytree(SOURCE, stage / "book", ignore=ignore)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, stage)
+    for file in Path(__file__).parent.glob("*.yml"):  # shown on the page of the code
+        shutil.copy(file, stage / "book")
     for name in notebooks():
         executed = BUILD / "executed" / f"{name}.ipynb"
         if executed.exists():

@@ -355,9 +355,9 @@ def interventions_in_words(records: list[Record]) -> Markdown:
             f"- {scheme.capitalize()}: {mean.loc[('nothing', ''), 'correct']:.0%} of the images "
             "are right if nothing is changed, and if outputs are exchanged, of layer 4 "
             f"{exchanged.loc['layer4', 'correct']:.0%}, of the bottleneck "
-            f"{exchanged.loc['bottleneck', 'correct']:.0%}. With one block's label exchanged the "
-            f"fewest are for {fewest}. Most go to the other's place when the output of {across} "
-            f"is exchanged, {exchanged.loc[across, 'at_other']:.0%}."
+            f"{exchanged.loc['bottleneck', 'correct']:.0%}. Exchanging one block's label leaves the "
+            f"fewest right for {fewest}. The largest share at the other's place, "
+            f"{exchanged.loc[across, 'at_other']:.0%}, comes with the output of {across} exchanged."
         )
     return Markdown("\n".join(lines))
 
