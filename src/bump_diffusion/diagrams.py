@@ -355,8 +355,8 @@ def interventions_in_words(records: list[Record]) -> Markdown:
             f"- {scheme.capitalize()}: {mean.loc[('nothing', ''), 'correct']:.0%} of the images "
             "are right if nothing is changed, and if outputs are exchanged, of layer 4 "
             f"{exchanged.loc['layer4', 'correct']:.0%}, of the bottleneck "
-            f"{exchanged.loc['bottleneck', 'correct']:.0%}. Exchanging one block's label leaves the "
-            f"fewest right for {fewest}. The largest share at the other's place, "
+            f"{exchanged.loc['bottleneck', 'correct']:.0%}. Exchanging one block's label leaves "
+            f"the fewest right for {fewest}. The largest share at the other's place, "
             f"{exchanged.loc[across, 'at_other']:.0%}, comes with the output of {across} exchanged."
         )
     return Markdown("\n".join(lines))
