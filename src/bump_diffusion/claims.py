@@ -29,6 +29,7 @@ from .phases import (
     assign_phases,
     checkpoints_with_order,
     condition,
+    grouped,
     in_order,
     learning_time,
     learning_time_or_end,
@@ -305,8 +306,8 @@ def judge_claims(
     # Those that hold more come first: made without it, a run that another needs with a dissection
     # would be made twice.
     records = {
-        e: [r for name in (e, WARM[e]) for r in runs_of(name, profile, counts[e], conditioning)]
-        for e in counts
+        e: without_and_with_warm_up(e, profile, count, conditioning)
+        for e, count in counts.items()
         if e in needed
     }
     found = judge_networks(
@@ -321,9 +322,8 @@ def judge_runs(
     name: str, records: Sequence[Record], condition_of: Callable[[Record], str] | None = None
 ) -> list[Judged]:
     """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
-    found, condition_of = [], condition_of or condition
-    for where in dict.fromkeys(condition_of(record) for record in records):
-        part = [record for record in records if condition_of(record) == where]
+    found = []
+    for where, part in grouped(records, condition_of or condition).items():
         judged = judge(name, where, [QUANTITIES[name](r) for r in part], part)
         if name in OF_UNTRAINED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
@@ -374,6 +374,13 @@ def runs_of(
     """The records of an experiment, with its extras; missing ones are trained."""
     found = experiment(name, profile, seeds, conditioning=conditioning)
     return load_or_run(found, extras=EXPERIMENTS[name].extras)
+
+
+def without_and_with_warm_up(
+    name: str, profile: str, seeds: int, conditioning: list[str] | None = None
+) -> list[Record]:
+    """The records of an experiment and, after them, of its counterpart in `WARM`."""
+    return [r for n in (name, WARM[name]) for r in runs_of(n, profile, seeds, conditioning)]
 
 
 def records_behind(judged: Sequence[Judged]) -> list[Record]:

@@ -17,8 +17,8 @@ Every threshold is one half: of the images, or of the variance. It is the one va
 choice, each phase being what the greater part shows.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -236,19 +236,28 @@ def condition(record: Record) -> str:
     return f"{c.conditioning} with warm-up" if c.warmup else c.conditioning
 
 
+def grouped(records: Iterable[Record], name_of: Callable[[Record], str]) -> dict[str, list[Record]]:
+    """The records by what they are called, in the order in which the names first occur."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(name_of(record), []).append(record)
+    return groups
+
+
 def by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
     """The records by what a field of their configurations is, in its order; or, for "condition", by
     `condition`, as they come.
     """
-    groups: dict[str, list[Record]] = {}
     if field == "condition":
-        for record in records:
-            groups.setdefault(condition(record), []).append(record)
-        return groups
-    for record in sorted(records, key=lambda r: getattr(r.configuration, field)):
-        value = getattr(record.configuration, field)
-        groups.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(record)
-    return groups
+        return grouped(records, condition)
+
+    def value(record: Record) -> Any:
+        return getattr(record.configuration, field)
+
+    def name_of(record: Record) -> str:
+        return value(record) if isinstance(value(record), str) else f"{value(record):g}"
+
+    return grouped(sorted(records, key=value), name_of)
 
 
 def times(records: list[Record], by: str) -> pd.DataFrame:

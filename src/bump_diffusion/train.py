@@ -235,9 +235,9 @@ def train(
     each step in place of a progress bar. Raises UserError if the loss stops being finite, and at
     once for a dissection or the signals of lines.
     """
-    for extra in TAKEN_APART.keys() & set(extras):
-        if c.axes == "x":
-            raise UserError(f"axes is 'x', it must be 'xy' for {extra}: a line has no plane.")
+    refused = [extra for extra in TAKEN_APART if extra in extras and c.axes == "x"]
+    if refused:
+        raise UserError(f"axes is 'x', it must be 'xy' for {refused[0]}: a line has no plane.")
     _commit()  # asked before training, in which files may change; it is kept
     if wait < 0 and store.is_being_made(c):
         print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)
@@ -346,10 +346,10 @@ def _collect(
         "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),
         "arrays.npz": to_npz(stacked),
     }
-    network = trainer.average.module
+    network, untrained = trainer.average.module, build_model(c, trainer.device)
     for extra, take_apart in TAKEN_APART.items():
         if extra in extras:
-            tables = take_apart(c, network, build_model(c, trainer.device))
+            tables = take_apart(c, network, untrained)
             files |= {f"{name}.parquet": to_parquet(table) for name, table in tables.items()}
     if "weights" in extras:
         state = network.state_dict()
