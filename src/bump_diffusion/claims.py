@@ -200,8 +200,8 @@ QUANTITIES = {
 }
 """What judges a claim, from one run."""
 
-WARM = {"three-phases": "warmed-up", "controls": "warmed-up-controls"}
-"""The experiments with a warm-up that are judged beside those without."""
+FULL_RATE = {"three-phases": "full-rate", "controls": "full-rate-controls"}
+"""The experiments without a warm-up that are judged beside those with one."""
 
 OF_UNTRAINED = ("representation-phases", "sides-agree", "order-necessary", "order-first")
 """Those that are also taken of the untrained network on the same images."""
@@ -379,8 +379,8 @@ def runs_of(
 def without_and_with_warm_up(
     name: str, profile: str, seeds: int, conditioning: list[str] | None = None
 ) -> list[Record]:
-    """The records of an experiment and, after them, of its counterpart in `WARM`."""
-    return [r for n in (name, WARM[name]) for r in runs_of(n, profile, seeds, conditioning)]
+    """The records of an experiment and, before them, of its counterpart in `FULL_RATE`."""
+    return [r for n in (FULL_RATE[name], name) for r in runs_of(n, profile, seeds, conditioning)]
 
 
 def records_behind(judged: Sequence[Judged]) -> list[Record]:
