@@ -51,7 +51,7 @@ from .phases import (
     checkpoints_with_order,
     explained_by_overlap,
     learning_time,
-    learning_time_or_end,
+    overlap_times,
     phases_over_training,
     with_range,
 )
@@ -621,20 +621,16 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     }
     said = []
     for ax, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
-        never = 0
-        for record in records:
-            c, table = record.configuration, checkpoints_with_order(record)
-            other = r"spread $\sigma$" if c.sigma != 1 else "neither"
-            colour, marker = styles["spacing d" if c.d_x != 1 else other]
-            missing = np.isnan(learning_time(table, measure, 0.5))
-            never += missing
-            time = learning_time_or_end(table, measure, 0.5)
-            shape = "x" if missing else marker
-            ax.plot(c.sigma / c.d_x, time, shape, color=colour, markersize=5, alpha=0.7)
+        table = overlap_times(records, measure)
+        for run in table.itertuples():
+            other = r"spread $\sigma$" if run.sigma != 1 else "neither"
+            colour, marker = styles["spacing d" if run.d != 1 else other]
+            shape = "x" if run.never else marker
+            ax.plot(run.overlap, run.time, shape, color=colour, markersize=5, alpha=0.7)
         ax.set(title=title, xlabel=r"$\sigma$ / d")
         images_axis(ax.yaxis, records)
-        said.append(f"{title}: never in {never} of {len(records)} runs")
-    ratios = sorted({round(r.configuration.sigma / r.configuration.d_x, 2) for r in records})
+        said.append(f"{title}: never in {table['never'].sum()} of {len(records)} runs")
+    ratios = sorted(table["overlap"].unique())
     axes[0].set_xscale("log")
     axes[0].set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
     axes[0].xaxis.set_minor_formatter("")

@@ -190,6 +190,21 @@ class Overlap(NamedTuple):
     "Those of the `runs` that never get there."
 
 
+def overlap_times(records: list[Record], measure: str) -> pd.DataFrame:
+    """Training images to one half of a measure, a row per run.
+
+    Columns seed, sigma, d, overlap (sigma / d), time (`learning_time_or_end`) and never, whether
+    the run does not get there.
+    """
+    rows = []
+    for record in records:
+        c, checkpoints = record.configuration, checkpoints_with_order(record)
+        time = learning_time_or_end(checkpoints, measure, 0.5)
+        never = np.isnan(learning_time(checkpoints, measure, 0.5))
+        rows.append((c.seed, c.sigma, c.d_x, round(c.sigma / c.d_x, 6), time, never))
+    return pd.DataFrame(rows, columns=["seed", "sigma", "d", "overlap", "time", "never"])
+
+
 def explained_by_overlap(records: list[Record], measure: str) -> Overlap:
     """The share of the variance of learning times, between data sets, that sigma / d explains.
 
@@ -197,17 +212,12 @@ def explained_by_overlap(records: list[Record], measure: str) -> Overlap:
     the data sets whose sigma / d one of another spread shares; left out are those of which no run
     gets there. NaN for fewer than two values of sigma / d, or if all times are equal.
     """
-    rows = []
-    for record in records:
-        c, checkpoints = record.configuration, checkpoints_with_order(record)
-        time = learning_time(checkpoints, measure, 0.5)
-        log = np.log(learning_time_or_end(checkpoints, measure, 0.5))
-        rows.append((c.seed, c.sigma, c.d_x, round(c.sigma / c.d_x, 6), time, log))
-    table = pd.DataFrame(rows, columns=["seed", "sigma", "d", "overlap", "time", "log"])
+    table = overlap_times(records, measure)
+    table["log"] = np.log(table["time"])
     by = table.groupby("overlap")
-    table = table[(by["sigma"].transform("nunique") > 1) & (by["time"].transform("count") > 0)]
+    table = table[(by["sigma"].transform("nunique") > 1) & ~by["never"].transform("all")]
     groups, seeds = table["overlap"].nunique(), sorted({r.configuration.seed for r in records})
-    never = int(table["time"].isna().sum())
+    never = int(table["never"].sum())
     if groups < 2:
         return Overlap([np.nan] * len(seeds), np.nan, np.nan, len(table), never)
     explained, totals = [], []
