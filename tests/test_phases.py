@@ -22,6 +22,7 @@ from bump_diffusion.phases import (
     in_order,
     order_parameters,
     passed,
+    with_range,
 )
 from bump_diffusion.representation import probe_r2
 
@@ -227,3 +228,16 @@ def test_nothing_is_explained_where_all_take_as_long():
     for settings in (SETTINGS, SETTINGS[:6]):
         runs = [learned_after(160, s, d) for s, d in settings]
         assert np.isnan(explained_by_overlap(runs, "accuracy").explained).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([2e-6, 0.00034, 1234.5], "412 % (<0.001 to 1,234)"),
+        ([0.0, 0.5], "0.25 % (0 to 0.5)"),
+        ([np.nan, 20.0], "20 %; never in 1 of 2"),
+        ([np.nan], "never in 1 of 1"),
+    ],
+)
+def test_a_mean_is_told_with_its_range_in_digits_that_can_be_read(values, text):
+    assert with_range(values, " %") == text

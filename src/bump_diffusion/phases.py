@@ -343,7 +343,9 @@ def dimensions_by_phase(records: list[Record]) -> pd.DataFrame:
 
 
 def short(value: float) -> str:
-    """A number in three digits, or all that stand before the point."""
+    """A number in three digits, or all that stand before the point; "<0.001" for what is less."""
+    if 0 < abs(value) < 0.001:
+        return "<0.001"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
