@@ -297,8 +297,8 @@ def judge_claims(
     """Every claim, or those of one chapter, under every condition.
 
     Claims 1 to 3 are judged for each conditioning scheme apart, by default for all, and without and
-    with warm-up. `seeds` is the number of seeds of `three-phases`, `fewer_seeds`, at most as many,
-    of the experiments that cost more. Missing runs are trained.
+    with warm-up. `seeds` is the number of seeds, `fewer_seeds`, at most as many, that of the runs
+    that hold a dissection. Missing runs are trained.
     """
     fewer_seeds = min(seeds, fewer_seeds)
     needed = {c.experiment for c in CLAIMS.values() if chapter in (None, c.chapter)}
@@ -314,7 +314,7 @@ def judge_claims(
         records.get("three-phases", []), records.get("controls", []), chapter=chapter
     )
     if "imbalance" in needed:
-        found += judge_axes(*runs([DENSE, SPARSE], profile, fewer_seeds))
+        found += judge_axes(*runs([DENSE, SPARSE], profile, seeds))
     return found
 
 
