@@ -796,7 +796,7 @@ def couplings(
 
 
 def coupling_table(found: dict[tuple[float, float], pd.DataFrame]) -> pd.DataFrame:
-    """Learning times in both axes, in images and alone; coupling index; cost, of `couplings`.
+    """Coupling index; cost; learning times in both axes, in images and alone, of `couplings`.
 
     A row for each data set: means over seeds with their range.
     """
@@ -806,12 +806,11 @@ def coupling_table(found: dict[tuple[float, float], pd.DataFrame]) -> pd.DataFra
         "T_x_1d": "lines to 50 %, x alone",
         "T_y_1d": "y alone",
     }
-    rows = []
-    for (d_x, d_y), own in found.items():
-        row = _times_and_index(d_x, d_y, own, titles)
-        row["examples to 90 %, images over lines"] = with_range(own["cost"])
-        rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame([_index_and_times(*pair, own, titles) for pair, own in found.items()])
+    costs = [with_range(own["cost"]) for own in found.values()]
+    beside = table.columns.get_loc("coupling index") + 1
+    table.insert(beside, "examples to 90 %, images over lines", costs)
+    return table
 
 
 def cost_in_words(found: dict[tuple[float, float], pd.DataFrame]) -> Markdown:
@@ -918,17 +917,21 @@ def balanced_table(records: list[Record]) -> pd.DataFrame:
             "T_x_2d": "x, both axes as x",
             "T_y_2d": "y, both axes as y",
         }
-        rows.append(_times_and_index(d_x, d_y, found, titles))
+        rows.append(_index_and_times(d_x, d_y, found, titles))
     return pd.DataFrame(rows)
 
 
-def _times_and_index(
+def _index_and_times(
     d_x: float, d_y: float, found: pd.DataFrame, titles: dict[str, str]
 ) -> dict[str, str]:
-    """A data set's row: its learning times, over the seeds `found`, and its coupling index."""
-    row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": str(len(found))}
-    row |= {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
-    return row | {"coupling index": with_range(found["index"], missing="undefined")}
+    """A data set's row: its coupling index over the seeds `found`, and its learning times."""
+    row = {
+        "d_x": f"{d_x:g}",
+        "d_y": f"{d_y:g}",
+        "seeds": str(len(found)),
+        "coupling index": with_range(found["index"], missing="undefined"),
+    }
+    return row | {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
 
 
 def _by_pair(
