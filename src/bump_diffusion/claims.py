@@ -313,7 +313,7 @@ def judge_claims(
     found = judge_networks(
         records.get("three-phases", []), records.get("controls", []), chapter=chapter
     )
-    if "imbalance" in needed:
+    if "imbalance-judged" in needed:
         found += judge_axes(*runs([DENSE, SPARSE], profile, seeds))
     return found
 

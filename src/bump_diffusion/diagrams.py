@@ -806,11 +806,12 @@ def coupling_table(found: dict[tuple[float, float], pd.DataFrame]) -> pd.DataFra
         "T_x_1d": "lines to 50 %, x alone",
         "T_y_1d": "y alone",
     }
-    table = pd.DataFrame([_index_and_times(*pair, own, titles) for pair, own in found.items()])
-    costs = [with_range(own["cost"]) for own in found.values()]
-    beside = table.columns.get_loc("coupling index") + 1
-    table.insert(beside, "examples to 90 %, images over lines", costs)
-    return table
+    return pd.DataFrame(
+        _coupling_index(*pair, own)
+        | {"examples to 90 %, images over lines": with_range(own["cost"])}
+        | _times_in_words(own, titles)
+        for pair, own in found.items()
+    )
 
 
 def cost_in_words(found: dict[tuple[float, float], pd.DataFrame]) -> Markdown:
@@ -917,21 +918,23 @@ def balanced_table(records: list[Record]) -> pd.DataFrame:
             "T_x_2d": "x, both axes as x",
             "T_y_2d": "y, both axes as y",
         }
-        rows.append(_index_and_times(d_x, d_y, found, titles))
+        rows.append(_coupling_index(d_x, d_y, found) | _times_in_words(found, titles))
     return pd.DataFrame(rows)
 
 
-def _index_and_times(
-    d_x: float, d_y: float, found: pd.DataFrame, titles: dict[str, str]
-) -> dict[str, str]:
-    """A data set's row: its coupling index over the seeds `found`, and its learning times."""
-    row = {
+def _coupling_index(d_x: float, d_y: float, found: pd.DataFrame) -> dict[str, str]:
+    """A data set's row: its spacings, and its coupling index over the seeds `found`."""
+    return {
         "d_x": f"{d_x:g}",
         "d_y": f"{d_y:g}",
         "seeds": str(len(found)),
         "coupling index": with_range(found["index"], missing="undefined"),
     }
-    return row | {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
+
+
+def _times_in_words(found: pd.DataFrame, titles: dict[str, str]) -> dict[str, str]:
+    """Learning times over the seeds `found`, columns of it, by their titles."""
+    return {title: with_range(found[c] / 1000, "k") for c, title in titles.items()}
 
 
 def _by_pair(
