@@ -36,6 +36,17 @@ def test_the_interval_of_a_mean_is_students(values):
     assert mean == pytest.approx(np.mean(values))
 
 
+def test_an_interval_ends_where_the_quantity_does():
+    near, wide = [0.99, 1.0, 0.7], [-0.9, 0.0, 0.9]
+    _, low, high = interval(near, "mean")
+    assert high > 1
+    necessary = judge("order-necessary", "", near)
+    assert (necessary.low, necessary.high) == (pytest.approx(low), 1)
+    agree, first = judge("sides-agree", "", wide), judge("order-first", "", wide)
+    assert (agree.low, agree.high) == (-1, 1)
+    assert first.high > 2  # doublings know no limit
+
+
 @given(st.integers(0, 9), st.integers(1, 9))
 def test_the_interval_of_a_share_is_wilsons(successes, runs):
     assume(successes <= runs)

@@ -43,6 +43,9 @@ CONFIDENCE = 0.95
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
 
+LIMITS = {"accuracy": (0.0, 1.0), "share": (0.0, 1.0), "kappa": (-1.0, 1.0)}
+"""Between which values a quantity lies, by the first word of its unit, where it has limits."""
+
 
 class Claim(BaseModel):
     """One claim and its criterion, as `claims.yml` states them."""
@@ -81,6 +84,11 @@ class Claim(BaseModel):
     @property
     def threshold(self) -> float:
         return self.below if self.above is None else self.above
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value that the quantity can have."""
+        return LIMITS.get(self.unit.split()[0], (-math.inf, math.inf))
 
     def passes(self, value: float) -> bool:
         """Whether a value lies beyond the threshold, on the side that the claim needs."""
@@ -213,11 +221,13 @@ DENSE, SPARSE = 0.1, 1.0
 # The verdicts
 
 
-def interval(values: Sequence[float], kind: str) -> tuple[float, float, float]:
+def interval(
+    values: Sequence[float], kind: str, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float, float]:
     """The mean of the values and its confidence interval; NaN where it is undefined.
 
-    Student's for a "mean", which needs two values; Wilson's (1927) for a "share", of values 0 or 1.
-    Values that are NaN are left out.
+    Student's for a "mean", which needs two values, cut off at the `limits` of what can be; Wilson's
+    (1927) for a "share", of values 0 or 1. Values that are NaN are left out.
     """
     known = np.array([v for v in values if not math.isnan(v)])
     if not len(known):
@@ -231,7 +241,8 @@ def interval(values: Sequence[float], kind: str) -> tuple[float, float, float]:
     if len(known) < 2:
         return mean, math.nan, math.nan
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) * stats.sem(known)
-    return mean, mean - half, mean + half
+    low, high = np.clip([mean - half, mean + half], *limits)
+    return mean, float(low), float(high)
 
 
 def judge(
@@ -239,7 +250,7 @@ def judge(
 ) -> Judged:
     """The verdict on one claim under one condition, from its quantity's values over the runs."""
     claim = CLAIMS[name]
-    estimate, low, high = interval(values, claim.kind)
+    estimate, low, high = interval(values, claim.kind, claim.limits)
     if math.isnan(low):
         verdict = "not judged"
     elif low <= claim.threshold <= high:

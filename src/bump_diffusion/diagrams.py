@@ -55,7 +55,7 @@ from .phases import (
     phases_over_training,
     with_range,
 )
-from .reference import composed, coupling, coupling_by_balanced
+from .reference import composed, coupling, coupling_by_balanced, farthest_apart
 from .representation import FEWEST
 from .seeds import generator
 from .store import Record
@@ -105,8 +105,8 @@ def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, s
                 )
         ax.axvline(claim.threshold, color="black", lw=1, ls="--")
         left, right = ax.get_xlim()
-        if claim.unit.startswith(("share", "accuracy")):
-            left, right = -0.03, 1.03
+        if np.isfinite(claim.limits).all():
+            left, right = claim.limits[0] - 0.03, claim.limits[1] + 0.03
         beyond = (claim.threshold, right) if claim.above is not None else (left, claim.threshold)
         ax.axvspan(*beyond, color="#009E73", alpha=0.08, lw=0)
         ax.set(xlim=(left, right), ylim=(-0.7, len(own) - 0.3))
@@ -651,7 +651,7 @@ def overlap_table(records: list[Record]) -> pd.DataFrame:
     rows = []
     for measure, title in OVERLAP_MEASURES.items():
         found = explained_by_overlap(records, measure)
-        mean, low, high = interval(found.explained, "mean")
+        mean, low, high = interval(found.explained, "mean", (0.0, 1.0))
         # What the noise does not allow cannot speak against one curve.
         attainable = min(ONE_CURVE, found.at_best)
         decided = {np.isnan(mean): "undefined", low > ONE_CURVE: "yes", high < attainable: "no"}
@@ -707,13 +707,12 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
     figure.supxlabel(f"training examples seen; {band(records)}", fontsize=8)
     figure.supylabel("accuracy", fontsize=9)
     gaps = [
-        f"at ({r.configuration.d_x:g}, {r.configuration.d_y:g}) "
-        f"{(r.checkpoints['accuracy_x'] - r.checkpoints['accuracy_y']).abs().max():.2f}"
-        for r in records
+        f"{with_range(farthest_apart(r.checkpoints) for r in own)} at ({d_x:g}, {d_y:g})"
+        for (d_x, d_y), own in data_sets.items()
     ]
     return figure, (
         "Accuracy in x and y against examples seen, in images and learned alone as lines. Largest "
-        f"difference between the axes by run: {'; '.join(gaps)}."
+        f"difference between the axes, mean and range of runs: {'; '.join(gaps)}."
     )
 
 
