@@ -53,7 +53,9 @@ pairs of data sets, paired at random, give 3/7 on average. Written before a run 
 than 1, or with d_x = d_y other than 1, was made. Amended when four such runs of seed 0 had ended:
 pairs of which no run gets there are left out, as their ends would count as agreement; and what the
 seeds' noise allows stands beside. Amended again when all had ended: that allows less than the
-threshold, so that not even one curve could pass; "no" therefore needs to lie below both."""
+threshold, so that not even one curve could pass; "no" therefore needs to lie below both. Data sets
+in which spread and spacing both differ from 1 (0.5 and 2, all four pairs, three seeds) are to be
+judged with the others, by the same: written before one of them was made."""
 
 
 def order_parameters(
