@@ -12,6 +12,7 @@ from scipy import stats
 
 from bump_diffusion.book import notebooks
 from bump_diffusion.claims import (
+    BY_CONTROL,
     CLAIMS,
     QUANTITIES,
     interval,
@@ -64,6 +65,12 @@ def test_five_runs_that_agree_decide_a_share_and_three_do_not():
     assert judge("generation-phases", "", [1.0, 1.0, 1.0, 1.0, 0.0]).verdict == "undecided"
 
 
+def test_two_runs_decide_nothing_even_if_they_are_alike():
+    assert judge("order-necessary", "", [1.0] * 2).verdict == "undecided"
+    assert judge("order-necessary", "", [1.0, 1.0, math.nan]).verdict == "undecided"
+    assert judge("order-necessary", "", [1.0] * 3).verdict == "reproduced"
+
+
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_verdict_depends_on_the_side_of_the_threshold(name):
     claim = CLAIMS[name]
@@ -87,16 +94,15 @@ def test_a_verdict_that_the_control_earns_too_says_so(name, passing):
     values = [passing + d for d in (-0.02, -0.01, 0.0)]
     plain = judge(name, "scalar", values)
     empty = plain._replace(condition="table", control=passing)
+    too = f"met by the untrained network too, which says nothing of {CLAIMS[name].empty}"
     assert overall([plain, plain._replace(control=-passing)]) == "reproduced"
-    assert overall([empty]).startswith("reproduced; so it is with the untrained network, ")
-    assert overall([plain, empty]).startswith(
-        "reproduced; so it is with the untrained network (table), "
-    )
+    assert empty.outcome == BY_CONTROL and overall([empty]) == too
+    assert overall([plain, empty]) == f"reproduced under conditions (scalar); {too} (table)"
 
 
 def test_axes_that_rise_together_in_the_reference_too_say_nothing_of_coupling():
     judged = judge("rise-together", "d_x = 0.1, d_y = 1", [0.04, 0.05, 0.05])
-    sentence = "reproduced; so it is with the factorized reference, and says nothing of coupling"
+    sentence = "met by the factorized reference too, which says nothing of coupling"
     assert overall([judged._replace(control=0.09)]) == sentence
     assert overall([judged._replace(control=0.11)]) == "reproduced"
 
@@ -202,8 +208,8 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
 
 def test_each_size_of_image_is_judged_by_itself():
     ordered, accurate = [0, 0, 0.7, 0.8, 0.9], [0, 0, 0.6, 0.7, 0.8]
-    small = [record(accurate, ordered, control=0.6) for _ in range(2)]
-    large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(2)]
+    small = [record(accurate, ordered, control=0.6) for _ in range(4)]
+    large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(4)]
     found = {
         (one.name, one.condition): one
         for one in judge_networks([*large, *small], [*large, *small], size)
@@ -213,6 +219,6 @@ def test_each_size_of_image_is_judged_by_itself():
     assert found["order-necessary", "32 × 32 pixels"].control == 1
     assert found["order-necessary", "16 × 16 pixels"].seen
     assert not found["order-necessary", "32 × 32 pixels"].seen
-    assert found["order-used", "32 × 32 pixels"].values == [0.8] * 2
+    assert found["order-used", "32 × 32 pixels"].values == [0.8] * 4
     assert found["order-learned", "32 × 32 pixels"].estimate == pytest.approx(-0.6)
     assert {name for name, _ in found} == {n for n, c in CLAIMS.items() if c.number < 4}

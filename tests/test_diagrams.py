@@ -199,5 +199,5 @@ def test_signals_are_told_apart_by_condition_and_by_network():
     table = signal_table(runs, "variation")
     assert table["layer"].tolist() == list(LAYERS)
     assert set(table["untrained"]) == {"20 % (20 to 20)"}
-    assert set(table["sinusoidal"]) == {"1 % (1 to 1)"}
+    assert set(table["sinusoidal at full rate"]) == {"1 % (1 to 1)"}
     assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}

@@ -119,7 +119,9 @@ def test_the_reason_of_a_missing_phase_is_told():
     # What the untrained network shows is not a phase of learning.
     assert "phases B, C" in explain([Run(phase_a(0), phase_b(1), phase_c(2))]).data
     without_b = explain([Run(phase_a(0), phase_a(1), phase_c(2))]).data
-    assert "phases A, C; B does not occur" in without_b and "before C (at 32 images" in without_b
+    assert (
+        "phases A, C; no checkpoint is in B" in without_b and "before C (at 32 images" in without_b
+    )
     assert explain([Run(phase_a(0), phase_a(1))]).data == "- Sinusoidal, seed 0: phases A."
 
 

@@ -43,6 +43,12 @@ CONFIDENCE = 0.95
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
 
+BY_CONTROL = "met by the control too"
+"""What stands in place of "reproduced" where the claim's control meets the criterion too."""
+
+FEWEST_RUNS = 3
+"""Needed to decide: two that happen to be alike have an interval of no width."""
+
 LIMITS = {"accuracy": (0.0, 1.0), "share": (0.0, 1.0), "kappa": (-1.0, 1.0)}
 """Between which values a quantity lies, by the first word of its unit, where it has limits."""
 
@@ -127,9 +133,10 @@ class Judged(NamedTuple):
         )
 
     @property
-    def empty(self) -> bool:
-        """Whether the claim is reproduced, but would be by its control too."""
-        return self.verdict == "reproduced" and CLAIMS[self.name].passes(self.control)
+    def outcome(self) -> str:
+        """The verdict; or, where that would be "reproduced" for the control too, `BY_CONTROL`."""
+        by_control = self.verdict == "reproduced" and CLAIMS[self.name].passes(self.control)
+        return BY_CONTROL if by_control else self.verdict
 
 
 def _as_seen(c: Configuration) -> bool:
@@ -251,9 +258,10 @@ def judge(
     """The verdict on one claim under one condition, from its quantity's values over the runs."""
     claim = CLAIMS[name]
     estimate, low, high = interval(values, claim.kind, claim.limits)
+    known = len(values) - int(np.isnan(values).sum())
     if math.isnan(low):
         verdict = "not judged"
-    elif low <= claim.threshold <= high:
+    elif known < FEWEST_RUNS or low <= claim.threshold <= high:
         verdict = "undecided"
     else:
         verdict = "reproduced" if claim.passes(low) else "not reproduced"
@@ -401,23 +409,26 @@ def records_behind(judged: Sequence[Judged]) -> list[Record]:
 
 def overall(judged: Sequence[Judged]) -> str:
     """The verdict on a claim over its conditions, in words."""
-    by: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
+    by: dict[str, list[str]] = {outcome: [] for outcome in (*VERDICTS, BY_CONTROL)}
     for one in judged:
-        by[one.verdict].append(one.condition)
-    claim, empty = CLAIMS[judged[0].name], [one.condition for one in judged if one.empty]
-    where = "" if len(empty) == len(judged) else f" ({', '.join(empty)})"
-    control = f"; so it is with the {claim.control}{where}, and says nothing of {claim.empty}"
-    if len(by["reproduced"]) == len(judged):
-        return "reproduced" + control * bool(empty)
-    if len(by["not reproduced"]) == len(judged):
-        return f"not reproduced: {claim.against}"
-    if len(by["not judged"]) == len(judged) and claim.undefined:
-        return f"not judged: {claim.undefined}"
-    parts = [f"{verdict} ({', '.join(where)})" for verdict, where in by.items() if where]
-    text = "; ".join(parts)
-    if by["reproduced"]:  # `VERDICTS` begins with it
-        text = text.replace("reproduced", "reproduced under conditions", 1)
-    return text + control * bool(empty)
+        by[one.outcome].append(one.condition)
+    claim = CLAIMS[judged[0].name]
+    too = f"met by the {claim.control} too, which says nothing of {claim.empty}"
+    in_all = {
+        "reproduced": "reproduced",
+        "not reproduced": f"not reproduced: {claim.against}",
+        "not judged": f"not judged: {claim.undefined}" if claim.undefined else "not judged",
+        BY_CONTROL: too,
+    }
+    for outcome, sentence in in_all.items():
+        if len(by[outcome]) == len(judged):
+            return sentence
+    names = {"reproduced": "reproduced under conditions", BY_CONTROL: too}
+    return "; ".join(
+        f"{names.get(outcome, outcome)} ({', '.join(where)})"
+        for outcome, where in by.items()
+        if where
+    )
 
 
 def summary(judged: Sequence[Judged]) -> Page:
@@ -462,8 +473,11 @@ def _cell(one: Judged, column: str) -> str:
         case "runs":
             return str(sum(not math.isnan(value) for value in one.values))
         case "verdict":
-            return one.verdict
-    return in_words(one.estimate, one.low, one.high)
+            return one.outcome
+    effect = in_words(one.estimate, one.low, one.high)
+    if CLAIMS[one.name].unit == "doublings" and not math.isnan(one.estimate):
+        effect += f"; {2**one.estimate:.2f} times"
+    return effect
 
 
 def in_words(estimate: float, low: float, high: float) -> str:

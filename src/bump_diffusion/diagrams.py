@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import CLAIMS, Judged, by_claim, in_words, interval
+from .claims import BY_CONTROL, CLAIMS, Judged, by_claim, in_words, interval
 from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
 from .evaluation import evaluation_labels, shown
@@ -65,6 +65,7 @@ SCHEME_COLOURS = dict(
 )
 VERDICT_COLOURS = {
     "reproduced": "#009E73",
+    BY_CONTROL: "#56B4E9",
     "not reproduced": "#D55E00",
     "undecided": "#777777",
     "not judged": "#BBBBBB",
@@ -85,7 +86,7 @@ def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, s
     for ax, name, own in zip(axes[:, 0], names, rows, strict=True):
         claim = CLAIMS[name]
         for place, one in enumerate(reversed(own)):
-            colour = VERDICT_COLOURS[one.verdict]
+            colour = VERDICT_COLOURS[one.outcome]
             ax.plot(
                 [one.low, one.high], [place, place], color=colour, lw=2.5, solid_capstyle="butt"
             )
@@ -125,7 +126,7 @@ def verdicts(judged: Sequence[Judged], records: list[Record]) -> tuple[Figure, s
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     said = "; ".join(
         f"{one.name} ({one.condition}) {one.estimate:.2f}, {one.low:.2f} to {one.high:.2f}: "
-        f"{one.verdict}"
+        f"{one.outcome}"
         for one in judged
     )
     return figure, f"Effects with 95 % intervals; the claims need the shaded side. {said}."

@@ -245,7 +245,7 @@ def condition(record: Record) -> str:
     c = record.configuration
     if c.d_x != c.d_y:
         return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
-    return f"{c.conditioning} with warm-up" if c.warmup else c.conditioning
+    return f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"
 
 
 def grouped(records: Iterable[Record], name_of: Callable[[Record], str]) -> dict[str, list[Record]]:
@@ -407,8 +407,8 @@ def explain(records: list[Record]) -> Markdown:
         elif "B" not in first and "C" in first and len(before):
             peak = before.loc[before["misplaced"].idxmax()]
             text += (
-                f"phases {', '.join(sorted(first, key=first.get))}; B does not occur. Images with "
-                f"one misplaced bump are at most {peak['misplaced']:.0%} before C (at "
+                f"phases {', '.join(sorted(first, key=first.get))}; no checkpoint is in B. Images "
+                f"with one misplaced bump are at most {peak['misplaced']:.0%} before C (at "
                 f"{int(peak['images_seen']):,} images seen), when {peak['none']:.0%} show no bump "
                 f"and {peak['several']:.0%} several: at no evaluated checkpoint did most images "
                 "show one bump while most of these were misplaced."
