@@ -16,6 +16,7 @@ from bump_diffusion.diagrams import (
     _boundary,
     _of_kind,
     _svg,
+    density_in_words,
     phases_at_the_end,
     placed_given_one_bump,
     placement_coupling,
@@ -201,3 +202,20 @@ def test_signals_are_told_apart_by_condition_and_by_network():
     assert set(table["untrained"]) == {"20 % (20 to 20)"}
     assert set(table["sinusoidal at full rate"]) == {"1 % (1 to 1)"}
     assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}
+
+
+def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
+    def at(spacing, images):
+        checkpoints = {"step": [1, 2], "images_seen": [images, 2 * images], "accuracy": [0.5, 1.0]}
+        return SimpleNamespace(
+            configuration=configure("quick", d_x=spacing, d_y=spacing),
+            checkpoints=pd.DataFrame(checkpoints),
+        )
+
+    text = density_in_words(
+        [at(1.0, 10_000), at(1.0, 15_000), at(2.0, 12_000), at(4.0, 5_000)]
+    ).data
+    assert "between 5k (d = 4) and 12.5k (d = 1), a factor of 2.5 (1.0 without d = 4)" in text
+    assert "of one spacing they differ by factors of up to 1.5" in text
+    assert "differ in size by a factor of 16." in text
+    assert "without" not in density_in_words([at(1.0, 10_000), at(2.0, 12_000)]).data

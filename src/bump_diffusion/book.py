@@ -37,6 +37,7 @@ from traitlets.config import Config
 
 from .config import distinguishing
 from .errors import UserError, choose
+from .experiments import EXPERIMENTS
 from .store import (
     BENCHMARKS,
     MANIFEST,
@@ -121,16 +122,29 @@ def _assigned(source: str) -> dict[str, Any]:
 
 
 def shipped_records() -> HTML:
-    """The book's records with their provenance, as a page shows them.
+    """The book's records by experiment, and each with its provenance, as a page shows them.
 
     These are the shipped ones, or all of the store that BUMP_DIFFUSION_STORE names; of their
-    configurations the fields in which they differ.
+    configurations the fields in which they differ. A record that several experiments share counts
+    in each, and is listed under the first.
     """
     store = _listed_store()
-    records = [Record(store.folder(id)) for id in store.ids()]
-    fields = distinguishing(record.configuration for record in records)
+    records = {id: Record(store.folder(id)) for id in store.ids()}
+    first_used_by: dict[str, str] = {}
+    experiments = []
+    for name, found in EXPERIMENTS.items():
+        own = [c.id for c in found.configurations() if c.id in records]
+        for id in own:
+            first_used_by.setdefault(id, name)
+        if own:
+            hours = sum(records[id].provenance["wall_seconds"] for id in own) / 3600
+            row = {"experiment": name, "what for": found.about, "runs": len(own)}
+            experiments.append(row | {"core hours": f"{hours:.1f}"})
+    listed = [records[id] for id in dict.fromkeys([*first_used_by, *records])]
+    fields = distinguishing(record.configuration for record in listed)
     table = pd.DataFrame(
         {
+            "experiment": first_used_by.get(record.id, ""),
             "record": record.id,
             **{field: str(getattr(record.configuration, field)) for field in fields},
             "final accuracy": f"{record.checkpoints['accuracy'].iloc[-1]:.1%}",
@@ -138,9 +152,13 @@ def shipped_records() -> HTML:
             "device": record.provenance["device"],
             "made": record.provenance["finished"][:10],
         }
-        for record in records
+        for record in listed
     )
-    page = Table(table, records)
+    summary = f"<summary>Each of the {len(listed)} records</summary>"
+    page = Page(
+        f"{table_html(pd.DataFrame(experiments))}<details>{summary}{table_html(table)}</details>",
+        listed,
+    )
     page.made_from["all"] = True  # of the store: one more makes the page old
     return page
 
@@ -327,7 +345,7 @@ def _build_site() -> None:
     shutil.rmtree(stage, ignore_errors=True)
     ignore = shutil.ignore_patterns(".ipynb_checkpoints")
     shutil.copytree(SOURCE, stage / "book", ignore=ignore)
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "README.md"):  # the last for what it finds
         shutil.copy(ROOT / name, stage)
     for file in Path(__file__).parent.glob("*.yml"):  # shown on the page of the code
         shutil.copy(file, stage / "book")

@@ -349,15 +349,17 @@ def interventions_in_words(records: list[Record]) -> Markdown:
         table = pd.concat([record.interventions for record in own])
         mean = table.groupby(["intervention", "layer"])[["correct", "at_other"]].mean()
         labels = mean.loc["other label", "correct"].sort_values()
-        fewest = ", ".join(f"{block} {share:.0%}" for block, share in labels.iloc[:2].items())
+        fewest = ", then ".join(
+            f"{block} ({share:.0%} still right)" for block, share in labels.iloc[:2].items()
+        )
         exchanged = mean.loc["other features"]
         across = exchanged["at_other"].idxmax()
         lines.append(
             f"- {scheme.capitalize()}: {mean.loc[('nothing', ''), 'correct']:.0%} of the images "
             "are right if nothing is changed, and if outputs are exchanged, of layer 4 "
             f"{exchanged.loc['layer4', 'correct']:.0%}, of the bottleneck "
-            f"{exchanged.loc['bottleneck', 'correct']:.0%}. Exchanging one block's label leaves "
-            f"the fewest right for {fewest}. The largest share at the other's place, "
+            f"{exchanged.loc['bottleneck', 'correct']:.0%}. Exchanging the label of one block does "
+            f"most harm at {fewest}. The largest share at the other's place, "
             f"{exchanged.loc[across, 'at_other']:.0%}, comes with the output of {across} exchanged."
         )
     return Markdown("\n".join(lines))
@@ -446,13 +448,24 @@ def density_in_words(records: list[Record]) -> Markdown:
             within.append(max(known) / min(known))
     if not means:
         return Markdown("No run places half of its images right.")
-    fastest, slowest = min(means, key=means.get), max(means, key=means.get)
-    return Markdown(
+    by_time = sorted(means, key=means.get)
+    fastest, slowest = by_time[0], by_time[-1]
+    text = (
         "Images to half of all correct, means over seeds, lie between "
         f"{_thousands(means[fastest])} (d = {fastest}) and {_thousands(means[slowest])} "
-        f"(d = {slowest}), a factor of {means[slowest] / means[fastest]:.1f}; between the seeds of "
-        f"one spacing they differ by factors of up to {max(within):.1f}. The data sets differ in "
-        f"size by a factor of {max(sizes) / min(sizes):,.0f}."
+        f"(d = {slowest}), a factor of {means[slowest] / means[fastest]:.1f}"
+    )
+    if len(means) > 2:
+        without = {
+            left_out: means[rest[-1]] / means[rest[0]]
+            for left_out, rest in ((fastest, by_time[1:]), (slowest, by_time[:-1]))
+        }
+        left_out = min(without, key=without.get)
+        text += f" ({without[left_out]:.1f} without d = {left_out})"
+    return Markdown(
+        f"{text}; between the seeds of one spacing they differ by factors of up to "
+        f"{max(within):.1f}. The data sets differ in size by a factor of "
+        f"{max(sizes) / min(sizes):,.0f}."
     )
 
 
@@ -615,17 +628,17 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     A cross is a run that never gets there, placed at its end.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharex=True, sharey=True)
-    styles = {
-        "spacing d": ("#D55E00", "o"),
-        r"spread $\sigma$": ("#0072B2", "s"),
-        "neither": ("black", "D"),
+    styles = {  # by whether spacing and spread differ from 1
+        (True, False): ("spacing d", "#D55E00", "o"),
+        (False, True): (r"spread $\sigma$", "#0072B2", "s"),
+        (True, True): ("both", "#009E73", "^"),
+        (False, False): ("neither", "black", "D"),
     }
     said = []
     for ax, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
         table = overlap_times(records, measure)
         for run in table.itertuples():
-            other = r"spread $\sigma$" if run.sigma != 1 else "neither"
-            colour, marker = styles["spacing d" if run.d != 1 else other]
+            _, colour, marker = styles[run.d != 1, run.sigma != 1]
             shape = "x" if run.never else marker
             ax.plot(run.overlap, run.time, shape, color=colour, markersize=5, alpha=0.7)
         ax.set(title=title, xlabel=r"$\sigma$ / d")
@@ -640,7 +653,7 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     axes[0].set_ylabel(IMAGES_SEEN)
     handles = [
         Line2D([], [], marker=marker, ls="", color=colour, label=f"{name} varied")
-        for name, (colour, marker) in styles.items()
+        for name, colour, marker in styles.values()
     ]
     handles.append(Line2D([], [], marker="x", ls="", color="#555555", label="never"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
