@@ -49,7 +49,9 @@ def main(only: str | None) -> None:
         click.echo("\nInterrupted; make bench goes on after the last finished group.", err=True)
         sys.exit(130)
     with pd.option_context("display.width", None, "display.max_colwidth", None):
-        click.echo(results.table().to_string(index=False))
+        for table in (results.beside_libraries(), results.alone()):
+            if not table.empty:
+                click.echo(table.to_string(index=False))
     if only is None:
         path = BENCHMARKS / f"{pick_device().type}.json"
         write_atomically(path, to_json(results.content))

@@ -261,7 +261,7 @@ def test_the_table_shows_what_was_not_reached():
         reached={"ours": True, "diffusers": False},
         curves={"diffusers": {"accuracy": [0.25]}},
     )
-    table = Results({"rows": [row]}).table()
+    table = Results({"rows": [row]}).beside_libraries()
     assert table["diffusers"].tolist() == ["not after 20 (25% correct)"]
     assert table["ratio"].tolist() == ["> 2.00"]
 

@@ -32,25 +32,30 @@ class Results:
         """By recipe: the `images` seen, the `seconds` and the `accuracy` at each evaluation."""
         return next(row["curves"] for row in self.rows if "curves" in row)
 
-    def table(self) -> pd.DataFrame:
-        """A line for each row: medians with the spread behind them, the ratio, and the aim."""
+    def beside_libraries(self) -> pd.DataFrame:
+        """A line for each row with peers in `LIBRARIES`: medians with spread, ratio and aim."""
         return pd.DataFrame(
-            {
-                "measured": row["name"],
-                "unit": row["unit"],
-                OURS: _spread(row, "ours"),
-                "ratio": _ratio(row),
-                "aim": _aim(row),
-                "met": {None: "", True: "yes", False: "no"}[row["met"]],
-                **{peer: _spread(row, peer) for peer in LIBRARIES},
-                "other": "; ".join(
-                    f"{peer}: {_spread(row, peer)}"
-                    for peer in row["peers"]
-                    if peer not in LIBRARIES
-                ),
-                "peak MiB": _memory(row),
-            }
+            _measured(row)
+            | {"ratio": _ratio(row)}
+            | _judged(row)
+            | {peer: _spread(row, peer) for peer in LIBRARIES}
+            | {"peak MiB, in this order": _memory(row)}
             for row in self.rows
+            if row["peers"].keys() & set(LIBRARIES)
+        )
+
+    def alone(self) -> pd.DataFrame:
+        """A line for each other row, with what it is beside, if anything."""
+        return pd.DataFrame(
+            _measured(row)
+            | {
+                "beside": "; ".join(f"{peer}: {_spread(row, peer)}" for peer in row["peers"]),
+                "ratio": _ratio(row),
+            }
+            | _judged(row)
+            | {"peak MiB": _memory(row)}
+            for row in self.rows
+            if not row["peers"].keys() & set(LIBRARIES)
         )
 
     def networks(self) -> pd.DataFrame:
@@ -169,6 +174,14 @@ def _reached(row: dict[str, Any], name: str) -> bool:
     return row.get("reached", {}).get(name, True)
 
 
+def _measured(row: dict[str, Any]) -> dict[str, str]:
+    return {"measured": row["name"], "unit": row["unit"], OURS: _spread(row, "ours")}
+
+
+def _judged(row: dict[str, Any]) -> dict[str, str]:
+    return {"aim": _aim(row), "met": {None: "", True: "yes", False: "no"}[row["met"]]}
+
+
 def _spread(row: dict[str, Any], name: str) -> str:
     summary = row["ours"] if name == "ours" else row["peers"].get(name)
     if summary is None:
@@ -194,5 +207,7 @@ def _aim(row: dict[str, Any]) -> str:
 
 
 def _memory(row: dict[str, Any]) -> str:
-    peaks = [row["ours"]["peak_mib"], *(peer["peak_mib"] for peer in row["peers"].values())]
+    # The libraries in the order of their columns.
+    peers = [peer for peer in dict.fromkeys([*LIBRARIES, *row["peers"]]) if peer in row["peers"]]
+    peaks = [row["ours"]["peak_mib"], *(row["peers"][peer]["peak_mib"] for peer in peers)]
     return " / ".join(f"{peak:,.0f}" for peak in peaks if peak is not None)
