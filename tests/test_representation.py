@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.preprocessing import StandardScaler
 
 from bump_diffusion.representation import (
     FEWEST,
+    STRENGTHS,
     effective_dimension,
     intrinsic_dimension,
     neighbourhood_order,
     probe_r2,
+    ridge_strength,
     umap_embedding,
 )
 
@@ -44,6 +48,38 @@ def test_position_is_read_from_a_plane_and_not_from_shuffled_labels_or_noise():
 
 def test_more_features_than_points_do_not_explain_noise():
     assert max(probe_r2(noise(n=100, features=400), plane(n=100)[1])) < 0.2
+
+
+def labels_repeated(labels, times, features=60, seed=0):
+    """Noisy features of a plane's points, each of whose labels occurs several times."""
+    generator = np.random.default_rng(seed)
+    position = np.repeat(generator.uniform(0, 16, (labels, 2)), times, axis=0)
+    codes = np.repeat(generator.normal(size=(labels, features)), times, axis=0)
+    points = 0.05 * position @ generator.normal(size=(2, features)) + codes
+    points += 0.05 * generator.normal(size=points.shape)
+    return points, position, np.repeat(np.arange(labels), times)
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.integers(15, 40), st.integers(2, 5), st.integers(0, 99))
+def test_ridge_strength_is_what_leaving_out_groups_finds(labels, times, seed):
+    points, position, group = labels_repeated(labels, times, seed=seed)
+    scaled = StandardScaler().fit_transform(points)
+    errors = []
+    for strength in STRENGTHS:
+        read = cross_val_predict(
+            Ridge(strength), scaled, position, groups=group, cv=LeaveOneGroupOut()
+        )
+        errors.append(((read - position) ** 2).sum())
+    found = errors[STRENGTHS.tolist().index(ridge_strength(points, group, position))]
+    assert found == pytest.approx(min(errors), rel=1e-6)
+
+
+def test_labels_that_repeat_do_not_vouch_for_each_other():
+    """What a label's own code adds must be shrunk away, though its repeats agree on it."""
+    for seed in range(4):
+        points, position, group = labels_repeated(labels=64, times=4, features=50, seed=seed)
+        assert min(probe_r2(points, position, group)) > 0.3
 
 
 def test_each_axis_is_judged_by_itself():
@@ -113,6 +149,13 @@ def test_neighbours_of_a_plane_are_neighbours_and_of_shuffled_ones_are_not():
     assert neighbourhood_order(points, shuffled) == pytest.approx(0.5, abs=0.05)
     bent = np.stack([np.cos(position[:, 0] / 6), np.sin(position[:, 0] / 6), position[:, 1] / 6], 1)
     assert neighbourhood_order(bent, position) > 0.99
+
+
+def test_repeats_of_a_point_are_not_its_neighbours():
+    position = np.repeat(plane(n=64)[1], 16, axis=0)
+    codes = np.repeat(noise(n=64), 16, axis=0) + 0.01 * noise(n=1024)
+    assert neighbourhood_order(codes, position) == pytest.approx(0.5, abs=0.1)
+    assert np.isnan(neighbourhood_order(codes[:320], position[:320]))  # of 20 positions
 
 
 @settings(deadline=None, max_examples=3)

@@ -14,10 +14,11 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import pdist, squareform
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -26,6 +27,9 @@ FEWEST = 50
 
 FOLDS = 5
 """Folds of the cross-validation."""
+
+STRENGTHS = np.logspace(-2, 6, 17)
+"""Strengths of the ridge regression that are tried."""
 
 NEIGHBOURS = 15
 """Neighbours in UMAP (its default) and in trustworthiness."""
@@ -77,9 +81,9 @@ def probe_r2(
     Predictions are cross-validated (5 folds), so that many features cannot explain few points by
     chance: where there is nothing to read, R^2 is about 0 or below. Up to ten features (the UMAP
     embedding) are fitted by least squares, more by ridge regression with its strength chosen within
-    each fold. Points of one group share a fold; by default each is its own. Rows whose target is
-    NaN are left out; with fewer than `FEWEST` left, or fewer groups than folds, R^2 is NaN, and so
-    is that of an axis along which the target does not vary.
+    each fold, by leaving out one group at a time. Points of one group share a fold; by default each
+    is its own. Rows whose target is NaN are left out; with fewer than `FEWEST` left, or fewer
+    groups than folds, R^2 is NaN, and so is that of an axis along which the target does not vary.
     """
     known = ~np.isnan(target).any(axis=1)
     points, target = points[known], target[known]
@@ -87,16 +91,55 @@ def probe_r2(
     present, group = np.unique(groups[known], return_inverse=True)
     if len(points) < FEWEST or len(present) < FOLDS:
         return float("nan"), float("nan")
-    if points.shape[1] <= 10:
-        regression = LinearRegression()
-    else:
-        regression = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 6, 17)))
-    parted = KFold(FOLDS, shuffle=True, random_state=0).split(present)
-    folds = [tuple(np.flatnonzero(np.isin(group, side)) for side in fold) for fold in parted]
-    read = cross_val_predict(regression, points, target, cv=folds)
-    r2 = r2_score(target, read, multioutput="raw_values")
+    tested, read = [], []
+    for fold in KFold(FOLDS, shuffle=True, random_state=0).split(present):
+        train, test = (np.flatnonzero(np.isin(group, side)) for side in fold)
+        regression = _regression(points[train], group[train], target[train])
+        tested.append(test)
+        read.append(regression.fit(points[train], target[train]).predict(points[test]))
+    in_order = np.argsort(np.concatenate(tested))
+    r2 = r2_score(target, np.concatenate(read)[in_order], multioutput="raw_values")
     r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
     return float(r2_x), float(r2_y)
+
+
+def _regression(
+    points: Float[np.ndarray, "n features"],
+    group: Int[np.ndarray, " n"],
+    target: Float[np.ndarray, "n 2"],
+) -> BaseEstimator:
+    """What is to be fitted to the points: see `probe_r2`."""
+    if points.shape[1] <= 10:
+        return LinearRegression()
+    alone = len(np.unique(group)) == len(group)
+    ridge = RidgeCV(STRENGTHS) if alone else Ridge(ridge_strength(points, group, target))
+    return make_pipeline(StandardScaler(), ridge)
+
+
+def ridge_strength(
+    points: Float[np.ndarray, "n features"],
+    group: Int[np.ndarray, " n"],
+    target: Float[np.ndarray, "n 2"],
+) -> float:
+    """Of `STRENGTHS` that whose ridge regression best predicts the groups left out, one at a time.
+
+    Leaving out single points, as `RidgeCV` does, would choose too little strength: the others of
+    its group, which have the same target, vouch for a point. Without fitting again: the residuals
+    of a group that is left out are those of the whole fit, times the inverse of what this leaves of
+    the group (the hat matrix's block subtracted from one).
+    """
+    scaled = StandardScaler().fit_transform(points.astype(np.float64))
+    directions, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
+    members = [np.flatnonzero(group == one) for one in np.unique(group)]
+
+    def error(strength: float) -> float:
+        shrunk = sizes**2 / (sizes**2 + strength)
+        left = np.eye(len(points)) - (directions * shrunk) @ directions.T - 1 / len(points)
+        residual = left @ target
+        found = (np.linalg.solve(left[np.ix_(own, own)], residual[own]) for own in members)
+        return sum(float((errors**2).sum()) for errors in found)
+
+    return float(min(STRENGTHS, key=error))
 
 
 def effective_dimension(features: Float[np.ndarray, "n features"]) -> float:
@@ -130,9 +173,15 @@ def neighbourhood_order(
 
     1 if each point's nearest neighbours among the features are its neighbours in the plane,
     about 0.5 if they are any. Order that bends or folds, which R^2 misses, still shows here.
-    Rows whose target is NaN are left out; NaN with fewer than `FEWEST` left.
+    Rows whose target is NaN are left out; points that share a target, and would be each other's
+    neighbours whatever the order, are averaged. NaN with fewer than `FEWEST` left.
     """
     known = ~np.isnan(target).any(axis=1)
-    if known.sum() < FEWEST:
+    target, features = target[known], features[known]
+    present, which = np.unique(target, axis=0, return_inverse=True)
+    if len(present) < len(target):
+        features = np.stack([features[which == i].mean(axis=0) for i in range(len(present))])
+        target = present
+    if len(target) < FEWEST:
         return float("nan")
-    return float(trustworthiness(target[known], features[known], n_neighbors=NEIGHBOURS))
+    return float(trustworthiness(target, features, n_neighbors=NEIGHBOURS))
