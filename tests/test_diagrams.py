@@ -205,8 +205,9 @@ def test_signals_are_told_apart_by_condition_and_by_network():
 
 
 def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
-    def at(spacing, images):
-        checkpoints = {"step": [1, 2], "images_seen": [images, 2 * images], "accuracy": [0.5, 1.0]}
+    def at(spacing, images, accuracy=0.5):
+        seen = [images, 2 * images]
+        checkpoints = {"step": [1, 2], "images_seen": seen, "accuracy": [accuracy, accuracy]}
         return SimpleNamespace(
             configuration=configure("quick", d_x=spacing, d_y=spacing),
             checkpoints=pd.DataFrame(checkpoints),
@@ -219,3 +220,6 @@ def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
     assert "of one spacing they differ by factors of up to 1.5" in text
     assert "differ in size by a factor of 16." in text
     assert "without" not in density_in_words([at(1.0, 10_000), at(2.0, 12_000)]).data
+    slow = [at(1.0, 10_000), at(2.0, 12_000), at(2.0, 12_000, accuracy=0.4)]
+    assert density_in_words(slow).data.endswith("Left out: runs never get there (1 of 2 at d = 2).")
+    assert density_in_words(slow[1:]).data.startswith("At no spacing do all runs")

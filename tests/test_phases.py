@@ -210,8 +210,9 @@ def test_noise_between_seeds_bounds_what_can_be_explained():
     for _ in range(20):
         runs = []
         for seed in range(4):
+            quick = rng.lognormal(0, 0.5)  # a seed that learns all data sets soon is no noise
             for s, d in SETTINGS:
-                run = learned_after(2000 * (s / d) * rng.lognormal(0, 0.5), s, d)
+                run = learned_after(2000 * quick * (s / d) * rng.lognormal(0, 0.5), s, d)
                 run.configuration = run.configuration.model_copy(update={"seed": seed})
                 runs.append(run)
         found.append(explained_by_overlap(runs, "accuracy"))

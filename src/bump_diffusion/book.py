@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import loky
 import nbformat
 import pandas as pd
 import papermill
@@ -57,7 +58,7 @@ from .train import PACKAGES, cpu_name
 SOURCE = ROOT / "book"
 BUILD = folder_named_by("BUMP_DIFFUSION_BUILD") or ROOT / "_build"
 SITE = BUILD / "html"
-AT_ONCE = min(2, os.cpu_count() or 1)
+AT_ONCE = min(2, loky.cpu_count())
 """Notebooks that run side by side; no more, as each may train on all cores."""
 
 PROVENANCE = "bump_diffusion"

@@ -35,7 +35,7 @@ from .phases import (
     learning_time_or_end,
     phases_over_training,
 )
-from .reference import coupling, coupling_by_balanced, farthest_apart, runs
+from .reference import coupling, coupling_by_balanced, farthest_apart
 from .store import Record
 
 CONFIDENCE = 0.95
@@ -134,7 +134,11 @@ class Judged(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        """The verdict; or, where that would be "reproduced" for the control too, `BY_CONTROL`."""
+        """The verdict; `BY_CONTROL` where it is "reproduced" and the control's mean passes too.
+
+        Of the control the mean is enough: in doubt a claim is not credited with what may not be
+        its own.
+        """
         by_control = self.verdict == "reproduced" and CLAIMS[self.name].passes(self.control)
         return BY_CONTROL if by_control else self.verdict
 
@@ -166,8 +170,9 @@ def sides_agree(record: Record, features: str = "ablated") -> float:
 
 
 def order_learned(record: Record) -> float:
+    # Below 0 nothing is read; how far below is not more of nothing.
     trained, untrained = (
-        checkpoints_with_order(record, features)["order"].iloc[-1]
+        max(checkpoints_with_order(record, features)["order"].iloc[-1], 0.0)
         for features in ("ablated", "untrained, ablated")
     )
     return float(trained - untrained)
@@ -333,7 +338,8 @@ def judge_claims(
         records.get("three-phases", []), records.get("controls", []), chapter=chapter
     )
     if "imbalance-judged" in needed:
-        found += judge_axes(*runs([DENSE, SPARSE], profile, seeds))
+        judging = ("imbalance-judged", "lines-judged")
+        found += judge_axes(*(runs_of(name, profile, seeds) for name in judging))
     return found
 
 

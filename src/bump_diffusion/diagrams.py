@@ -438,16 +438,18 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
 
 def density_in_words(records: list[Record]) -> Markdown:
     """By how much the images to half of all correct differ between spacings, and within one."""
-    means, within, sizes = {}, [], []
+    means, within, sizes, never = {}, [], [], []
     for spacing, own in by_setting(records, "d_x").items():
         times = [learning_time(r.checkpoints, "accuracy", 0.5) for r in own]
-        known = [time for time in times if not np.isnan(time)]
+        if np.isnan(times).any():
+            never.append(f"{np.isnan(times).sum()} of {len(own)} at d = {spacing}")
+            continue
+        means[spacing] = np.mean(times)
+        within.append(max(times) / min(times))
         sizes.append(len(data_labels(own[0].configuration)))
-        if known:
-            means[spacing] = np.mean(known)
-            within.append(max(known) / min(known))
+    lacking = f" Left out: runs never get there ({', '.join(never)})." if never else ""
     if not means:
-        return Markdown("No run places half of its images right.")
+        return Markdown(f"At no spacing do all runs place half of their images right.{lacking}")
     by_time = sorted(means, key=means.get)
     fastest, slowest = by_time[0], by_time[-1]
     text = (
@@ -465,7 +467,7 @@ def density_in_words(records: list[Record]) -> Markdown:
     return Markdown(
         f"{text}; between the seeds of one spacing they differ by factors of up to "
         f"{max(within):.1f}. The data sets differ in size by a factor of "
-        f"{max(sizes) / min(sizes):,.0f}."
+        f"{max(sizes) / min(sizes):,.0f}.{lacking}"
     )
 
 

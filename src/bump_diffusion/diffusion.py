@@ -118,7 +118,6 @@ def sample(
     `keep_at`, with that timestep: the input at which a probe reads the network.
     """
     keep_at = min(timesteps, key=lambda t: abs(t - keep_at))
-    seen = x
     one = torch.ones((), device=x.device)
     for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
         if t == keep_at:

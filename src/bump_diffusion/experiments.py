@@ -1,13 +1,13 @@
 """Experiments: which configurations a question needs, and their records."""
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
+import loky
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -220,7 +220,7 @@ def load_or_run(
 
 
 def _default_workers() -> int:
-    return (os.cpu_count() or 1) if pick_device().type == "cpu" else 1
+    return loky.cpu_count() if pick_device().type == "cpu" else 1
 
 
 @contextmanager

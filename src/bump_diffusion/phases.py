@@ -55,7 +55,8 @@ pairs of which no run gets there are left out, as their ends would count as agre
 seeds' noise allows stands beside. Amended again when all had ended: that allows less than the
 threshold, so that not even one curve could pass; "no" therefore needs to lie below both. Data sets
 in which spread and spacing both differ from 1 (0.5 and 2, all four pairs, three seeds) are to be
-judged with the others, by the same: written before one of them was made."""
+judged with the others, by the same: written before one of them was made. From then on what the
+noise allows leaves out what is common to the runs of one seed, which does not part data sets."""
 
 
 def order_parameters(
@@ -228,10 +229,23 @@ def explained_by_overlap(records: list[Record], measure: str) -> Overlap:
         within = own.groupby("overlap")["log"].apply(_squares).sum()
         explained.append(1 - within / totals[-1] if np.ptp(own["log"]) > 0 else np.nan)
     settings = len(table[["sigma", "d"]].drop_duplicates())
-    noise = (settings - groups) * table.groupby(["sigma", "d"])["log"].var().mean()
+    noise = (settings - groups) * _left_by_seeds(
+        table.pivot(index=["sigma", "d"], columns="seed", values="log")
+    )
     at_best = 1 - noise / np.mean(totals) if np.ptp(table["log"]) > 0 else np.nan
     chance = (groups - 1) / (settings - 1)
     return Overlap(explained, chance, float(at_best), len(table), never)
+
+
+def _left_by_seeds(values: pd.DataFrame) -> float:
+    """The variance that neither the setting (row) nor the seed (column) explains.
+
+    A seed has the same weights and noise in every setting: what is common to its times is no noise
+    between settings.
+    """
+    left = values.sub(values.mean(axis=1), axis=0).sub(values.mean(axis=0) - values.stack().mean())
+    freedom = (len(values) - 1) * (values.shape[1] - 1)
+    return float((left**2).to_numpy().sum() / freedom) if freedom else np.nan
 
 
 def _squares(values: pd.Series) -> float:

@@ -339,6 +339,6 @@ class Progress:
         done = total = 0.0
         for c in self.configurations:
             if c.id not in failures:
-                work = c.steps * c.batch_size * (c.N * c.width) ** 2
+                work = c.steps * c.batch_size * c.height * c.N * c.width**2
                 done, total = done + self.shares[c.id] * work, total + work
         return done, total

@@ -273,10 +273,14 @@ def _train(
         while True:
             if trainer.step in c.evaluation_steps and not run.has_evaluation(trainer.step):
                 losses = trainer.losses[: trainer.step]
-                if not losses.isfinite().all():
+                weights = trainer.average.module.parameters()
+                # The loss at a step is that before its update.
+                finite = losses.isfinite().all() and all(w.isfinite().all() for w in weights)
+                if not finite:
                     raise UserError(
-                        f"Run {c.id} diverged before step {trainer.step}: its loss is not finite; "
-                        f"learning_rate is {c.learning_rate}, it must be lower for this run."
+                        f"Run {c.id} diverged before step {trainer.step}: its loss or its "
+                        f"weights are not finite; learning_rate is {c.learning_rate}, it must be "
+                        "lower for this run."
                     )
                 clock.save()
                 done = evaluate(c, trainer.average.module, untrained, trainer.step)

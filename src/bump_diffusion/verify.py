@@ -29,10 +29,9 @@ def differences(original: Record, again: Record) -> Verdict:
     lines have none.
     """
     unequal = [name for name in TABLES if not getattr(original, name).equals(getattr(again, name))]
+    names = dict.fromkeys([*original.arrays, *again.arrays])
     unequal += [
-        name
-        for name, values in original.arrays.items()
-        if not np.array_equal(values, again.arrays.get(name), equal_nan=values.dtype.kind == "f")
+        name for name in names if not _equal(original.arrays.get(name), again.arrays.get(name))
     ]
     if not unequal:
         return Verdict(True, True, f"Record {original.id}: the same, bit for bit.")
@@ -51,11 +50,18 @@ def differences(original: Record, again: Record) -> Verdict:
         + (
             "within bounds."
             if close and not alike
-            else "it should have been the same bit for bit."
+            else "it should have been the same bit for bit, unless the code has changed what it "
+            f"computes (commits {original.provenance['commit']} and {again.provenance['commit']})."
             if close
             else "out of bounds."
         ),
     )
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return False
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _final_phases(record: Record) -> dict[str, str]:
