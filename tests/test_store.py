@@ -91,7 +91,10 @@ def test_a_damaged_shipped_record_is_made_again_beside_it(record, tmp_path):
 def test_weights_that_are_asked_for_are_made(smoke_record, tmp_path):
     store = Store(tmp_path)
     c = smoke_record.configuration
-    assert load_or_run([c], store)[0].extras == set()
+    (plain,) = load_or_run([c], store)
+    assert plain.extras == set()
+    (plain.folder / "weights.safetensors").write_bytes(b"of another run")
+    assert Record(plain.folder).extras == set()  # no checksum vouches for it
     assert load_or_run([c], store, extras=["weights"])[0].extras == {"weights"}
 
 

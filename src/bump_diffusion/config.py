@@ -29,6 +29,7 @@ LEAST_SIGNAL = 1e-12
 """Least share of the signal's variance at the last timestep: a sampler divides by it."""
 
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
+"""The network's layers in the order in which they run."""
 
 
 class Configuration(BaseModel):

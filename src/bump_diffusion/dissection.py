@@ -8,6 +8,7 @@ must change it and see what is drawn.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -15,16 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .config import Configuration
+from .config import Configuration, Layer
 from .data import bump_height, render_bumps
 from .diffusion import NoiseSchedule, add_noise
 from .evaluation import BATCH, evaluation_labels, fold_groups, generate, mean_embedding
-from .generation import sort_images
+from .generation import KINDS, sort_images
 from .model import TIME_FEATURES, UNet, read_layers
 from .representation import probe_r2
 from .seeds import generator
 
-LAYERS = ("layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1")
+LAYERS = get_args(Layer)
 """The network's layers in the order in which they run."""
 
 BLOCKS = ("layer2", "layer3", "layer4", "up3", "up2", "up1")
@@ -149,7 +150,7 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
     for intervention, layer, inputs, outputs in plan:
         with _hooked(model, inputs, outputs):
             rows.append((intervention, layer, *_drawn(c, model, labels, others)))
-    columns = ["intervention", "layer", "none", "several", "misplaced", "correct", "at_other"]
+    columns = ["intervention", "layer", *KINDS, "at_other"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -243,5 +244,5 @@ def _drawn(
     images, _, _ = generate(c, model, labels, c.sampler, c.sampler_steps, ("intervention",))
     heights = bump_height(images, c.polarity)
     by_own, by_other = (sort_images(heights, by, c.sigma).metrics() for by in (labels, others))
-    kinds = (by_own[kind] for kind in ("none", "several", "misplaced", "correct"))
+    kinds = (by_own[kind] for kind in KINDS)
     return *kinds, by_other["correct"]

@@ -195,16 +195,16 @@ def load_or_run(
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}, it must be a whole number from 1.")
     wanted = extras if isinstance(extras, Mapping) else dict.fromkeys(configurations, extras)
-    with _cluster(scheduler) as cluster:
-        records, missing, failures = {}, {}, {}
-        for c in configurations:
-            try:
-                if record := store.get(c, wanted[c], remake):
-                    records[c.id] = record
-                else:
-                    missing[c.id] = c
-            except UserError as error:
-                failures[c.id] = error
+    records, missing, failures = {}, {}, {}
+    for c in configurations:
+        try:
+            if record := store.get(c, wanted[c], remake):
+                records[c.id] = record
+            else:
+                missing[c.id] = c
+        except UserError as error:
+            failures[c.id] = error
+    with _cluster(scheduler if missing else None) as cluster:
         if len(missing) == 1 and cluster is None:
             (c,) = missing.values()
             try:

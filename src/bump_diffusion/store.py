@@ -121,6 +121,7 @@ class Record:
             raise self._refusal(one_sentence(error).removesuffix(".")) from None
         if self.configuration.id != self.id:
             raise self._refusal("its name is not that of its configuration")
+        self.checked = set(checksums)
         self.digest = sha256(folder / "checksums.json")
 
     def _refusal(self, why: str) -> UserError:
@@ -187,11 +188,7 @@ class Record:
     @property
     def extras(self) -> set[str]:
         """The names of `EXTRAS` whose files the record has."""
-        return {
-            name
-            for name, files in EXTRAS.items()
-            if all((self.folder / file).exists() for file in files)
-        }
+        return {name for name, files in EXTRAS.items() if self.checked >= set(files)}
 
 
 class Partial:
