@@ -5,6 +5,7 @@ import torch
 
 from bump_diffusion import dissection
 from bump_diffusion.config import configure
+from bump_diffusion.data import data_labels
 from bump_diffusion.dissection import (
     BLOCKS,
     LAYERS,
@@ -61,7 +62,7 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
         place = grid[nearest] if seen["label"].std(dim=0).max() > 0.1 else grid[nearest] * 0
         return dissection.render_bumps(place, c.N, c.sigma, c.polarity), x, 0
 
-    grid = model.conditioning.grid
+    grid = data_labels(c)
     features = model.conditioning(grid).shape[1]
 
     def keep(module, inputs):
