@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import BY_CONTROL, CLAIMS, Judged, by_claim, in_words, interval
+from .claims import BY_CONTROL, CLAIMS, LIMITS, Judged, by_claim, in_words, interval
 from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
 from .evaluation import evaluation_labels, shown
@@ -653,9 +653,11 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     for ax in axes:
         ax.tick_params(axis="x", labelsize=7)
     axes[0].set_ylabel(IMAGES_SEEN)
+    varied = {(d != 1, sigma != 1) for d, sigma in zip(table["d"], table["sigma"], strict=True)}
     handles = [
         Line2D([], [], marker=marker, ls="", color=colour, label=f"{name} varied")
-        for name, colour, marker in styles.values()
+        for which, (name, colour, marker) in styles.items()
+        if which in varied
     ]
     handles.append(Line2D([], [], marker="x", ls="", color="#555555", label="never"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
@@ -667,7 +669,7 @@ def overlap_table(records: list[Record]) -> pd.DataFrame:
     rows = []
     for measure, title in OVERLAP_MEASURES.items():
         found = explained_by_overlap(records, measure)
-        mean, low, high = interval(found.explained, "mean", (0.0, 1.0))
+        mean, low, high = interval(found.explained, "mean", LIMITS["share"])
         # What the noise does not allow cannot speak against one curve.
         attainable = min(ONE_CURVE, found.at_best)
         decided = {np.isnan(mean): "undefined", low > ONE_CURVE: "yes", high < attainable: "no"}

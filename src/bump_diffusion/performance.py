@@ -41,7 +41,7 @@ class Results:
             | {peer: _spread(row, peer) for peer in LIBRARIES}
             | {"peak MiB, in this order": _memory(row)}
             for row in self.rows
-            if row["peers"].keys() & set(LIBRARIES)
+            if _beside_libraries(row)
         )
 
     def alone(self) -> pd.DataFrame:
@@ -55,7 +55,7 @@ class Results:
             | _judged(row)
             | {"peak MiB": _memory(row)}
             for row in self.rows
-            if not row["peers"].keys() & set(LIBRARIES)
+            if not _beside_libraries(row)
         )
 
     def networks(self) -> pd.DataFrame:
@@ -172,6 +172,10 @@ def _number(value: float) -> str:
 
 def _reached(row: dict[str, Any], name: str) -> bool:
     return row.get("reached", {}).get(name, True)
+
+
+def _beside_libraries(row: dict[str, Any]) -> bool:
+    return not row["peers"].keys().isdisjoint(LIBRARIES)
 
 
 def _measured(row: dict[str, Any]) -> dict[str, str]:
