@@ -15,6 +15,7 @@ from bump_diffusion.claims import (
     BY_CONTROL,
     CLAIMS,
     QUANTITIES,
+    index_interval,
     interval,
     judge,
     judge_networks,
@@ -35,6 +36,35 @@ def test_the_interval_of_a_mean_is_students(values):
     expected = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
     assert (low, high) == pytest.approx(expected)
     assert mean == pytest.approx(np.mean(values))
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=2, max_size=8))
+def test_the_interval_of_an_index_ends_where_students_test_begins_to_tell(seeds):
+    together, apart = np.array(seeds).T
+    assume(min(np.std(together), np.std(apart), abs(apart.mean())) > 1e-2)
+    estimate, low, high = index_interval(
+        pd.DataFrame({"together": together, "apart": apart, "index": 0.5})
+    )
+    assert estimate == pytest.approx(1 - together.mean() / apart.mean())
+    unknown = stats.ttest_1samp(apart, 0).pvalue
+    assume(abs(unknown - 0.05) > 1e-3)
+    if unknown > 0.05:
+        assert (low, high) == (-math.inf, math.inf)
+        return
+    assert low <= estimate <= high
+    for end in (low, high):
+        rest = together - (1 - end) * apart
+        assume(np.std(rest) > 1e-6)
+        assert stats.ttest_1samp(rest, 0).pvalue == pytest.approx(0.05, rel=1e-3)
+
+
+def test_an_index_that_is_undefined_for_a_seed_leaves_it_out():
+    known = pd.DataFrame({"together": [0.1, 0.2, 0.4], "apart": [1.0, 1.1, 1.3], "index": 0.5})
+    more = pd.concat([known, pd.DataFrame({"together": [9.0], "apart": [9.0]})])
+    assert index_interval(more) == index_interval(known)
+    assert np.isnan(index_interval(known.assign(index=np.nan))).all()
+    estimate, *ends = index_interval(known[:1])
+    assert estimate == pytest.approx(0.9) and np.isnan(ends).all()
 
 
 def test_an_interval_ends_where_the_quantity_does():

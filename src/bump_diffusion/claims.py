@@ -257,12 +257,42 @@ def interval(
     return mean, float(low), float(high)
 
 
+def index_interval(found: pd.DataFrame) -> tuple[float, float, float]:
+    """The coupling index over seeds and its confidence interval; NaN where it is undefined.
+
+    `found` is a table of `reference.coupling`. The index has a denominator that is estimated from
+    the same seeds, so the interval is Fieller's (1954): it holds those ratios r for which
+    Student's test does not tell the mean of together - r * apart from 0.
+    """
+    known = found.dropna(subset="index")
+    if known.empty:
+        return math.nan, math.nan, math.nan
+    together, apart = known["together"].mean(), known["apart"].mean()
+    if len(known) < 2:
+        return 1 - together / apart, math.nan, math.nan
+    spread = known[["together", "apart"]].cov().to_numpy() / len(known)
+    spread *= stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) ** 2
+    square, product = apart**2 - spread[1, 1], together * apart - spread[0, 1]
+    if square <= 0:  # the axes apart cannot be told from each other by these seeds
+        return 1 - together / apart, -math.inf, math.inf
+    half = math.sqrt(max(product**2 - square * (together**2 - spread[0, 0]), 0.0))
+    low, high = (1 - (product + sign * half) / square for sign in (1, -1))
+    return 1 - together / apart, low, high
+
+
 def judge(
-    name: str, condition: str, values: Sequence[float], records: Sequence[Record] = ()
+    name: str,
+    condition: str,
+    values: Sequence[float],
+    records: Sequence[Record] = (),
+    found: tuple[float, float, float] | None = None,
 ) -> Judged:
-    """The verdict on one claim under one condition, from its quantity's values over the runs."""
+    """The verdict on one claim under one condition, from its quantity's values over the runs.
+
+    `found` are the estimate and its interval, where they are not those of the values' mean.
+    """
     claim = CLAIMS[name]
-    estimate, low, high = interval(values, claim.kind, claim.limits)
+    estimate, low, high = found or interval(values, claim.kind, claim.limits)
     known = len(values) - int(np.isnan(values).sum())
     if math.isnan(low):
         verdict = "not judged"
@@ -387,8 +417,14 @@ def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
     (together,) = judge_runs("rise-together", imbalanced)
     return [
         together._replace(control=interval(found["farthest_apart_1d"], "mean")[0]),
-        judge("coupled", where, found["index"].tolist(), behind),
-        judge("coupled-in-images", where, balanced["index"].tolist(), records),
+        judge("coupled", where, found["index"].tolist(), behind, index_interval(found)),
+        judge(
+            "coupled-in-images",
+            where,
+            balanced["index"].tolist(),
+            records,
+            index_interval(balanced),
+        ),
         judge("costly", where, np.log2(found["cost"]).tolist(), behind),
     ]
 

@@ -71,7 +71,8 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
     0 if the axes are learned as far apart as alone, 1 if together. Its denominator is the mean over
     seeds; where this is less than log(`DISTINCT`), or its 95 % interval (Student's) holds 0,
     coupled and factorized learning look the same and the index is NaN. So it is where an axis is
-    learned before the first trained checkpoint. `cost` is the ratio of the training examples,
+    learned before the first trained checkpoint. Its numerator is in the column `together`, the term
+    of each seed in its denominator in `apart`. `cost` is the ratio of the training examples,
     repeats included, to 90 % correct: images of the 2D run, over the lines of both axes. A 2D run
     that does not get there counts with all the images that it saw: the cost is at least that.
     `farthest_apart_1d` is `farthest_apart` of the reference's images.
@@ -95,9 +96,7 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
                 "farthest_apart_1d": farthest_apart(apart),
             }
         )
-    table = pd.DataFrame(rows)
-    table["index"] = _index(table, "T_x_1d", "T_y_1d")
-    return table
+    return _with_index(pd.DataFrame(rows), "T_x_1d", "T_y_1d")
 
 
 def coupling_by_balanced(records: Sequence[Record], d_x: float, d_y: float) -> pd.DataFrame:
@@ -120,18 +119,18 @@ def coupling_by_balanced(records: Sequence[Record], d_x: float, d_y: float) -> p
         if {(d_x, d_y, seed), (d_x, d_x, seed), (d_y, d_y, seed)} <= half.keys()
     ]
     table = pd.DataFrame(rows, columns=["seed", "T_x", "T_y", "T_x_2d", "T_y_2d"])
-    table["index"] = _index(table, "T_x_2d", "T_y_2d")
-    return table
+    return _with_index(table, "T_x_2d", "T_y_2d")
 
 
-def _index(table: pd.DataFrame, apart_x: str, apart_y: str) -> pd.Series:
+def _with_index(table: pd.DataFrame, apart_x: str, apart_y: str) -> pd.DataFrame:
     apart = np.log(table[apart_x] / table[apart_y])
     known = len(apart) > 1 and not apart.isna().any()
     distinct = (
         known and abs(apart.mean()) >= np.log(DISTINCT) and ttest_1samp(apart, 0).pvalue < 0.05
     )
     together = np.log(table["T_x"] / table["T_y"])
-    return 1 - together / (apart.mean() if distinct else np.nan)
+    index = 1 - together / (apart.mean() if distinct else np.nan)
+    return table.assign(together=together, apart=apart, index=index)
 
 
 def _to_half(checkpoints: pd.DataFrame, measure: str) -> float:
