@@ -169,13 +169,21 @@ def sides_agree(record: Record, features: str = "ablated") -> float:
     return float(cohen_kappa_score(*sides, labels=list(PHASES)))
 
 
-def order_learned(record: Record) -> float:
-    # Below 0 nothing is read; how far below is not more of nothing.
+def order_at_end(record: Record, reduction: str = "direct") -> tuple[float, float]:
+    """The order at the end, label ablated, of the trained and of the untrained network.
+
+    Below 0 nothing is read, and how far below is not more of nothing: it counts as 0.
+    """
     trained, untrained = (
-        max(checkpoints_with_order(record, features)["order"].iloc[-1], 0.0)
+        max(checkpoints_with_order(record, features, reduction)["order"].iloc[-1], 0.0)
         for features in ("ablated", "untrained, ablated")
     )
-    return float(trained - untrained)
+    return float(trained), float(untrained)
+
+
+def order_learned(record: Record) -> float:
+    trained, untrained = order_at_end(record)
+    return trained - untrained
 
 
 def order_necessary(record: Record, features: str = "ablated") -> float:

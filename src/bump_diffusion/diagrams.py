@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import BY_CONTROL, CLAIMS, LIMITS, Judged, by_claim, in_words, interval
+from .claims import BY_CONTROL, CLAIMS, LIMITS, Judged, by_claim, in_words, interval, order_at_end
 from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
 from .evaluation import evaluation_labels, shown
@@ -233,16 +233,13 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
 def order_learned_table(records: list[Record]) -> pd.DataFrame:
     """What training adds to the order at the end, from all features and from the UMAP embedding.
 
-    R^2 of the requested position, label ablated, the worse axis: trained, untrained on the same
-    images, and the difference. Means over seeds with their range.
+    R^2 of the requested position, label ablated, the worse axis, as `claims.order_at_end`: trained,
+    untrained on the same images, and the difference. Means over seeds with their range.
     """
     rows = []
     for where, own in by_setting(records, "condition").items():
         for reduction, name in {"direct": "all features", "umap": "UMAP embedding"}.items():
-            trained, untrained = (
-                np.array([checkpoints_with_order(r, f, reduction)["order"].iloc[-1] for r in own])
-                for f in ("ablated", "untrained, ablated")
-            )
+            trained, untrained = np.array([order_at_end(r, reduction) for r in own]).T
             rows.append(
                 {
                     "condition": where,
