@@ -14,6 +14,7 @@ from bump_diffusion.config import configure
 from bump_diffusion.diagrams import (
     _aligned,
     _boundary,
+    _median_phase,
     _of_kind,
     _svg,
     density_in_words,
@@ -94,8 +95,9 @@ def test_the_boundary_is_where_the_rule_says():
     assert "".join(phases) == "AABBCC"
     groups = {"1": [record]}
     batch = record.configuration.batch_size
-    assert _boundary(groups, "generation", 0, {}) == [20 * batch]
-    assert _boundary(groups, "generation", 2, {}) == [40 * batch]
+    # Half way, in the logarithm, from the checkpoint before.
+    assert _boundary(groups, "generation", 0, {}) == pytest.approx([(10 * 20) ** 0.5 * batch])
+    assert _boundary(groups, "generation", 2, {}) == pytest.approx([(30 * 40) ** 0.5 * batch])
     assert np.isnan(_boundary(groups, "generation", 2, {"placed": 0.95})[0])
 
 
@@ -109,11 +111,18 @@ def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
     table = times_of_data_sets([record]).set_index(["d_x", "d_y"])
     assert len(table) == 2
     one, other = table.loc[(0.5, 2.0)], table.loc[(2.0, 0.5)]
-    assert one["generation"] == other["generation"] == 40 * batch
-    assert one["no representation"] == other["no representation"] == "ends in C"
-    assert one["accuracy_x"] == other["accuracy_y"] == 10 * batch
-    assert np.isnan([one["accuracy_y"], other["accuracy_x"]]).all()
-    assert one["no accuracy_y"] == other["no accuracy_x"] == "never in\n1 of 1"
+    assert one["2 generation"] == other["2 generation"] == pytest.approx(1200**0.5 * batch)
+    assert one["0 generation"] == other["0 generation"] == pytest.approx(200**0.5 * batch)
+    assert one["no 2 representation"] == other["no 2 representation"] == "ends in C"
+    assert one["50_x"] == other["50_y"] == 10 * batch
+    assert one["90_x"] == other["90_y"] == pytest.approx(20 * batch)
+    assert np.isnan([one["50_y"], other["50_x"]]).all()
+    assert one["no 50_y"] == other["no 50_x"] == "never in\n1 of 1"
+
+
+def test_where_seeds_are_in_three_phases_most_have_reached_the_second():
+    votes = pd.DataFrame({0: [3, 1, 1, 2], 1: [0, 1, 2, 0], 2: [0, 1, 0, 2]}, index=[1, 2, 4, 8])
+    assert _median_phase(votes).tolist() == [0, 1, 1, 0]  # of four seeds two are not most
 
 
 def test_the_end_is_that_of_most_seeds():

@@ -255,21 +255,28 @@ def order_learned_table(records: list[Record]) -> pd.DataFrame:
 
 @drawn
 def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
-    """R squared of the requested position at each layer, noise level and input, by scheme."""
+    """R squared of position at each layer, noise level and input, with all controls, by scheme."""
     table = pd.concat([r.layers.assign(scheme=r.configuration.conditioning) for r in records])
-    table = table.query("target == 'requested'")
     schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
-    features = ["trained", "ablated", "untrained", "untrained, ablated"]
+    shown = {
+        "as published": ("trained", "requested"),
+        "label ablated": ("ablated", "requested"),
+        "label ablated,\ngenerated position": ("ablated", "generated"),
+        "untrained network": ("untrained", "requested"),
+        "untrained,\nlabel ablated": ("untrained, ablated", "requested"),
+        "shuffled labels": ("trained", "shuffled"),
+    }
     table["seen"] = table["input"] + ", t = " + table["timestep"].astype(str)
     order = list(dict.fromkeys(zip(table["input"], table["timestep"], strict=True)))
     order = sorted(order, key=lambda seen: (["sample", "bump", "noise"].index(seen[0]), seen[1]))
     columns = [f"{name}, t = {t}" for name, t in order]
     figure, axes = plt.subplots(
-        len(features), len(schemes), figsize=(WIDTH, 8.6), sharex=True, sharey=True, squeeze=False
+        len(shown), len(schemes), figsize=(WIDTH, 11.5), sharex=True, sharey=True, squeeze=False
     )
-    for row, name in zip(axes, features, strict=True):
+    for row, (title, (features, target)) in zip(axes, shown.items(), strict=True):
+        own = table[(table["features"] == features) & (table["target"] == target)]
         for ax, scheme in zip(row, schemes, strict=True):
-            part = table[(table["scheme"] == scheme) & (table["features"] == name)]
+            part = own[own["scheme"] == scheme]
             mean = part.pivot_table(index="layer", columns="seen", values="r2")
             mean = mean.reindex(index=LAYERS, columns=columns)
             image = ax.imshow(mean, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -277,11 +284,13 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
             ax.set_xticks(range(len(columns)), columns)
             ax.tick_params(axis="x", rotation=90)
             ax.set_yticks(range(len(LAYERS)), LAYERS)
-        row[0].set_ylabel(FEATURE_STYLES[name][0])
+        row[0].set_ylabel(title)
     for ax, scheme in zip(axes[0], schemes, strict=True):
         ax.set_title(scheme)
-    figure.colorbar(image, ax=axes, label=r"$R^2$ of the requested position", shrink=0.5)
-    at = table.query("layer == 'layer4' and input == 'noise'").groupby(["scheme", "features"])["r2"]
+    figure.colorbar(image, ax=axes, label=r"$R^2$ (below 0 drawn as 0)", shrink=0.5)
+    figure.supxlabel("input and timestep; blank: not defined", fontsize=8)
+    at = table.query("layer == 'layer4' and input == 'noise' and target == 'requested'")
+    at = at.groupby(["scheme", "features"])["r2"]
     said = "; ".join(f"{s}, {FEATURE_STYLES[f][0]} {v:.2f}" for (s, f), v in at.mean().items())
     return figure, (
         "R squared by layer, input and timestep; mean over seeds and axes. At layer 4 with pure "
@@ -472,8 +481,9 @@ def density_in_words(records: list[Record]) -> Markdown:
 def phase_diagram(records: list[Record], field: str, by: str = "images") -> tuple[Figure, str]:
     """The phase from each side over training (along x) and a field of the runs (along y).
 
-    A cell is the phase that most seeds are in; where they differ it is paler. `by` is "images"
-    (equal training steps) or "epochs" (images over those in the data set).
+    A cell is the median phase of the seeds, paler where they differ; lines are the boundaries of
+    `boundaries`. `by` is "images" (equal training steps) or "epochs" (images over those in the data
+    set).
     """
     groups = by_setting(records, field)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.2 + 0.5 * len(groups)), sharex=True)
@@ -482,15 +492,17 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
     for ax, side in zip(axes, ("generation", "representation"), strict=True):
         for height, (value, own) in enumerate(groups.items()):
             votes = _votes(own, side)
-            share = votes.max(axis=1) / votes.sum(axis=1)
-            seen = votes.index.to_numpy() * own[0].configuration.batch_size
-            if by != "images":
-                seen = seen / len(data_labels(own[0].configuration))
-            edges = np.concatenate([[seen[0]], np.sqrt(seen[1:] * seen[:-1]), [seen[-1]]])
-            winner = votes.to_numpy().argmax(axis=1)
-            shade = 1 - (1 - colours[winner]) * share.to_numpy()[:, None] ** 2
+            median = _median_phase(votes)
+            share = votes.to_numpy()[range(len(votes)), median] / len(own)
+            c = own[0].configuration
+            unit = c.batch_size if by == "images" else c.batch_size / len(data_labels(c))
+            edges = _edges(votes) * unit
+            shade = 1 - (1 - colours[median]) * (0.2 + 0.8 * share[:, None])
             ax.pcolormesh(edges, [height - 0.5, height + 0.5], shade[None])
-            passed = "".join(PHASES[w] for i, w in enumerate(winner) if not i or w != winner[i - 1])
+            for phase in (0, 2):
+                at = _boundary_step(votes, phase) * unit
+                ax.plot([at, at], [height - 0.5, height + 0.5], color="black", lw=1.2)
+            passed = "".join(PHASES[m] for i, m in enumerate(median) if not i or m != median[i - 1])
             said.append(f"{field} {value} {side} {passed}")
         ax.set_yticks(range(len(groups)), list(groups))
         ax.set(title=side, xscale="log")
@@ -504,8 +516,11 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
     handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     seeds = len({r.configuration.seed for r in records})
-    most = f"the phase of most of {seeds} seeds; paler where they differ"
-    figure.supxlabel("one seed" if seeds == 1 else most, fontsize=8)
+    median = f"median phase of {seeds} seeds, paler where they differ"
+    figure.supxlabel(
+        f"{'one seed' if seeds == 1 else median}; lines: A ends, C begins; white: not trained",
+        fontsize=8,
+    )
     return figure, f"Phases over training: {'; '.join(said)}."
 
 
@@ -515,9 +530,33 @@ def _votes(records: list[Record], side: str, **thresholds: float) -> pd.DataFram
     return pd.DataFrame({i: (phases == p).sum(axis=1) for i, p in enumerate(PHASES)})
 
 
+def _median_phase(votes: pd.DataFrame) -> np.ndarray:
+    """The phase that most seeds have reached, at each checkpoint: 0, 1 or 2 for A, B or C.
+
+    Phases have an order, so where three seeds are in three of them it is B that most have reached.
+    """
+    most = votes.sum(axis=1) / 2
+    return ((votes[1] + votes[2] > most).astype(int) + (votes[2] > most)).to_numpy()
+
+
+def _edges(votes: pd.DataFrame) -> np.ndarray:
+    """Steps between which each checkpoint is shown, half way to its neighbours in the logarithm."""
+    steps = votes.index.to_numpy()
+    return np.concatenate([[steps[0]], np.sqrt(steps[1:] * steps[:-1]), [steps[-1]]])
+
+
+def _boundary_step(votes: pd.DataFrame, phase: int) -> float:
+    """The edge at which most seeds have left A (phase 0) or are in C (phase 2); NaN if never."""
+    there = _median_phase(votes) > (0 if phase == 0 else 1)
+    return float(_edges(votes)[there.argmax()]) if there.any() else math.nan
+
+
 @drawn
 def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
-    """Where phase C begins, and A ends, when each threshold of the rule is moved by a fifth."""
+    """Where phase C begins, and A ends, when each threshold of the rule is moved by a fifth.
+
+    A boundary lies half way, in the logarithm, between the checkpoints on its sides.
+    """
     groups = by_setting(records, field)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True, sharex=True)
     factors, vanished = [], 0
@@ -529,20 +568,31 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
             for name in [first] if phase == 0 else names:
                 for factor in (0.8, 1.2):
                     at = _boundary(groups, side, phase, {name: names[name] * factor})
-                    ax.plot(at, range(len(groups)), color=colour, lw=0.8, alpha=0.6)
+                    style = "--" if factor < 1 else ":"
+                    ax.plot(at, range(len(groups)), style, color=colour, lw=1, clip_on=False)
                     pairs = list(zip(at, base, strict=True))
                     factors += [max(a / b, b / a) for a, b in pairs if a > 0 and b > 0]
                     vanished += sum(np.isnan(a) != np.isnan(b) for a, b in pairs)
-            ax.plot(base, range(len(groups)), "o-", color=colour, label=bound, markersize=4)
+            ax.plot(
+                *(base, range(len(groups)), "o-"),
+                color=colour,
+                label=bound,
+                markersize=4,
+                clip_on=False,
+            )
         ax.set(title=side, xlabel=IMAGES_SEEN)
         images_axis(ax.xaxis, records)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    figure.supxlabel("thin: one threshold 20 % lower or higher", fontsize=8)
+    handles = axes[0].get_legend_handles_labels()[0]
+    handles += [
+        Line2D([], [], color="#555555", ls=style, lw=1, label=f"one threshold 20 % {moved}")
+        for style, moved in (("--", "lower"), (":", "higher"))
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     most, half = (max(factors), np.median(factors)) if factors else (1, 1)
     return figure, (
-        "Where most seeds have left A and where most are in C, with every threshold moved by 20 % "
+        "Where most seeds have left A and where most are in C, with each threshold moved by 20 % "
         f"in turn: the farthest boundary moves by a factor of {most:.2f} in images seen, half of "
         f"them by at most {half:.2f}; {vanished} vanish or appear."
     )
@@ -554,14 +604,10 @@ def _boundary(
     """Images at which most seeds have left A (phase 0) or are in C (phase 2), by setting; NaN if
     never.
     """
-    found = []
-    for own in groups.values():
-        votes = _votes(own, side, **thresholds)
-        beyond = votes[2] if phase == 2 else votes[1] + votes[2]
-        there = (beyond > len(own) / 2).to_numpy()
-        seen = votes.index.to_numpy() * own[0].configuration.batch_size
-        found.append(float(seen[there.argmax()]) if there.any() else float("nan"))
-    return found
+    return [
+        _boundary_step(_votes(own, side, **thresholds), phase) * own[0].configuration.batch_size
+        for own in groups.values()
+    ]
 
 
 def finder_by_spread(records: list[Record]) -> pd.DataFrame:
@@ -580,15 +626,22 @@ def finder_by_spread(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-OVERLAP_MEASURES = {"accuracy": "half of all correct", "order": "order (ablated)"}
+OVERLAP_MEASURES = {
+    "accuracy": "half of all correct",
+    "order": "order (C begins, representation)",
+    "single": "one bump (A ends, generation)",
+    "manifold": "manifold (A ends, representation)",
+}
+"""What a time is taken to; `single` and `manifold` were added when all but the runs in which spread
+and spacing both differ from 1 had been judged by the others."""
 
 
 @drawn
 def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
-    """Over spacing and spread: the phase that most seeds end in, from each side, and how far.
+    """Over spacing and spread: the median phase of the seeds at the end, from each side.
 
-    How far is the mean over seeds of what the phase hangs on in the end: the share of images that
-    are correct, and R^2 of the requested position. Combinations without records stay blank.
+    Below it the mean over seeds of what the phase hangs on in the end: the share of images that are
+    correct, and R^2 of the requested position. Combinations without records stay blank.
     """
     groups = _by_pair(records, "d_x", "sigma")
     spacings, spreads = (sorted(set(values)) for values in zip(*groups, strict=True))
@@ -598,7 +651,7 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
         axes, {"generation": "correct", "representation": "order"}.items(), strict=True
     ):
         for (spacing, spread), own in groups.items():
-            phase = PHASES[_votes(own, side).iloc[-1].argmax()]
+            phase = PHASES[_median_phase(_votes(own, side))[-1]]
             last = np.mean([checkpoints_with_order(r)[measure].iloc[-1] for r in own])
             far = f"{last:.0%}" if measure == "correct" else f"{last:.2f}"
             corner = (spacings.index(spacing), spreads.index(spread))
@@ -622,11 +675,11 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
 
 @drawn
 def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
-    """Images to half of all correct, and to order, against sigma / d, by what was varied.
+    """Images to each of `OVERLAP_MEASURES`, against sigma / d, by what was varied.
 
     A cross is a run that never gets there, placed at its end.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6), sharex=True, sharey=True)
     styles = {  # by whether spacing and spread differ from 1
         (True, False): ("spacing d", "#D55E00", "o"),
         (False, True): (r"spread $\sigma$", "#0072B2", "s"),
@@ -634,22 +687,24 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         (False, False): ("neither", "black", "D"),
     }
     said = []
-    for ax, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
+    for ax, (measure, title) in zip(axes.flat, OVERLAP_MEASURES.items(), strict=True):
         table = overlap_times(records, measure)
         for run in table.itertuples():
             _, colour, marker = styles[run.d != 1, run.sigma != 1]
             shape = "x" if run.never else marker
-            ax.plot(run.overlap, run.time, shape, color=colour, markersize=5, alpha=0.7)
-        ax.set(title=title, xlabel=r"$\sigma$ / d")
+            style = {"color": colour, "markersize": 5, "alpha": 0.7, "clip_on": False}
+            ax.plot(run.overlap, run.time, shape, **style)
+        ax.set(title=title)
         images_axis(ax.yaxis, records)
         said.append(f"{title}: never in {table['never'].sum()} of {len(records)} runs")
     ratios = sorted(table["overlap"].unique())
-    axes[0].set_xscale("log")
-    axes[0].set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
-    axes[0].xaxis.set_minor_formatter("")
-    for ax in axes:
+    axes[0, 0].set_xscale("log")
+    axes[0, 0].set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    axes[0, 0].xaxis.set_minor_formatter("")
+    for ax in axes[1]:
         ax.tick_params(axis="x", labelsize=7)
-    axes[0].set_ylabel(IMAGES_SEEN)
+        ax.set_xlabel(r"$\sigma$ / d")
+    figure.supylabel(IMAGES_SEEN, fontsize=9)
     varied = {(d != 1, sigma != 1) for d, sigma in zip(table["d"], table["sigma"], strict=True)}
     handles = [
         Line2D([], [], marker=marker, ls="", color=colour, label=f"{name} varied")
@@ -812,7 +867,8 @@ def couplings(
 def coupling_table(found: dict[tuple[float, float], pd.DataFrame]) -> pd.DataFrame:
     """Coupling index; cost; learning times in both axes, in images and alone, of `couplings`.
 
-    A row for each data set: means over seeds with their range.
+    A row for each data set: means over seeds with their range. Different images and
+    lines are those in the data sets, repeats not counted.
     """
     titles = {
         "T_x": "images to 50 % in x",
@@ -823,6 +879,10 @@ def coupling_table(found: dict[tuple[float, float], pd.DataFrame]) -> pd.DataFra
     return pd.DataFrame(
         _coupling_index(*pair, own)
         | {"examples to 90 %, images over lines": with_range(own["cost"])}
+        | {
+            "different images": f"{own['images'].iloc[0]:,}",
+            "different lines, x + y": f"{own['lines'].iloc[0]:,}",
+        }
         | _times_in_words(own, titles)
         for pair, own in found.items()
     )
@@ -838,32 +898,37 @@ def cost_in_words(found: dict[tuple[float, float], pd.DataFrame]) -> Markdown:
 
 
 SPACING_PANELS = {
-    "generation": "C begins, generation",
-    "representation": "C begins, representation",
-    "accuracy_x": "half placed right in x",
-    "accuracy_y": "half placed right in y",
+    "0 generation": "A ends, generation",
+    "0 representation": "A ends, representation",
+    "2 generation": "C begins, generation",
+    "2 representation": "C begins, representation",
+    "50_x": "half placed right in x",
+    "50_y": "half placed right in y",
+    "90_x": "90 % placed right in x",
+    "90_y": "90 % placed right in y",
 }
+"""What is shown over (d_x, d_y): a boundary of phases, or a share of images by axis."""
 
 
 def times_of_data_sets(records: list[Record]) -> pd.DataFrame:
     """Images seen to each of `SPACING_PANELS` for each data set, and with its axes exchanged.
 
-    Phase C counts from where most seeds are in it; a time to one half is the mean over seeds. Where
-    C, or one half by some seed, is never reached it is NaN; why, says the column "no" and the
-    panel's name: the phase that most seeds end in, or how many seeds never get there.
+    Boundaries are those of `boundaries`, times to a share the mean over seeds. Where a boundary, or
+    the share by some seed, is never reached it is NaN; why, says the column "no" and the panel's
+    name: the median phase at the end, or how many seeds never get there.
     """
     rows = []
     for (d_x, d_y), own in _by_pair(records, "d_x", "d_y").items():
         row = {"d_x": d_x, "d_y": d_y}
-        for side in ("generation", "representation"):
-            (row[side],) = _boundary({"": own}, side, 2, {})
-            last = _votes(own, side).iloc[-1]
-            most = last.max() > len(own) / 2
-            row[f"no {side}"] = f"ends in {PHASES[last.argmax()]}" if most else "ends mixed"
-        for measure in ("accuracy_x", "accuracy_y"):
-            times = np.array([learning_time(r.checkpoints, measure, 0.5) for r in own])
-            row[measure] = times.mean()
-            row[f"no {measure}"] = f"never in\n{np.isnan(times).sum()} of {len(own)}"
+        for side, phase in itertools.product(("generation", "representation"), (0, 2)):
+            (row[f"{phase} {side}"],) = _boundary({"": own}, side, phase, {})
+            row[f"no {phase} {side}"] = f"ends in {PHASES[_median_phase(_votes(own, side))[-1]]}"
+        for axis, percent in itertools.product("xy", (50, 90)):
+            times = np.array(
+                [learning_time(r.checkpoints, f"accuracy_{axis}", percent / 100) for r in own]
+            )
+            row[f"{percent}_{axis}"] = times.mean()
+            row[f"no {percent}_{axis}"] = f"never in\n{np.isnan(times).sum()} of {len(own)}"
         rows.append(row)
         if d_x != d_y:
             exchange = {"x": "y", "y": "x"}
@@ -875,9 +940,9 @@ def times_of_data_sets(records: list[Record]) -> pd.DataFrame:
 
 @drawn
 def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
-    """Over (d_x, d_y): images to phase C from each side, and to half placed right in x and in y."""
+    """Over (d_x, d_y): images to where A ends and C begins, and to placing bumps right by axis."""
     table = times_of_data_sets(records)
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, WIDTH), sharex=True, sharey=True)
+    figure, axes = plt.subplots(4, 2, figsize=(WIDTH, 1.9 * WIDTH), sharex=True, sharey=True)
     times = table[list(SPACING_PANELS)].to_numpy()
     known = times[~np.isnan(times)]
     least = known.min() if len(known) else 1
@@ -901,7 +966,16 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
         ax.set_yticks(ticks, [f"{d:g}" for d in grid.index])
         ax.set(title=title, aspect="equal")
         ax.grid(False)
-    figure.supxlabel("$d_x$ (pixels); in the cells images seen in training", fontsize=9)
+    figure.colorbar(
+        mpl.cm.ScalarMappable(norm, "viridis_r"),
+        ax=axes,
+        label=f"{IMAGES_SEEN} (in the cells too)",
+        location="top",
+        shrink=0.6,
+        ticks=mpl.ticker.MaxNLocator(5),
+        format=lambda images, _: _thousands(images),
+    ).ax.minorticks_off()
+    figure.supxlabel("$d_x$ (pixels)", fontsize=9)
     figure.supylabel("$d_y$ (pixels)", fontsize=9)
     said = "; ".join(
         f"({row['d_x']:g}, {row['d_y']:g}): "

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from scipy.stats import ttest_1samp
 
-from .data import bump_height
+from .data import bump_height, data_labels
 from .evaluation import compose
 from .experiments import experiment, load_or_run
 from .generation import sort_images
@@ -75,6 +75,7 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
     of each seed in its denominator in `apart`. `cost` is the ratio of the training examples,
     repeats included, to 90 % correct: images of the 2D run, over the lines of both axes. A 2D run
     that does not get there counts with all the images that it saw: the cost is at least that.
+    `images` and `lines`, of both axes, are the different examples that the data sets hold.
     `farthest_apart_1d` is `farthest_apart` of the reference's images.
     """
     rows = []
@@ -93,6 +94,8 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
                 "T_x_1d": _to_half(along_x.checkpoints, "accuracy_x"),
                 "T_y_1d": _to_half(along_y.checkpoints, "accuracy_x"),
                 "cost": images / learning_time(apart, "accuracy", 0.9),
+                "images": len(data_labels(c)),
+                "lines": sum(len(data_labels(r.configuration)) for r in (along_x, along_y)),
                 "farthest_apart_1d": farthest_apart(apart),
             }
         )
