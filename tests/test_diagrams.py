@@ -27,7 +27,12 @@ from bump_diffusion.diagrams import (
 from bump_diffusion.dissection import LAYERS
 from bump_diffusion.evaluation import shown
 from bump_diffusion.generation import KINDS
-from bump_diffusion.phases import assign_phases, order_parameters, passed_by_threshold
+from bump_diffusion.phases import (
+    assign_phases,
+    order_parameters,
+    passed_by_threshold,
+    through_all_phases,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -148,8 +153,20 @@ def test_the_gallery_shows_what_its_metrics_found(smoke_record, kind):
     found = _of_kind([smoke_record], "A", kind) + _of_kind([smoke_record], "B", kind)
     found += _of_kind([smoke_record], "C", kind)
     assert len(found) == (trained == kind).sum()
-    for _, _, position in found:
-        assert np.isnan(position).any() == (KINDS[kind] != "misplaced")
+    for _, _, bumps in found:
+        assert bumps.shape[1] == 2
+        expected = {"none": 0, "several": max(2, len(bumps)), "misplaced": 1}
+        assert len(bumps) == expected[KINDS[kind]]
+
+
+def test_the_moving_run_is_the_first_to_pass_through_all_phases_on_both_sides():
+    straight = run([0, 0.1, 0.9, 0.9], [0, 0, 0.9, 0.9])
+    through = run([0, 0.1, 0.6, 0.9], [0, 0, 0.1, 0.9])
+    through.probes.loc[
+        (through.probes["target"] == "requested") & (through.probes["step"] == 20), "r2"
+    ] = 0.2
+    assert through_all_phases([straight, through, through]) is through
+    assert through_all_phases([straight]) is straight
 
 
 def test_a_phase_that_hinges_on_a_threshold_is_counted_with_each():

@@ -21,6 +21,7 @@ from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
 from .claims import BY_CONTROL, CLAIMS, LIMITS, Judged, by_claim, in_words, interval, order_at_end
+from .config import Configuration
 from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
 from .evaluation import evaluation_labels, shown
@@ -40,7 +41,7 @@ from .figures import (
     images_axis,
     position_colours,
 )
-from .generation import KINDS, sort_images
+from .generation import KINDS, find_bumps, sort_images
 from .model import CONDITIONINGS
 from .phases import (
     ONE_CURVE,
@@ -1061,43 +1062,47 @@ def composed_images(along_x: Record, along_y: Record) -> tuple[Figure, str]:
 def failures(records: list[Record]) -> tuple[Figure, str]:
     """Samples of each kind of failure from each phase of generation, found by the metrics.
 
-    The request is marked by a cross, the bump that was found, where there is one, by a ring.
+    The request is marked by a cross, every bump that is found by a ring.
     """
     kinds = [kind for kind in KINDS if kind != "correct"]
-    each = 4
-    # A narrow empty column parts the phases.
-    ratios = ([1] * each + [0.35]) * len(PHASES)
+    each = 8
+    # A low empty row parts the phases.
+    ratios = ([1] * len(kinds) + [0.45]) * len(PHASES)
     figure, axes = plt.subplots(
-        len(kinds), len(ratios), figsize=(WIDTH, 2.3), width_ratios=ratios, squeeze=False
+        len(ratios), each, figsize=(WIDTH, WIDTH * 1.15), height_ratios=ratios, squeeze=False
     )
     for ax in axes.flat:
         ax.axis("off")
         ax.set_box_aspect(1)
     counts = []
-    for row, kind in zip(axes, kinds, strict=True):
-        for start, phase in enumerate(PHASES):
+    for start, phase in enumerate(PHASES):
+        rows = axes[start * len(ratios) // len(PHASES) :]
+        for row, kind in zip(rows, kinds, strict=False):
             found = _of_kind(records, phase, KINDS.index(kind))
             counts.append(f"{len(found)} of kind {kind} in {phase}")
-            first = start * (each + 1)
-            for ax, (image, request, position) in zip(row[first:], found[:each], strict=False):
+            for ax, (image, request, bumps) in zip(row, found[:each], strict=False):
                 ax.axis("on")
                 _pixels(ax, image, 0, 255)
-                ax.plot(*request, "+", color="#D55E00", markersize=5)
-                if not np.isnan(position).any():
-                    ax.plot(*position, "o", mfc="none", color="#0072B2", markersize=6)
+                ax.plot(*request, "+", color="#D55E00", markersize=7)
+                ax.plot(*bumps.T, "o", mfc="none", color="#0072B2", markersize=9)
                 side = len(image)  # a mark at the edge must not widen the image
                 ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
-        row[0].text(-0.25, 0.5, kind, transform=row[0].transAxes, ha="right", va="center")
-    for start, phase in enumerate(PHASES):
-        axes[0, start * (each + 1)].set_title(f"phase {phase}", loc="left")
+            row[0].text(-0.15, 0.5, kind, transform=row[0].transAxes, ha="right", va="center")
+        rows[0, 0].set_title(f"phase {phase}", loc="left")
     figure.supxlabel("+ requested, o found; blank where no more were kept", fontsize=8)
     return figure, f"Failures by phase of generation. Among the images kept: {', '.join(counts)}."
+
+
+def _bumps_in(image: np.ndarray, c: Configuration) -> np.ndarray:
+    """Positions (bumps, 2) of all bumps in an image as a record keeps it, in 256 levels."""
+    height = bump_height(torch.from_numpy(image)[None, None].float() / 127.5 - 1, c.polarity)
+    return find_bumps(height, c.sigma).position.numpy()
 
 
 def _of_kind(
     records: list[Record], phase: str, kind: int
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Kept images of a kind from checkpoints in a phase: image, request, position found.
+    """Kept images of a kind from checkpoints in a phase: image, request, bumps found (n, 2).
 
     One from each run in turn, so that no single one fills the row.
     """
@@ -1109,9 +1114,13 @@ def _of_kind(
         for place, step in enumerate(record.checkpoints["step"]):
             if step == 0 or phases[step] != phase:
                 continue
-            images, found = record.arrays["images"][place], record.arrays["position"][place]
+            images, labels = record.arrays["images"][place], record.arrays["labels"][kept]
+            single = record.arrays["position"][place][kept]
             for i in np.flatnonzero(record.arrays["kind"][place][kept] == kind):
-                own.append((images[i], record.arrays["labels"][kept[i]], found[kept[i]]))
+                bumps = single[i : i + 1][~np.isnan(single[i : i + 1]).any(axis=1)]
+                if KINDS[kind] == "several":  # a record keeps positions of single bumps alone
+                    bumps = _bumps_in(images[i], record.configuration)
+                own.append((images[i], labels[i], bumps))
         waiting.append(own)
     longest = max((len(own) for own in waiting), default=0)
     return [own[i] for i in range(longest) for own in waiting if i < len(own)]
@@ -1121,13 +1130,16 @@ def _of_kind(
 
 SECONDS_A_CHECKPOINT = 1.0
 
+COLOUR_KEY = "Colour: the request, blue to orange along x, dark to light along y"
+
 
 @drawn
 def embedding_moving(record: Record) -> tuple[Figure, str, str]:
     """The UMAP embedding of the probed layer over training, moving: as published, and ablated.
 
     Each checkpoint's embedding is rotated onto the one before it (orthogonal Procrustes), as UMAP
-    turns and mirrors at will. Coloured by the requested position; the still has three checkpoints.
+    turns and mirrors at will. Coloured by the requested position; the still has the middle
+    checkpoint of each phase of the representation.
     """
     c = record.configuration
     colours = position_colours(record.arrays["labels"], c.N)
@@ -1140,8 +1152,13 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
         f"representation {phases.loc[step, 'representation']}"
         for step, images in zip(checkpoints["step"], checkpoints["images_seen"], strict=True)
     ]
-    stills = np.linspace(0, len(labels) - 1, 3).round().astype(int)
-    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)
+    passed = phases["representation"].to_numpy()
+    stills = [
+        places[(len(places) - 1) // 2] for p in PHASES if len(places := np.flatnonzero(passed == p))
+    ]
+    figure, axes = plt.subplots(
+        2, len(stills), figsize=(WIDTH, 4.6), sharex=True, sharey=True, squeeze=False
+    )
     for row, (name, title) in zip(axes, features.items(), strict=True):
         for ax, place in zip(row, stills, strict=True):
             ax.scatter(*paths[name][place].T, c=colours, s=6, lw=0)
@@ -1149,8 +1166,12 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
             ax.grid(False)
         row[0].set_ylabel(title)
     for ax, place in zip(axes[0], stills, strict=True):
-        ax.set_title(_thousands(checkpoints["images_seen"].iloc[place]))
-    figure.supxlabel(f"{IMAGES_SEEN} (top)", fontsize=8)
+        ax.set_title(
+            f"{_thousands(checkpoints['images_seen'].iloc[place])}: generation "
+            f"{phases['generation'].iloc[place]},\nrepresentation {passed[place]}",
+            fontsize=9,
+        )
+    figure.supxlabel(f"{IMAGES_SEEN} (top). {COLOUR_KEY}", fontsize=8)
     alt = (
         f"UMAP embedding of {c.probe_layer} moving through {len(labels)} checkpoints, as published "
         f"and with the label ablated. From {labels[0]}, to {labels[-1]}."
@@ -1173,12 +1194,13 @@ def _aligned(embeddings: np.ndarray) -> np.ndarray:
 
 def _svg(titles: list[str], paths: list[np.ndarray], colours: np.ndarray, labels: list[str]) -> str:
     """Panels of moving points, (checkpoints, n, 2) each, as an SVG document that loops."""
-    side, top = 300, 50
+    side, top, bottom = 300, 50, 24
     seconds = SECONDS_A_CHECKPOINT * len(labels)
     timing = f'dur="{seconds:g}s" repeatCount="indefinite"'
     reach = max(float(np.abs(path).max()) for path in paths)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side * len(paths)} {side + top}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side * len(paths)} '
+        f'{side + top + bottom}" '
         'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
     ]
     for panel, (title, path) in enumerate(zip(titles, paths, strict=True)):
@@ -1196,6 +1218,10 @@ def _svg(titles: list[str], paths: list[np.ndarray], colours: np.ndarray, labels
             x, y = places[-1, i]
             fill = mpl.colors.to_hex(colour)
             parts.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3" fill="{fill}">{moves}</circle>')
+    parts.append(
+        f'<text x="{side * len(paths) / 2}" y="{side + top + 16}" font-size="12" '
+        f'text-anchor="middle">{COLOUR_KEY}</text>'
+    )
     for place, label in enumerate(labels):
         shows = ";".join("1" if p == place else "0" for p in range(len(labels)))
         parts.append(

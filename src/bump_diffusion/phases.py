@@ -154,6 +154,15 @@ def in_order(phases: pd.Series) -> bool:
     return None not in first and first == sorted(first)
 
 
+def through_all_phases(records: list[Record]) -> Record:
+    """The first run that shows A, B and C, first in this order, from both sides; else the first."""
+    for record in records:
+        phases = phases_over_training(record)
+        if all(in_order(phases[side]) for side in phases):
+            return record
+    return records[0]
+
+
 def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> float:
     """Training examples seen when a measure first reaches a level.
 
