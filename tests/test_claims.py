@@ -1,11 +1,13 @@
 """Intervals against their textbook formulas, verdicts against what they must be."""
 
+import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.nodes import make_id
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
@@ -19,12 +21,16 @@ from bump_diffusion.claims import (
     interval,
     judge,
     judge_networks,
+    judge_runs,
+    order_necessary,
+    order_sufficient,
     overall,
     size,
     which_first,
 )
 from bump_diffusion.config import configure
 from bump_diffusion.experiments import EXPERIMENTS
+from bump_diffusion.store import ROOT
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
 
@@ -137,17 +143,62 @@ def test_axes_that_rise_together_in_the_reference_too_say_nothing_of_coupling():
     assert overall([judged._replace(control=0.11)]) == "reproduced"
 
 
+def run_of(shares, seed, order=None):
+    """A stand-in for a run: (single, placed) at the trained checkpoints; order as placed."""
+    steps = [10 * (i + 1) for i in range(len(shares))]
+    single, placed = np.array(shares).T
+    table = pd.DataFrame({"step": steps, "images_seen": steps, "correct": single * placed})
+    table["misplaced"], table["accuracy"] = single * (1 - placed), table["correct"]
+    read = {"generated": single, "requested": placed if order is None else order}
+    probes = pd.DataFrame(
+        [
+            (step, "ablated", "direct", target, axis, r2)
+            for target, values in read.items()
+            for step, r2 in zip(steps, values, strict=True)
+            for axis in "xy"
+        ],
+        columns=["step", "features", "reduction", "target", "axis", "r2"],
+    )
+    c = configure("quick", seed=seed)
+    return SimpleNamespace(configuration=c, checkpoints=table, probes=probes)
+
+
 def test_the_verdict_over_conditions():
     yes = judge("sides-agree", "scalar", [0.8, 0.81, 0.82])
     no = judge("sides-agree", "table", [0.1, 0.11, 0.12])
     open_ = judge("sides-agree", "sinusoidal", [0.1, 0.9, 0.7])
     assert overall([yes, yes]) == "reproduced"
-    mixed = "reproduced under conditions (scalar); not reproduced (table)"
+    why = CLAIMS["sides-agree"].against.rstrip(".")
+    mixed = f"reproduced under conditions (scalar); not reproduced (table): {why}"
     assert overall([yes, no]) == mixed
     assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
     nothing = judge("coupled", "d_x = 0.1, d_y = 1", [math.nan] * 3)
     assert overall([nothing]) == f"not judged: {CLAIMS['coupled'].undefined}"
-    assert overall([no, open_]) == "not reproduced (table); undecided (sinusoidal)"
+    assert overall([no, open_]) == f"not reproduced (table): {why}; undecided (sinusoidal)"
+
+
+def test_a_verdict_that_hinges_on_a_threshold_says_with_which_it_changes():
+    # The single bumps of the second checkpoint, 0.45 of the images, are most with 0.4 alone.
+    hinges = [run_of([(0.0, 0.0), (0.45, 0.1), (0.9, 0.9)], seed) for seed in range(5)]
+    (judged,) = judge_runs("generation-phases", hinges)
+    assert judged.verdict == "not reproduced"
+    others = {at: verdict for at, verdict in judged.moved.items() if verdict != judged.verdict}
+    assert others == {"single 0.4": "reproduced"}
+    assert len(judged.moved) == 4
+    clear = [run_of([(0.0, 0.0), (0.8, 0.1), (0.9, 0.9)], seed) for seed in range(5)]
+    (judged,) = judge_runs("generation-phases", clear)
+    assert set(judged.moved.values()) == {"reproduced"}
+
+
+def test_order_is_enough_where_it_comes_with_accuracy_and_not_where_it_comes_alone():
+    together = [(0.0, 0.0), (0.9, 0.2), (0.9, 0.9)]
+    assert order_sufficient(run_of(together, 0)) == 1
+    assert order_necessary(run_of(together, 0)) == 1
+    alone = run_of(together, 0, order=[0.0, 0.9, 0.9])
+    assert order_sufficient(alone) == 0.5
+    assert order_necessary(alone) == 1
+    assert order_necessary(run_of(together, 0, order=[0.0, 0.0, 0.1])) == 0
+    assert math.isnan(order_sufficient(run_of(together, 0, order=[0.0, 0.0, 0.1])))
 
 
 def test_every_claim_has_its_quantity_runs_and_chapter():
@@ -156,6 +207,10 @@ def test_every_claim_has_its_quantity_runs_and_chapter():
         assert claim.experiment in EXPERIMENTS
         assert claim.chapter in notebooks()
         assert bool(claim.control) == bool(claim.empty)
+        cells = json.loads((ROOT / "book" / f"{claim.chapter}.ipynb").read_text())["cells"]
+        lines = [line for cell in cells for line in cell["source"]]
+        headings = {make_id(line.lstrip("# ")) for line in lines if line.startswith("#")}
+        assert claim.section in headings
     assert {claim.number for claim in CLAIMS.values()} == {1, 2, 3, 4}
 
 

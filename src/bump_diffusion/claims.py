@@ -26,6 +26,7 @@ from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
     ORDER,
     PHASES,
+    THRESHOLDS,
     assign_phases,
     checkpoints_with_order,
     condition,
@@ -70,6 +71,8 @@ class Claim(BaseModel):
     experiment: str
     chapter: str
     "The chapter with the evidence."
+    section: str
+    "Its section with the evidence, as links name it."
     seen: tuple[str, ...] = ()
     "Conditions whose runs had been seen before the criterion was written."
     against: str
@@ -123,6 +126,8 @@ class Judged(NamedTuple):
     verdict: str
     control: float = math.nan
     "The estimate from the claim's control, where it has one."
+    moved: dict[str, str] = {}  # noqa: RUF012
+    "The verdict with each threshold of the phase rule a fifth off, where the claim rests on it."
 
     @property
     def seen(self) -> bool:
@@ -153,16 +158,17 @@ def _as_seen(c: Configuration) -> bool:
 # The quantities
 
 
-def representation_phases(record: Record, features: str = "ablated") -> float:
-    return float(in_order(phases_over_training(record, features)["representation"]))
+def representation_phases(record: Record, features: str = "ablated", **thresholds: float) -> float:
+    phases = phases_over_training(record, features, **thresholds)
+    return float(in_order(phases["representation"]))
 
 
-def generation_phases(record: Record) -> float:
-    return float(in_order(phases_over_training(record)["generation"]))
+def generation_phases(record: Record, **thresholds: float) -> float:
+    return float(in_order(phases_over_training(record, **thresholds)["generation"]))
 
 
-def sides_agree(record: Record, features: str = "ablated") -> float:
-    phases = phases_over_training(record, features)
+def sides_agree(record: Record, features: str = "ablated", **thresholds: float) -> float:
+    phases = phases_over_training(record, features, **thresholds)
     if phases.stack().nunique() == 1:
         return float("nan")  # one phase for all, on both sides: kappa is undefined
     sides = phases["generation"], phases["representation"]
@@ -186,12 +192,23 @@ def order_learned(record: Record) -> float:
     return trained - untrained
 
 
-def order_necessary(record: Record, features: str = "ablated") -> float:
+def order_necessary(record: Record, features: str = "ablated", **thresholds: float) -> float:
+    accurate, ordered = _accurate_and_ordered(record, features, **thresholds)
+    return float(ordered[accurate].mean())
+
+
+def order_sufficient(record: Record, features: str = "ablated", **thresholds: float) -> float:
+    accurate, ordered = _accurate_and_ordered(record, features, **thresholds)
+    return float(accurate[ordered].mean())
+
+
+def _accurate_and_ordered(
+    record: Record, features: str, **thresholds: float
+) -> tuple[pd.Series, pd.Series]:
+    """Whether accuracy is at least one half, and the representation in C, at each checkpoint."""
     table = checkpoints_with_order(record, features)
-    accurate = table["accuracy"] >= 0.5
-    if not accurate.any():
-        return float("nan")
-    return float((assign_phases(table)["representation"][accurate] == "C").mean())
+    ordered = assign_phases(table, **thresholds)["representation"] == "C"
+    return table["accuracy"] >= 0.5, ordered
 
 
 def order_first(record: Record, features: str = "ablated") -> float:
@@ -222,6 +239,7 @@ QUANTITIES = {
     "generation-phases": generation_phases,
     "sides-agree": sides_agree,
     "order-necessary": order_necessary,
+    "order-sufficient": order_sufficient,
     "order-first": order_first,
     "order-used": order_used,
     "rise-together": rise_together,
@@ -231,8 +249,20 @@ QUANTITIES = {
 FULL_RATE = {"three-phases": "full-rate", "controls": "full-rate-controls"}
 """The experiments without a warm-up that are judged beside those with one."""
 
-OF_UNTRAINED = ("representation-phases", "sides-agree", "order-necessary", "order-first")
+OF_UNTRAINED = (
+    *("representation-phases", "sides-agree"),
+    *("order-necessary", "order-sufficient", "order-first"),
+)
 """Those that are also taken of the untrained network on the same images."""
+
+BY_RULE = {
+    "representation-phases": ("representation",),
+    "generation-phases": ("generation",),
+    "sides-agree": ("generation", "representation"),
+    "order-necessary": ("representation",),
+    "order-sufficient": ("representation",),
+}
+"""Those that rest on the rule that names phases, and whose sides' thresholds they hang on."""
 
 DENSE, SPARSE = 0.1, 1.0
 """d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
@@ -391,8 +421,20 @@ def judge_runs(
         if name in OF_UNTRAINED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
             judged = judged._replace(control=interval(values, CLAIMS[name].kind)[0])
-        found.append(judged)
+        found.append(judged._replace(moved=_with_moved_thresholds(name, part)))
     return found
+
+
+def _with_moved_thresholds(name: str, records: list[Record]) -> dict[str, str]:
+    """The verdict on a claim with each threshold that it hangs on a fifth lower and higher."""
+    return {
+        f"{threshold} {changed:.2g}": judge(
+            name, "", [QUANTITIES[name](r, **{threshold: changed}) for r in records]
+        ).verdict
+        for side in BY_RULE.get(name, ())
+        for threshold, value in THRESHOLDS[side].items()
+        for changed in (0.8 * value, 1.2 * value)
+    }
 
 
 def judge_networks(
@@ -474,8 +516,10 @@ def overall(judged: Sequence[Judged]) -> str:
         if len(by[outcome]) == len(judged):
             return sentence
     names = {"reproduced": "reproduced under conditions", BY_CONTROL: too}
+    whys = {"not reproduced": claim.against, "not judged": claim.undefined}
     return "; ".join(
         f"{names.get(outcome, outcome)} ({', '.join(where)})"
+        + (f": {why}" if (why := whys.get(outcome, "").rstrip(".")) else "")
         for outcome, where in by.items()
         if where
     )
@@ -485,11 +529,15 @@ def summary(judged: Sequence[Judged]) -> Page:
     """A line for each claim, with its verdict and a link to its chapter."""
     lines = "".join(
         f"<li>{CLAIMS[name].number}. {html.escape(CLAIMS[name].claim)} "
-        f'<a href="{CLAIMS[name].chapter}.html">{html.escape(name.replace("-", " "))}</a>: '
+        f'<a href="{_evidence(CLAIMS[name])}">{html.escape(name.replace("-", " "))}</a>: '
         f"<strong>{html.escape(overall(own))}</strong></li>"
         for name, own in by_claim(judged).items()
     )
     return Page(f'<ul class="verdicts">{lines}</ul>', records_behind(judged))
+
+
+def _evidence(claim: Claim) -> str:
+    return f"{claim.chapter}.html#{claim.section}"
 
 
 def show(judged: Sequence[Judged]) -> Page:
@@ -498,17 +546,20 @@ def show(judged: Sequence[Judged]) -> Page:
     for name, own in by_claim(judged).items():
         claim = CLAIMS[name]
         side = "above" if claim.above is not None else "below"
-        columns = ["condition", "effect (95 % interval)", "control", "runs", "verdict"]
+        columns = ["condition", "effect (95 % interval)", "control", "runs", "verdict", "moved"]
         if not claim.control:
             columns.remove("control")
+        if name not in BY_RULE:
+            columns.remove("moved")
         table = pd.DataFrame([{column: _cell(one, column) for column in columns} for one in own])
-        table = table.rename(columns={"control": claim.control})
+        moved = "with a threshold of the phase rule 20 % off"
+        table = table.rename(columns={"control": claim.control, "moved": moved})
         parts.append(
             f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}'
             "</strong><br>"
             f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
             f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
-            f'(<a href="{claim.chapter}.html">evidence</a>)</p>{table_html(table)}</section>'
+            f'(<a href="{_evidence(claim)}">evidence</a>)</p>{table_html(table)}</section>'
         )
     return Page("".join(parts), records_behind(judged))
 
@@ -524,6 +575,11 @@ def _cell(one: Judged, column: str) -> str:
             return str(sum(not math.isnan(value) for value in one.values))
         case "verdict":
             return one.outcome
+        case "moved":
+            others = [
+                f"{verdict} ({at})" for at, verdict in one.moved.items() if verdict != one.verdict
+            ]
+            return "; ".join(others) or "the same"
     effect = in_words(one.estimate, one.low, one.high)
     if CLAIMS[one.name].unit == "doublings" and not math.isnan(one.estimate):
         effect += f"; {2**one.estimate:.2f} times"

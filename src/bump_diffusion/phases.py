@@ -78,9 +78,9 @@ def order_parameters(
     """
     by_step = checkpoints.set_index("step")
     single = by_step["misplaced"] + by_step["correct"]
-    read = probes.query("features == @features and reduction == @reduction")
+    read = probes[(probes["features"] == features) & (probes["reduction"] == reduction)]
     # An R^2 that is undefined in one axis is undefined.
-    worse = read.groupby(["step", "target"])["r2"].agg(lambda r2: r2.min(skipna=False))
+    worse = read.groupby(["step", "target"])["r2"].min(skipna=False)
     worse = worse.unstack().reindex(by_step.index)
     return pd.DataFrame(
         {
