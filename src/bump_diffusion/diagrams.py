@@ -1037,21 +1037,30 @@ def _by_pair(
 
 
 @drawn
-def composed_images(along_x: Record, along_y: Record) -> tuple[Figure, str]:
-    """Accuracy of each axis' lines and of the images composed of them, over training."""
-    table = composed(along_x, along_y).query("step > 0")
+def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figure, str]:
+    """Accuracy of each axis' lines and of the images composed of them, over training.
+
+    `along_x` and `along_y` hold a run for each seed, in the same order.
+    """
+    table = pd.concat(composed(*pair) for pair in zip(along_x, along_y, strict=True))
+    table = table.query("step > 0").assign(images_seen=lambda t: t["images_seen"] / 2)
     figure, ax = plt.subplots(figsize=(WIDTH, 3))
-    _over_training([ax], [along_x, along_y])
-    for record, colour, name in ((along_x, "#D55E00", "x"), (along_y, "#0072B2", "y")):
-        own = record.checkpoints.query("step > 0")
-        label = f"lines along {name}, d = {record.configuration.d_x:g}"
-        ax.plot(own["images_seen"], own["accuracy_x"], ":", color=colour, label=label)
-    ax.plot(table["images_seen"] / 2, table["accuracy"], color="black", label="images composed")
-    ax.set(xlabel="lines seen of each axis", ylabel="accuracy", ylim=(-0.02, 1.02))
+    _over_training([ax], [*along_x, *along_y])
+    for records, colour, name in ((along_x, "#D55E00", "x"), (along_y, "#0072B2", "y")):
+        own = _tables(records, "checkpoints").query("step > 0")
+        label = f"lines along {name}, d = {records[0].configuration.d_x:g}"
+        curve(ax, own, "accuracy_x", color=colour, linestyle=":", label=label)
+    curve(ax, table, "accuracy", color="black", label="images composed")
+    ax.set(
+        xlabel=f"lines seen of each axis; {band(along_x)}",
+        ylabel="accuracy (share of lines, of images)",
+        ylim=(-0.02, 1.02),
+    )
     ax.legend()
+    last = table[table["step"] == table["step"].max()]
     return figure, (
         f"Accuracy of lines and of composed images; composed at the end "
-        f"{table['accuracy'].iloc[-1]:.0%}, {table['several'].iloc[-1]:.0%} with several bumps."
+        f"{last['accuracy'].mean():.0%}, {last['several'].mean():.0%} with several bumps."
     )
 
 
