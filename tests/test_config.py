@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bump_diffusion.claims import FULL_RATE
-from bump_diffusion.config import PROFILES, Configuration, configure
+from bump_diffusion.config import PROFILES, Configuration, configure, profile_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.experiments import EXPERIMENTS, Experiment, experiment
 
@@ -155,3 +155,12 @@ def test_numbers_of_a_file_are_read_as_python_writes_them(tmp_path):
     file = tmp_path / "rates.yml"
     file.write_text("vary: {learning_rate: [1e-3, 2e-3]}")
     assert [c.learning_rate for c in experiment(str(file))] == [0.001, 0.002]
+
+
+def test_a_run_is_of_the_profile_that_it_was_made_from():
+    for profile in PROFILES:
+        assert profile_of(configure(profile)) == profile
+    for name, found in EXPERIMENTS.items():
+        if name in ("live", "first-steps"):
+            continue  # of other lengths than any profile
+        assert {profile_of(c) for c in experiment(name)} == {found.profile}, name

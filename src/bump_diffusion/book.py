@@ -36,9 +36,10 @@ from IPython.display import HTML
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from .config import distinguishing
+from .config import configure, distinguishing, profile_of
 from .errors import UserError, choose
 from .experiments import EXPERIMENTS
+from .phases import grouped
 from .store import (
     BENCHMARKS,
     MANIFEST,
@@ -186,6 +187,24 @@ class Page(HTML):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         # Metadata of HTML alone would be filed under its type.
         return {"text/html": self.data}, {"text/html": {}, PROVENANCE: self.made_from}
+
+
+def made_with(records: Sequence[Record]) -> Page:
+    """Of which profiles a chapter's runs are, and how to choose another, in a line."""
+    said = []
+    for profile, own in grouped(records, lambda r: profile_of(r.configuration)).items():
+        c = configure(profile)
+        said.append(
+            f"{len(own)} of the profile <code>{profile}</code> ({c.N} × {c.N} pixels, width "
+            f"{c.width}, {c.steps:,} steps of {c.batch_size} images)"
+        )
+    return Page(
+        f"<p>Runs shown here: {'; '.join(said)}. With another of "
+        '<a href="model.html">the profiles</a>: <code>bump-diffusion book CHAPTER -p '
+        "profile=NAME</code> (<code>own</code> is each experiment's own); missing runs are "
+        "trained.</p>",
+        records,
+    )
 
 
 def table_html(table: pd.DataFrame) -> str:

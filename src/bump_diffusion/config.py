@@ -185,6 +185,16 @@ def configure(profile: str, /, **overrides: Any) -> Configuration:
         raise UserError(one_sentence(error)) from None
 
 
+def profile_of(c: Configuration) -> str:
+    """The profile that a run comes nearest: with which it shares the most of what that sets."""
+
+    def shared(profile: str) -> float:
+        fields = PROFILES[profile]
+        return sum(getattr(c, field) == value for field, value in fields.items()) / len(fields)
+
+    return max(PROFILES, key=shared)
+
+
 def profile_table() -> pd.DataFrame:
     """The fields in which the profiles differ, a column a profile, with the images seen in all."""
     made = {profile: configure(profile) for profile in PROFILES}
