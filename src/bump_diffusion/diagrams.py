@@ -157,7 +157,8 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
         for row, column in itertools.product((0, 1), repeat=2):
             ax.text(
                 (0.03, 0.97)[row],
-                (0.08, 0.93)[column],
+                # Beside the diagonal, along which the points lie.
+                ((0.43, 0.93), (0.08, 0.57))[row][column],
                 counts.iloc[row, column],
                 transform=ax.transAxes,
                 ha="left" if row == 0 else "right",
@@ -171,7 +172,7 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
             f"{counts.iloc[0, 1]}, ordered without accuracy {counts.iloc[1, 0]}, neither "
             f"{counts.iloc[0, 0]}"
         )
-    axes[0, 0].set_ylabel("accuracy")
+    axes[0, 0].set_ylabel("accuracy (share of images)")
     seeds = len({r.configuration.seed for r in records})
     figure.supxlabel(
         rf"order: $R^2$ of the requested position, label ablated. Each point a checkpoint, {seeds} "
@@ -413,9 +414,9 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     groups = by_setting(records, field)
     colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
     panels = {
-        "accuracy": ("accuracy", "ablated"),
-        "order": ("order", "ablated"),
-        "control": ("order", "untrained, ablated"),
+        "accuracy (share of images)": ("accuracy", "ablated"),
+        r"order ($R^2$)": ("order", "ablated"),
+        r"control: untrained ($R^2$)": ("order", "untrained, ablated"),
     }
     figure, axes = plt.subplots(3, 1, figsize=(WIDTH, 6.6), sharex=True)
     _over_training(axes, records)
@@ -776,7 +777,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     figure.supxlabel(f"training examples seen; {band(records)}", fontsize=8)
-    figure.supylabel("accuracy", fontsize=9)
+    figure.supylabel("accuracy (share of images, of lines)", fontsize=9)
     gaps = [
         f"{with_range(farthest_apart(r.checkpoints) for r in own)} at ({d_x:g}, {d_y:g})"
         for (d_x, d_y), own in data_sets.items()

@@ -600,7 +600,7 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
         hue="measure",
         style="measure",
     )
-    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend(title=None)
     figure.supxlabel(band(records), fontsize=8)
     alt = (
@@ -762,7 +762,8 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
                 label=label,
             )
         ax.axhline(0.5, color="#555555", lw=0.8)
-        ax.set(title=side, ylim=(-0.15, 1.03), ylabel="", xlabel="")
+        of = "share of images" if side == "generation" else r"$R^2$, label ablated"
+        ax.set(title=side, ylim=(-0.15, 1.03), ylabel=of, xlabel="")
         ax.legend(loc="best")
     figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     means = table[table["images_seen"] == table["images_seen"].max()].mean()
@@ -921,7 +922,7 @@ def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
         hue="precision",
         style="precision",
     )
-    ax.set(xlabel="", ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.set(xlabel="", ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend(title=None)
     figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
     last = table[table["step"] == table["step"].max()].groupby("precision")["accuracy"]
@@ -940,6 +941,6 @@ def learning_by_recipe(results: Results) -> tuple[Figure, str]:
         ax.plot(images, curve["accuracy"], line, marker="o", markersize=3, label=label)
         ends.append(f"{label} {curve['accuracy'][-1]:.0%} after {images[-1]:,} images")
     ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
-    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy", ylim=(-0.02, 1.02))
+    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend()
     return figure, f"Accuracy against images seen, by recipe. Last: {'; '.join(ends)}."
