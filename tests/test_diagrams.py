@@ -17,7 +17,7 @@ from bump_diffusion.diagrams import (
     _median_phase,
     _of_kind,
     _svg,
-    density_in_words,
+    learning_in_words,
     phases_at_the_end,
     placed_given_one_bump,
     placement_coupling,
@@ -239,13 +239,17 @@ def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
             checkpoints=pd.DataFrame(checkpoints),
         )
 
-    text = density_in_words(
-        [at(1.0, 10_000), at(1.0, 15_000), at(2.0, 12_000), at(4.0, 5_000)]
+    text = learning_in_words(
+        [at(1.0, 10_000), at(1.0, 15_000), at(2.0, 12_000), at(4.0, 5_000)], "d_x"
     ).data
     assert "between 5k (d = 4) and 12.5k (d = 1), a factor of 2.5 (1.0 without d = 4)" in text
-    assert "of one spacing they differ by factors of up to 1.5" in text
-    assert "differ in size by a factor of 16." in text
-    assert "without" not in density_in_words([at(1.0, 10_000), at(2.0, 12_000)]).data
+    assert "of one d by factors of up to 1.5" in text
+    # 12.5k images are 48.8 times 256, 5k are 312 times 16.
+    assert "48.8 (d = 1) to 312 (d = 4), a factor of 6.4, where" in text
+    assert "differ in size by one of 16." in text
+    assert "without" not in learning_in_words([at(1.0, 10_000), at(2.0, 12_000)], "d_x").data
+    assert "epochs" not in learning_in_words([at(1.0, 10_000), at(1.0, 12_000)], "sigma").data
     slow = [at(1.0, 10_000), at(2.0, 12_000), at(2.0, 12_000, accuracy=0.4)]
-    assert density_in_words(slow).data.endswith("Left out: runs never get there (1 of 2 at d = 2).")
-    assert density_in_words(slow[1:]).data.startswith("At no spacing do all runs")
+    lacking = "Left out: runs never get there (1 of 2 at d = 2)."
+    assert learning_in_words(slow, "d_x").data.endswith(lacking)
+    assert learning_in_words(slow[1:], "d_x").data.startswith("At no d do all runs")

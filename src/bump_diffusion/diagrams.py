@@ -54,6 +54,7 @@ from .phases import (
     learning_time,
     overlap_times,
     phases_over_training,
+    short,
     with_range,
 )
 from .reference import composed, coupling, coupling_by_balanced, farthest_apart
@@ -444,26 +445,35 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     return figure, f"{field} and, at the end, accuracy, order, and order of the control: {said}."
 
 
-def density_in_words(records: list[Record]) -> Markdown:
-    """By how much the images to half of all correct differ between spacings, and within one."""
-    means, within, sizes, never = {}, [], [], []
-    for spacing, own in by_setting(records, "d_x").items():
+SYMBOLS = {"d_x": "d", "sigma": "σ"}
+"""What a field is called in a sentence."""
+
+
+def learning_in_words(records: list[Record], field: str) -> Markdown:
+    """By how much the images to half of all correct differ between data sets, and within one.
+
+    `field` is that in which the data sets differ; where they differ in size too, the same is said
+    in epochs.
+    """
+    symbol = SYMBOLS[field]
+    means, within, sizes, never = {}, [], {}, []
+    for value, own in by_setting(records, field).items():
         times = [learning_time(r.checkpoints, "accuracy", 0.5) for r in own]
         if np.isnan(times).any():
-            never.append(f"{np.isnan(times).sum()} of {len(own)} at d = {spacing}")
+            never.append(f"{np.isnan(times).sum()} of {len(own)} at {symbol} = {value}")
             continue
-        means[spacing] = np.mean(times)
+        means[value] = np.mean(times)
         within.append(max(times) / min(times))
-        sizes.append(len(data_labels(own[0].configuration)))
+        sizes[value] = len(data_labels(own[0].configuration))
     lacking = f" Left out: runs never get there ({', '.join(never)})." if never else ""
     if not means:
-        return Markdown(f"At no spacing do all runs place half of their images right.{lacking}")
+        return Markdown(f"At no {symbol} do all runs place half of their images right.{lacking}")
     by_time = sorted(means, key=means.get)
     fastest, slowest = by_time[0], by_time[-1]
     text = (
         "Images to half of all correct, means over seeds, lie between "
-        f"{_thousands(means[fastest])} (d = {fastest}) and {_thousands(means[slowest])} "
-        f"(d = {slowest}), a factor of {means[slowest] / means[fastest]:.1f}"
+        f"{_thousands(means[fastest])} ({symbol} = {fastest}) and {_thousands(means[slowest])} "
+        f"({symbol} = {slowest}), a factor of {means[slowest] / means[fastest]:.1f}"
     )
     if len(means) > 2:
         without = {
@@ -471,12 +481,18 @@ def density_in_words(records: list[Record]) -> Markdown:
             for left_out, rest in ((fastest, by_time[1:]), (slowest, by_time[:-1]))
         }
         left_out = min(without, key=without.get)
-        text += f" ({without[left_out]:.1f} without d = {left_out})"
-    return Markdown(
-        f"{text}; between the seeds of one spacing they differ by factors of up to "
-        f"{max(within):.1f}. The data sets differ in size by a factor of "
-        f"{max(sizes) / min(sizes):,.0f}.{lacking}"
-    )
+        text += f" ({without[left_out]:.1f} without {symbol} = {left_out})"
+    text += f"; between the seeds of one {symbol} by factors of up to {max(within):.1f}."
+    if max(sizes.values()) > min(sizes.values()):
+        epochs = {value: means[value] / sizes[value] for value in means}
+        few, many = min(epochs, key=epochs.get), max(epochs, key=epochs.get)
+        text += (
+            f" In epochs these are {short(epochs[few])} ({symbol} = {few}) to "
+            f"{short(epochs[many])} ({symbol} = {many}), a factor of "
+            f"{short(epochs[many] / epochs[few])}, where the data sets differ in size by one of "
+            f"{short(max(sizes.values()) / min(sizes.values()))}."
+        )
+    return Markdown(text + lacking)
 
 
 @drawn

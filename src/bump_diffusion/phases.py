@@ -351,16 +351,18 @@ def passed_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
 def dimensions_by_phase(records: list[Record]) -> pd.DataFrame:
     """Dimensions of the features, label ablated, at the checkpoints of each representation phase.
 
-    Means over checkpoints with their range: the claim is of a two-dimensional manifold in B and C.
+    By how the label enters; means over checkpoints with their range. The claim is of a
+    two-dimensional manifold in B and C.
     """
     tables = []
     for record in records:
         phase = phases_over_training(record)["representation"].rename("phase")
-        tables.append(record.checkpoints.merge(phase.reset_index(), on="step"))
-    table = pd.concat(tables)
+        table = record.checkpoints.merge(phase.reset_index(), on="step")
+        tables.append(table.assign(conditioning=record.configuration.conditioning))
     rows = []
-    for phase, own in table.groupby("phase"):
-        row = {"phase of the representation": phase, "checkpoints": len(own)}
+    for (scheme, phase), own in pd.concat(tables).groupby(["conditioning", "phase"], sort=False):
+        row = {"conditioning": scheme, "phase of the representation": phase}
+        row["checkpoints"] = len(own)
         for name in ("intrinsic", "effective"):
             row[f"{name} dimension"] = with_range(own[f"{name}_dimension_ablated"])
         rows.append(row)
