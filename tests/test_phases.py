@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bump_diffusion.config import configure
@@ -18,6 +18,7 @@ from bump_diffusion.phases import (
     assign_phases,
     explain,
     explained_by_overlap,
+    explained_on_grid,
     first_steps,
     in_order,
     order_parameters,
@@ -244,3 +245,27 @@ def test_nothing_is_explained_where_all_take_as_long():
 )
 def test_a_mean_is_told_with_its_range_in_digits_that_can_be_read(values, text):
     assert with_range(values, " %") == text
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
+    assume(by_sigma**2 + by_d**2 > 0.01)
+    values = (0.5, 1.0, 2.0)
+    runs = [
+        learned_after(4000 * s**by_sigma * d**by_d, s, d)
+        for s, d in itertools.product(values, values)
+    ]
+    runs.append(learned_after(160, 4.0, 1.0))  # outside of the grid
+    (found,) = explained_on_grid(runs, "accuracy").to_dict("records")
+    # Both factors are spaced evenly in the logarithm, so that their effects have equal variance.
+    total = by_sigma**2 + by_d**2
+    assert found["sigma"] == pytest.approx(by_sigma**2 / total, abs=1e-6)
+    assert found["d"] == pytest.approx(by_d**2 / total, abs=1e-6)
+
+
+def test_a_function_of_the_overlap_is_explained_by_it_alone():
+    values = (0.5, 1.0, 2.0)
+    runs = [learned_after(4000 * (s / d) ** 0.3, s, d) for s in values for d in values]
+    (found,) = explained_on_grid(runs, "accuracy").to_dict("records")
+    assert found == pytest.approx({"sigma": 0.5, "d": 0.5, "overlap": 1.0})
+    assert explained_on_grid(runs[:4], "accuracy").empty

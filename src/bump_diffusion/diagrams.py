@@ -51,6 +51,7 @@ from .phases import (
     by_setting,
     checkpoints_with_order,
     explained_by_overlap,
+    explained_on_grid,
     learning_time,
     overlap_times,
     phases_over_training,
@@ -693,35 +694,37 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
 
 @drawn
 def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
-    """Images to each of `OVERLAP_MEASURES`, against sigma / d, by what was varied.
+    """Images to each of `OVERLAP_MEASURES`, against sigma / d and sigma alone, by what was varied.
 
     A cross is a run that never gets there, placed at its end.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6), sharex=True, sharey=True)
+    figure, axes = plt.subplots(
+        len(OVERLAP_MEASURES), 2, figsize=(WIDTH, 9.5), sharex="col", sharey=True
+    )
     styles = {  # by whether spacing and spread differ from 1
         (True, False): ("spacing d", "#D55E00", "o"),
         (False, True): (r"spread $\sigma$", "#0072B2", "s"),
         (True, True): ("both", "#009E73", "^"),
         (False, False): ("neither", "black", "D"),
     }
+    against = {"overlap": r"$\sigma$ / d", "sigma": r"$\sigma$ (pixels)"}
     said = []
-    for ax, (measure, title) in zip(axes.flat, OVERLAP_MEASURES.items(), strict=True):
+    for row, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
         table = overlap_times(records, measure)
-        for run in table.itertuples():
-            _, colour, marker = styles[run.d != 1, run.sigma != 1]
-            shape = "x" if run.never else marker
-            style = {"color": colour, "markersize": 5, "alpha": 0.7, "clip_on": False}
-            ax.plot(run.overlap, run.time, shape, **style)
-        ax.set(title=title)
-        images_axis(ax.yaxis, records)
+        for ax, x in zip(row, against, strict=True):
+            for run in table.to_dict("records"):
+                _, colour, marker = styles[run["d"] != 1, run["sigma"] != 1]
+                shape = "x" if run["never"] else marker
+                style = {"color": colour, "markersize": 5, "alpha": 0.7, "clip_on": False}
+                ax.plot(run[x], run["time"], shape, **style)
+        row[0].set_title(title, loc="left")
+        images_axis(row[0].yaxis, records)
         said.append(f"{title}: never in {table['never'].sum()} of {len(records)} runs")
-    ratios = sorted(table["overlap"].unique())
-    axes[0, 0].set_xscale("log")
-    axes[0, 0].set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
-    axes[0, 0].xaxis.set_minor_formatter("")
-    for ax in axes[1]:
-        ax.tick_params(axis="x", labelsize=7)
-        ax.set_xlabel(r"$\sigma$ / d")
+    for ax, (x, label) in zip(axes[-1], against.items(), strict=True):
+        ticks = sorted(table[x].unique())
+        ax.set(xscale="log", xlabel=label)
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.xaxis.set_minor_formatter("")
     figure.supylabel(IMAGES_SEEN, fontsize=9)
     varied = {(d != 1, sigma != 1) for d, sigma in zip(table["d"], table["sigma"], strict=True)}
     handles = [
@@ -730,8 +733,10 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         if which in varied
     ]
     handles.append(Line2D([], [], marker="x", ls="", color="#555555", label="never"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    return figure, f"Images seen against sigma over d, a point a run. {'; '.join(said)}."
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure, (
+        f"Images seen against sigma over d and against sigma, a point a run. {'; '.join(said)}."
+    )
 
 
 def overlap_table(records: list[Record]) -> pd.DataFrame:
@@ -751,6 +756,24 @@ def overlap_table(records: list[Record]) -> pd.DataFrame:
                 "if noise were all else": in_words(found.at_best, np.nan, np.nan),
                 "runs that never get there": f"{found.never} of {found.runs}",
                 f"one curve (above {ONE_CURVE:g})": decided.get(True, "undecided"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def grid_table(records: list[Record]) -> pd.DataFrame:
+    """What spread, spacing and their ratio each explain of learning times (`explained_on_grid`)."""
+    names = {"sigma": "spread σ", "d": "spacing d", "overlap": "σ / d"}
+    rows = []
+    for measure, title in OVERLAP_MEASURES.items():
+        found = explained_on_grid(records, measure)
+        rows.append(
+            {"images to": title}
+            | {
+                f"explained by {name} (95 % interval)": in_words(
+                    *interval(found[by].tolist(), "mean", LIMITS["share"])
+                )
+                for by, name in names.items()
             }
         )
     return pd.DataFrame(rows)

@@ -17,6 +17,7 @@ Every threshold is one half: of the images, or of the variance. It is the one va
 choice, each phase being what the greater part shows.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -244,6 +245,33 @@ def explained_by_overlap(records: list[Record], measure: str) -> Overlap:
     at_best = 1 - noise / np.mean(totals) if np.ptp(table["log"]) > 0 else np.nan
     chance = (groups - 1) / (settings - 1)
     return Overlap(explained, chance, float(at_best), len(table), never)
+
+
+def explained_on_grid(records: list[Record], measure: str) -> pd.DataFrame:
+    """The share of the variance of learning times that spread, spacing and their ratio explain.
+
+    Eta squared, as in `explained_by_overlap`, over the data sets that make a full grid: those
+    spreads and spacings of which each was run with each other. Columns sigma, d and overlap, a row
+    a seed; empty unless there are two of each.
+    """
+    table = overlap_times(records, measure)
+    table["log"] = np.log(table["time"])
+    sets = table[["sigma", "d"]].drop_duplicates()
+    sigmas = [s for s, own in sets.groupby("sigma") if len(own) > 1]
+    spacings = [d for d, own in sets.groupby("d") if len(own) > 1]
+    full = set(itertools.product(sigmas, spacings))
+    if min(len(sigmas), len(spacings)) < 2 or not full <= set(sets.itertuples(index=False)):
+        return pd.DataFrame(columns=["sigma", "d", "overlap"])
+    rows = []
+    for _, own in table[table["sigma"].isin(sigmas) & table["d"].isin(spacings)].groupby("seed"):
+        total = _squares(own["log"]) or np.nan
+        rows.append(
+            {
+                by: 1 - own.groupby(by)["log"].apply(_squares).sum() / total
+                for by in ("sigma", "d", "overlap")
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _left_by_seeds(values: pd.DataFrame) -> float:
