@@ -137,7 +137,7 @@ def test_a_verdict_that_the_control_earns_too_says_so(name, passing):
 
 
 def test_axes_that_rise_together_in_the_reference_too_say_nothing_of_coupling():
-    judged = judge("rise-together", "d_x = 0.1, d_y = 1", [0.04, 0.05, 0.05])
+    judged = judge("rise-together", "d_x = 0.1 and d_y = 1", [0.04, 0.05, 0.05])
     sentence = "met by the factorized reference too, which says nothing of coupling"
     assert overall([judged._replace(control=0.09)]) == sentence
     assert overall([judged._replace(control=0.11)]) == "reproduced"
@@ -172,7 +172,7 @@ def test_the_verdict_over_conditions():
     mixed = f"reproduced under conditions (scalar); not reproduced (table): {why}"
     assert overall([yes, no]) == mixed
     assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
-    nothing = judge("coupled", "d_x = 0.1, d_y = 1", [math.nan] * 3)
+    nothing = judge("coupled", "d_x = 0.1 and d_y = 1", [math.nan] * 3)
     assert overall([nothing]) == f"not judged: {CLAIMS['coupled'].undefined}"
     assert overall([no, open_]) == f"not reproduced (table): {why}; undecided (sinusoidal)"
 

@@ -264,8 +264,9 @@ BY_RULE = {
 }
 """Those that rest on the rule that names phases, and whose sides' thresholds they hang on."""
 
-DENSE, SPARSE = 0.1, 1.0
-"""d_x and d_y of the paper's imbalanced data set (arXiv 2402.03305, section 3)."""
+OF_AXES = {"imbalance-judged": "lines-judged", "imbalance-wide": "lines-wide"}
+"""The experiments by which claim 4 is judged, images and the lines of their reference: at the
+paper's spacings (arXiv 2402.03305, section 3), and where balanced images take unequally long."""
 
 
 # The verdicts
@@ -406,8 +407,9 @@ def judge_claims(
         records.get("three-phases", []), records.get("controls", []), chapter=chapter
     )
     if "imbalance-judged" in needed:
-        judging = ("imbalance-judged", "lines-judged")
-        found += judge_axes(*(runs_of(name, profile, seeds) for name in judging))
+        for images, lines in OF_AXES.items():
+            count = seeds if images == "imbalance-judged" else fewer_seeds
+            found += judge_axes(*(runs_of(name, profile, count) for name in (images, lines)))
     return found
 
 
@@ -462,7 +464,8 @@ def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
     """
     imbalanced = [r for r in records if r.configuration.d_x != r.configuration.d_y]
     found = coupling(imbalanced, lines)
-    balanced = coupling_by_balanced(records, DENSE, SPARSE)
+    c = imbalanced[0].configuration
+    balanced = coupling_by_balanced(records, c.d_x, c.d_y)
     where, behind = condition(imbalanced[0]), [*imbalanced, *lines]
     (together,) = judge_runs("rise-together", imbalanced)
     return [

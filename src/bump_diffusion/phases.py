@@ -295,7 +295,7 @@ def condition(record: Record) -> str:
     """
     c = record.configuration
     if c.d_x != c.d_y:
-        return f"d_x = {c.d_x:g}, d_y = {c.d_y:g}"
+        return f"d_x = {c.d_x:g} and d_y = {c.d_y:g}"
     return f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"
 
 
