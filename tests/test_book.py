@@ -177,6 +177,10 @@ def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
             overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert overflow <= 0, (path, overflow)
             assert page.locator("h1").count() >= 1
+            # The theme puts outputs on a light ground, in the dark too.
+            for output in page.locator(".text_html").all():
+                ground = output.evaluate("e => getComputedStyle(e).backgroundColor")
+                assert ground == "rgba(0, 0, 0, 0)", (path, output.inner_text()[:40])
         browser.close()
         assert complaints == []
 

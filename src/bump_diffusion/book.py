@@ -199,7 +199,7 @@ def made_with(records: Sequence[Record]) -> Page:
             f"{c.width}, {c.steps:,} steps of {c.batch_size} images)"
         )
     return Page(
-        f"<p>Runs shown here: {'; '.join(said)}. With another of "
+        f'<p class="made-with">Runs shown here: {"; ".join(said)}. With another of '
         '<a href="model.html">the profiles</a>: <code>bump-diffusion book CHAPTER -p '
         "profile=NAME</code> (<code>own</code> is each experiment's own); missing runs are "
         "trained.</p>",
