@@ -132,6 +132,30 @@ def test_a_second_build_runs_nothing_and_keeps_the_site(site):
     assert site.html.resolve() == before
 
 
+def test_another_list_of_spacings_makes_the_run_that_is_missing_and_no_other(tmp_path):
+    site = Site(tmp_path)
+
+    def run(spacings):
+        parameters = f"{{profile: smoke, seeds: 1, spacings: {spacings}}}"
+        done = subprocess.run(
+            [BIN / "papermill", "density.ipynb", tmp_path / "out.ipynb", "-y", parameters],
+            cwd=book.SOURCE,
+            env=site.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        files = [path for path in (tmp_path / "store").glob("*/*.*") if path.is_file()]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = run([1, 2])
+    after = run([1, 2, 4])
+    assert before.items() <= after.items()
+    (made,) = {path.parent for path in after.keys() - before.keys()}
+    assert json.loads((made / "configuration.json").read_text())["d_x"] == 4
+    assert "d_x 4 generation" in (tmp_path / "out.ipynb").read_text("utf-8")
+
+
 def test_a_changed_record_makes_its_chapters_run_again(site, tmp_path):
     changed = Site(tmp_path)
     shutil.copytree(site.folder, tmp_path, symlinks=True, dirs_exist_ok=True)

@@ -26,7 +26,6 @@ from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
     ORDER,
     PHASES,
-    THRESHOLDS,
     assign_phases,
     checkpoints_with_order,
     condition,
@@ -34,6 +33,7 @@ from .phases import (
     in_order,
     learning_time,
     learning_time_or_end,
+    moved_thresholds,
     phases_over_training,
 )
 from .reference import coupling, coupling_by_balanced, farthest_apart
@@ -430,12 +430,9 @@ def judge_runs(
 def _with_moved_thresholds(name: str, records: list[Record]) -> dict[str, str]:
     """The verdict on a claim with each threshold that it hangs on a fifth lower and higher."""
     return {
-        f"{threshold} {changed:.2g}": judge(
-            name, "", [QUANTITIES[name](r, **{threshold: changed}) for r in records]
-        ).verdict
+        at: judge(name, "", [QUANTITIES[name](r, **change) for r in records]).verdict
         for side in BY_RULE.get(name, ())
-        for threshold, value in THRESHOLDS[side].items()
-        for changed in (0.8 * value, 1.2 * value)
+        for at, change in moved_thresholds(side).items()
     }
 
 

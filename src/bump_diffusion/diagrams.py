@@ -193,20 +193,23 @@ def _trained_checkpoints(records: list[Record], features: str = "ablated") -> pd
     return pd.concat(tables, ignore_index=True).query("step > 0")
 
 
+CONTROLS = {
+    "as published": ("trained", "requested"),
+    "label ablated": ("ablated", "requested"),
+    "label ablated, generated position": ("ablated", "generated"),
+    "untrained network": ("untrained", "requested"),
+    "untrained, label ablated": ("untrained, ablated", "requested"),
+    "shuffled labels": ("trained", "shuffled"),
+}
+"""The features and the target of the published probe and of each of its controls."""
+
+
 @drawn
 def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     """R squared of position at layer 4 at the end, as published and with each control."""
     table = pd.concat([r.probes.assign(scheme=r.configuration.conditioning) for r in records])
     table = table[table["step"] == table["step"].max()]
     schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
-    wanted = {
-        "as published": ("trained", "requested"),
-        "label ablated": ("ablated", "requested"),
-        "label ablated, generated position": ("ablated", "generated"),
-        "untrained network": ("untrained", "requested"),
-        "untrained, label ablated": ("untrained, ablated", "requested"),
-        "shuffled labels": ("trained", "shuffled"),
-    }
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, sharex=True)
     said = []
     for ax, (reduction, title) in zip(
@@ -215,7 +218,7 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
         strict=True,
     ):
         for offset, scheme in enumerate(schemes):
-            for place, (features, target) in enumerate(reversed(wanted.values())):
+            for place, (features, target) in enumerate(reversed(CONTROLS.values())):
                 part = table[
                     (table["scheme"] == scheme)
                     & (table["features"] == features)
@@ -225,10 +228,10 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
                 y = place + 0.22 * (len(schemes) // 2 - offset)
                 ax.plot(part, [y] * len(part), "o", markersize=3, color=SCHEME_COLOURS[scheme])
                 if reduction == "direct":
-                    name = list(wanted)[len(wanted) - 1 - place]
+                    name = list(CONTROLS)[len(CONTROLS) - 1 - place]
                     said.append(f"{scheme}, {name} {part.mean():.2f}")
         ax.set(title=title, xlim=(-0.3, 1.05), xlabel=r"$R^2$")
-        ax.set_yticks(range(len(wanted)), list(reversed(wanted)))
+        ax.set_yticks(range(len(CONTROLS)), list(reversed(CONTROLS)))
     handles = [Line2D([], [], marker="o", ls="", color=SCHEME_COLOURS[s], label=s) for s in schemes]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure, f"Probes of layer 4 at the end, means from all features: {'; '.join(said)}."
@@ -262,22 +265,14 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     """R squared of position at each layer, noise level and input, with all controls, by scheme."""
     table = pd.concat([r.layers.assign(scheme=r.configuration.conditioning) for r in records])
     schemes = list(dict.fromkeys(r.configuration.conditioning for r in records))
-    shown = {
-        "as published": ("trained", "requested"),
-        "label ablated": ("ablated", "requested"),
-        "label ablated,\ngenerated position": ("ablated", "generated"),
-        "untrained network": ("untrained", "requested"),
-        "untrained,\nlabel ablated": ("untrained, ablated", "requested"),
-        "shuffled labels": ("trained", "shuffled"),
-    }
     table["seen"] = table["input"] + ", t = " + table["timestep"].astype(str)
     order = list(dict.fromkeys(zip(table["input"], table["timestep"], strict=True)))
     order = sorted(order, key=lambda seen: (["sample", "bump", "noise"].index(seen[0]), seen[1]))
     columns = [f"{name}, t = {t}" for name, t in order]
     figure, axes = plt.subplots(
-        len(shown), len(schemes), figsize=(WIDTH, 11.5), sharex=True, sharey=True, squeeze=False
+        len(CONTROLS), len(schemes), figsize=(WIDTH, 11.5), sharex=True, sharey=True, squeeze=False
     )
-    for row, (title, (features, target)) in zip(axes, shown.items(), strict=True):
+    for row, (title, (features, target)) in zip(axes, CONTROLS.items(), strict=True):
         own = table[(table["features"] == features) & (table["target"] == target)]
         for ax, scheme in zip(row, schemes, strict=True):
             part = own[own["scheme"] == scheme]
@@ -288,7 +283,7 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
             ax.set_xticks(range(len(columns)), columns)
             ax.tick_params(axis="x", rotation=90)
             ax.set_yticks(range(len(LAYERS)), LAYERS)
-        row[0].set_ylabel(title)
+        row[0].set_ylabel(title.replace(", ", ",\n"))
     for ax, scheme in zip(axes[0], schemes, strict=True):
         ax.set_title(scheme)
     figure.colorbar(image, ax=axes, label=r"$R^2$ (below 0 drawn as 0)", shrink=0.5)

@@ -358,17 +358,24 @@ def passed(records: list[Record], by: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def moved_thresholds(side: str) -> dict[str, dict[str, float]]:
+    """Each threshold of a side a fifth lower and higher, by what it is then called."""
+    return {
+        f"{name} {value * factor:.2g}": {name: value * factor}
+        for name, value in THRESHOLDS[side].items()
+        for factor in (0.8, 1.2)
+    }
+
+
 def passed_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
     """How many runs show A, B and C, first in this order, with each threshold a fifth off in turn.
 
     A row for each side, threshold and value of it, a column for each value of a field of the runs.
     """
     rows = []
-    for side, thresholds in THRESHOLDS.items():
-        changes = [{}] + [{n: v * f} for n, v in thresholds.items() for f in (0.8, 1.2)]
-        for change in changes:
-            moved = ", ".join(f"{n} {v:.2g}" for n, v in change.items())
-            row = {"side": side, "threshold": moved or "all as stated"}
+    for side in THRESHOLDS:
+        for moved, change in {"all as stated": {}, **moved_thresholds(side)}.items():
+            row = {"side": side, "threshold": moved}
             for value, own in by_setting(records, by).items():
                 runs = [in_order(phases_over_training(r, **change)[side]) for r in own]
                 row[value] = f"{sum(runs)} of {len(runs)}"
