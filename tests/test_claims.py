@@ -25,11 +25,11 @@ from bump_diffusion.claims import (
     order_necessary,
     order_sufficient,
     overall,
-    size,
     which_first,
 )
 from bump_diffusion.config import configure
 from bump_diffusion.experiments import EXPERIMENTS
+from bump_diffusion.phases import condition
 from bump_diffusion.store import ROOT
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
@@ -291,19 +291,46 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
     assert "In 1 of the 2 runs" in sentence
 
 
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "sinusoidal with warm-up"),
+        ({"warmup": 0, "conditioning": "table"}, "table at full rate"),
+        ({"d_x": 2.0, "d_y": 2.0, "N": 32}, "sinusoidal with warm-up, d = 2, 32 × 32 pixels"),
+        ({"d_x": 0.1, "d_y": 1.0}, "d_x = 0.1 and d_y = 1"),
+        (
+            {"d_x": 0.1, "d_y": 1.0, "conditioning": "scalar", "sigma": 2.0},
+            "d_x = 0.1 and d_y = 1, scalar, sigma = 2",
+        ),
+    ],
+)
+def test_a_condition_names_what_is_not_as_usual(fields, named):
+    assert condition(SimpleNamespace(configuration=configure("quick", **fields))) == named
+
+
+def test_what_had_been_seen_are_conditions_of_the_books_runs():
+    made = {
+        condition(SimpleNamespace(configuration=c))
+        for e in EXPERIMENTS.values()
+        for c in e.configurations()
+    }
+    for claim in CLAIMS.values():
+        assert set(claim.seen) <= made
+
+
 def test_each_size_of_image_is_judged_by_itself():
     ordered, accurate = [0, 0, 0.7, 0.8, 0.9], [0, 0, 0.6, 0.7, 0.8]
     small = [record(accurate, ordered, control=0.6) for _ in range(4)]
     large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(4)]
     found = {
-        (one.name, one.condition): one
-        for one in judge_networks([*large, *small], [*large, *small], size)
+        (one.name, one.condition): one for one in judge_networks([*large, *small], [*large, *small])
     }
-    assert found["order-necessary", "16 × 16 pixels"].verdict == "reproduced"
-    assert found["order-necessary", "32 × 32 pixels"].verdict == "not reproduced"
-    assert found["order-necessary", "32 × 32 pixels"].control == 1
-    assert found["order-necessary", "16 × 16 pixels"].seen
-    assert not found["order-necessary", "32 × 32 pixels"].seen
-    assert found["order-used", "32 × 32 pixels"].values == [0.8] * 4
-    assert found["order-learned", "32 × 32 pixels"].estimate == pytest.approx(-0.6)
+    usual, larger = "sinusoidal with warm-up", "sinusoidal with warm-up, 32 × 32 pixels"
+    assert found["order-necessary", usual].verdict == "reproduced"
+    assert found["order-necessary", larger].verdict == "not reproduced"
+    assert found["order-necessary", larger].control == 1
+    assert found["order-necessary", usual].seen
+    assert not found["order-necessary", larger].seen
+    assert found["order-used", larger].values == [0.8] * 4
+    assert found["order-learned", larger].estimate == pytest.approx(-0.6)
     assert {name for name, _ in found} == {n for n, c in CLAIMS.items() if c.number < 4}

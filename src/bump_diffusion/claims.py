@@ -7,9 +7,9 @@ for every run, its interval over the runs is compared with the threshold, the ve
 import html
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,6 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from .book import Page, table_html
-from .config import Configuration
 from .errors import UserError
 from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
@@ -132,10 +131,7 @@ class Judged(NamedTuple):
     @property
     def seen(self) -> bool:
         """Whether runs behind it had been seen before the criterion was written."""
-        return any(
-            condition(r) in CLAIMS[self.name].seen and _as_seen(r.configuration)
-            for r in self.records
-        )
+        return self.condition in CLAIMS[self.name].seen
 
     @property
     def outcome(self) -> str:
@@ -146,13 +142,6 @@ class Judged(NamedTuple):
         """
         by_control = self.verdict == "reproduced" and CLAIMS[self.name].passes(self.control)
         return BY_CONTROL if by_control else self.verdict
-
-
-def _as_seen(c: Configuration) -> bool:
-    """Whether a run's data are of the kind that had been seen: those of other sizes or spreads had
-    not, nor balanced ones of other spacings.
-    """
-    return c.N == 16 and c.sigma == 1 and (c.d_x != c.d_y or c.d_x == 1)
 
 
 # The quantities
@@ -374,24 +363,15 @@ def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Rec
     return load_or_run(list(itertools.chain.from_iterable(found.values())))
 
 
-def size(record: Record) -> str:
-    """The condition by which networks on images of different sizes are judged apart."""
-    N = record.configuration.N
-    return f"{N} × {N} pixels"
-
-
 def judge_claims(
-    profile: str,
-    seeds: int,
-    fewer_seeds: int,
-    conditioning: list[str] | None = None,
-    chapter: str | None = None,
+    profile: str, seeds: int, fewer_seeds: int, chapter: str | None = None, **fields: Any
 ) -> list[Judged]:
     """Every claim, or those of one chapter, under every condition.
 
-    Claims 1 to 3 are judged for each conditioning scheme apart, by default for all, and without and
-    with warm-up. `seeds` is the number of seeds, `fewer_seeds`, at most as many, that of the runs
-    that hold a dissection. Missing runs are trained.
+    Claims 1 to 3 are judged for each conditioning scheme apart, without and with warm-up; `fields`
+    are those of their configurations that are replaced, as `experiment` takes them. `seeds` is the
+    number of seeds, `fewer_seeds`, at most as many, that of the runs that hold a dissection.
+    Missing runs are trained.
     """
     fewer_seeds = min(seeds, fewer_seeds)
     needed = {c.experiment for c in CLAIMS.values() if chapter in (None, c.chapter)}
@@ -399,7 +379,7 @@ def judge_claims(
     # Those that hold more come first: made without it, a run that another needs with a dissection
     # would be made twice.
     records = {
-        e: without_and_with_warm_up(e, profile, count, conditioning)
+        e: without_and_with_warm_up(e, profile, count, **fields)
         for e, count in counts.items()
         if e in needed
     }
@@ -407,18 +387,30 @@ def judge_claims(
         records.get("three-phases", []), records.get("controls", []), chapter=chapter
     )
     if "imbalance-judged" in needed:
-        for images, lines in OF_AXES.items():
-            count = seeds if images == "imbalance-judged" else fewer_seeds
-            found += judge_axes(*(runs_of(name, profile, count) for name in (images, lines)))
+        found += judge_imbalance(profile, seeds, fewer_seeds)
     return found
 
 
-def judge_runs(
-    name: str, records: Sequence[Record], condition_of: Callable[[Record], str] | None = None
-) -> list[Judged]:
+def judge_imbalance(profile: str, seeds: int, fewer_seeds: int, **fields: Any) -> list[Judged]:
+    """Claim 4 at the spacings that judge it: the paper's, by `seeds` seeds, and far wider ones.
+
+    `fields` are those of the configurations that are replaced, as `experiment` takes them. Missing
+    runs are trained.
+    """
+    counts = {"imbalance-judged": seeds, "imbalance-wide": min(seeds, fewer_seeds)}
+    return [
+        one
+        for images, lines in OF_AXES.items()
+        for one in judge_axes(
+            *(runs_of(name, profile, counts[images], **fields) for name in (images, lines))
+        )
+    ]
+
+
+def judge_runs(name: str, records: Sequence[Record]) -> list[Judged]:
     """The verdicts on a claim that a run by itself tells of, for each condition among the runs."""
     found = []
-    for where, part in grouped(records, condition_of or condition).items():
+    for where, part in grouped(records, condition).items():
         judged = judge(name, where, [QUANTITIES[name](r) for r in part], part)
         if name in OF_UNTRAINED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
@@ -437,10 +429,7 @@ def _with_moved_thresholds(name: str, records: list[Record]) -> dict[str, str]:
 
 
 def judge_networks(
-    records: list[Record],
-    controls: Sequence[Record] = (),
-    condition_of: Callable[[Record], str] | None = None,
-    chapter: str | None = None,
+    records: list[Record], controls: Sequence[Record] = (), chapter: str | None = None
 ) -> list[Judged]:
     """The verdicts on claims 1 to 3, or on those of one chapter, for each condition.
 
@@ -451,13 +440,13 @@ def judge_networks(
         one
         for name, claim in CLAIMS.items()
         if claim.experiment in of and chapter in (None, claim.chapter)
-        for one in judge_runs(name, of[claim.experiment], condition_of)
+        for one in judge_runs(name, of[claim.experiment])
     ]
 
 
 def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
-    """The verdicts on claim 4, from the runs of the imbalanced data set and of both balanced ones,
-    and from the lines of the reference.
+    """The verdicts on claim 4, from the runs of the imbalanced data set, those of both balanced
+    ones, if they are among the records, and the lines of the reference.
     """
     imbalanced = [r for r in records if r.configuration.d_x != r.configuration.d_y]
     found = coupling(imbalanced, lines)
@@ -465,33 +454,32 @@ def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
     balanced = coupling_by_balanced(records, c.d_x, c.d_y)
     where, behind = condition(imbalanced[0]), [*imbalanced, *lines]
     (together,) = judge_runs("rise-together", imbalanced)
-    return [
+    judged = [
         together._replace(control=interval(found["farthest_apart_1d"], "mean")[0]),
         judge("coupled", where, found["index"].tolist(), behind, index_interval(found)),
-        judge(
-            "coupled-in-images",
-            where,
-            balanced["index"].tolist(),
-            records,
-            index_interval(balanced),
-        ),
         judge("costly", where, np.log2(found["cost"]).tolist(), behind),
+    ]
+    if balanced.empty:
+        return judged
+    index = balanced["index"].tolist()
+    return [
+        *judged,
+        judge("coupled-in-images", where, index, records, index_interval(balanced)),
     ]
 
 
-def runs_of(
-    name: str, profile: str, seeds: int, conditioning: list[str] | None = None
-) -> list[Record]:
-    """The records of an experiment, with its extras; missing ones are trained."""
-    found = experiment(name, profile, seeds, conditioning=conditioning)
+def runs_of(name: str, profile: str, seeds: int, **fields: Any) -> list[Record]:
+    """The records of an experiment, with its extras; missing ones are trained.
+
+    `fields` of the configurations are replaced, as `experiment` takes them.
+    """
+    found = experiment(name, profile, seeds, **fields)
     return load_or_run(found, extras=EXPERIMENTS[name].extras)
 
 
-def without_and_with_warm_up(
-    name: str, profile: str, seeds: int, conditioning: list[str] | None = None
-) -> list[Record]:
+def without_and_with_warm_up(name: str, profile: str, seeds: int, **fields: Any) -> list[Record]:
     """The records of an experiment and, before them, of its counterpart in `FULL_RATE`."""
-    return [r for n in (FULL_RATE[name], name) for r in runs_of(n, profile, seeds, conditioning)]
+    return [r for n in (FULL_RATE[name], name) for r in runs_of(n, profile, seeds, **fields)]
 
 
 def records_behind(judged: Sequence[Judged]) -> list[Record]:

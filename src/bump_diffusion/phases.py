@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from .config import Configuration
 from .store import Record
 
 PHASES = ("A", "B", "C")
@@ -291,12 +292,18 @@ def _squares(values: pd.Series) -> float:
 
 def condition(record: Record) -> str:
     """Under which condition a run is judged: its data set where that is imbalanced, else how the
-    label enters, and whether training was warmed up.
+    label enters, and whether training was warmed up; and what else of these is not as usual.
     """
-    c = record.configuration
+    c, usual = record.configuration, Configuration()
     if c.d_x != c.d_y:
-        return f"d_x = {c.d_x:g} and d_y = {c.d_y:g}"
-    return f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"
+        said = [f"d_x = {c.d_x:g} and d_y = {c.d_y:g}"]
+        said += [c.conditioning] * (c.conditioning != usual.conditioning)
+    else:
+        said = [f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"]
+        said += [f"d = {c.d_x:g}"] * (c.d_x != usual.d_x)
+    said += [f"sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
+    said += [f"{c.N} × {c.N} pixels"] * (c.N != usual.N)
+    return ", ".join(said)
 
 
 def grouped(records: Iterable[Record], name_of: Callable[[Record], str]) -> dict[str, list[Record]]:

@@ -7,6 +7,7 @@ y. An image is the product of two lines. Both see the marginals of the two-dimen
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,17 +144,15 @@ def _to_half(checkpoints: pd.DataFrame, measure: str) -> float:
 
 
 def runs(
-    spacings: Sequence[float],
-    profile: str,
-    seeds: int | None,
-    conditioning: str | None = None,
+    spacings: Sequence[float], profile: str, seeds: int | None, **fields: Any
 ) -> tuple[list[Record], list[Record]]:
     """The records of all data sets whose d_x and d_y are among the spacings, d_x at most d_y, as
     exchanging the axes gives the same; and of the lines that their reference is made of.
 
-    `conditioning` replaces the experiments', for both. Missing records are trained.
+    `fields` replace those of the experiments' configurations, for both. Missing records are
+    trained.
     """
-    given = {"d_x": list(spacings), "conditioning": conditioning}
+    given = {"d_x": list(spacings), **fields}
     images = experiment("imbalance", profile, seeds, d_y=list(spacings), **given)
     return load_or_run(images), load_or_run(experiment("lines", profile, seeds, **given))
 
