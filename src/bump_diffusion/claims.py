@@ -257,6 +257,10 @@ OF_AXES = {"imbalance-judged": "lines-judged", "imbalance-wide": "lines-wide"}
 """The experiments by which claim 4 is judged, images and the lines of their reference: at the
 paper's spacings (arXiv 2402.03305, section 3), and where balanced images take unequally long."""
 
+BY_SIZE = ("larger-controls", "larger-images")
+"""The experiments by which each size of image is judged by itself. Those whose records hold more
+come first: made without it, a run that another experiment needs with it would be made twice."""
+
 
 # The verdicts
 
@@ -348,19 +352,35 @@ def which_first(records: list[Record]) -> Markdown:
     )
 
 
-def runs_by_size(profiles: list[str], seeds: int, conditioning: str) -> list[Record]:
-    """The records of `larger-images` in each profile; missing ones are trained.
+def runs_by_size(
+    profiles: list[str], seeds: int, fewer_seeds: int, conditioning: str | None = None
+) -> dict[str, list[Record]]:
+    """The records of each experiment of `BY_SIZE`, in all profiles; missing ones are trained.
 
-    Raises UserError for two profiles with images of one size, which could not be told apart.
+    `seeds` is the number of seeds of `larger-images`, `fewer_seeds`, at most as many, that of the
+    others. Raises UserError for two profiles with images of one size, which could not be told
+    apart.
     """
-    found = {p: experiment("larger-images", p, seeds, conditioning=conditioning) for p in profiles}
-    sizes = {p: configurations[0].N for p, configurations in found.items()}
-    if len(set(sizes.values())) < len(profiles):
+    counts = {name: min(seeds, fewer_seeds) for name in BY_SIZE} | {"larger-images": seeds}
+    found = {
+        name: [experiment(name, p, count, conditioning=conditioning) for p in profiles]
+        for name, count in counts.items()
+    }
+    sizes = [own[0].N for own in found["larger-images"]]
+    if len(set(sizes)) < len(sizes):
         raise UserError(
             f"profile is {profiles}, they must differ in the size of their images (here "
-            f"{', '.join(str(N) for N in sizes.values())} pixels)."
+            f"{', '.join(str(N) for N in sizes)} pixels)."
         )
-    return load_or_run(list(itertools.chain.from_iterable(found.values())))
+    return {
+        name: load_or_run(list(itertools.chain(*own)), extras=EXPERIMENTS[name].extras)
+        for name, own in found.items()
+    }
+
+
+def judge_by_size(runs: dict[str, list[Record]]) -> list[Judged]:
+    """Claims 1 to 3, for each size of image among the runs of `BY_SIZE`."""
+    return judge_networks(runs["larger-images"], runs["larger-controls"])
 
 
 def judge_claims(
@@ -369,9 +389,10 @@ def judge_claims(
     """Every claim, or those of one chapter, under every condition.
 
     Claims 1 to 3 are judged for each conditioning scheme apart, without and with warm-up; `fields`
-    are those of their configurations that are replaced, as `experiment` takes them. `seeds` is the
-    number of seeds, `fewer_seeds`, at most as many, that of the runs that hold a dissection.
-    Missing runs are trained.
+    are those of their configurations that are replaced, as `experiment` takes them. If `profile` is
+    "own" and all chapters are judged, so are larger images, by runs of their own; with any other
+    profile all images are of one size. `seeds` is the number of seeds, `fewer_seeds`, at most as
+    many, that of the runs that hold a dissection. Missing runs are trained.
     """
     fewer_seeds = min(seeds, fewer_seeds)
     needed = {c.experiment for c in CLAIMS.values() if chapter in (None, c.chapter)}
@@ -388,6 +409,8 @@ def judge_claims(
     )
     if "imbalance-judged" in needed:
         found += judge_imbalance(profile, seeds, fewer_seeds)
+    if chapter is None and profile == "own":
+        found += judge_by_size(runs_by_size([profile], fewer_seeds, fewer_seeds))
     return found
 
 
