@@ -296,11 +296,11 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
     [
         ({}, "sinusoidal with warm-up"),
         ({"warmup": 0, "conditioning": "table"}, "table at full rate"),
-        ({"d_x": 2.0, "d_y": 2.0, "N": 32}, "sinusoidal with warm-up, d = 2, 32 × 32 pixels"),
+        ({"d_x": 2.0, "d_y": 2.0, "N": 32}, "sinusoidal with warm-up at d = 2 on 32 × 32 pixels"),
         ({"d_x": 0.1, "d_y": 1.0}, "d_x = 0.1 and d_y = 1"),
         (
             {"d_x": 0.1, "d_y": 1.0, "conditioning": "scalar", "sigma": 2.0},
-            "d_x = 0.1 and d_y = 1, scalar, sigma = 2",
+            "d_x = 0.1 and d_y = 1 with scalar at sigma = 2",
         ),
     ],
 )
@@ -325,7 +325,7 @@ def test_each_size_of_image_is_judged_by_itself():
     found = {
         (one.name, one.condition): one for one in judge_networks([*large, *small], [*large, *small])
     }
-    usual, larger = "sinusoidal with warm-up", "sinusoidal with warm-up, 32 × 32 pixels"
+    usual, larger = "sinusoidal with warm-up", "sinusoidal with warm-up on 32 × 32 pixels"
     assert found["order-necessary", usual].verdict == "reproduced"
     assert found["order-necessary", larger].verdict == "not reproduced"
     assert found["order-necessary", larger].control == 1

@@ -200,7 +200,7 @@ def test_several_bumps_are_a_failure_of_phase_a():
 
 
 def test_on_larger_images_layer_4_is_ordered_and_used(judged):
-    larger = "sinusoidal with warm-up, 32 × 32 pixels"
+    larger = "sinusoidal with warm-up on 32 × 32 pixels"
     assert said(
         README, "On the paper's 32 × 32 it does: then hardly an image stays right, though at most"
     )

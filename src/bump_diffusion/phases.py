@@ -297,13 +297,13 @@ def condition(record: Record) -> str:
     c, usual = record.configuration, Configuration()
     if c.d_x != c.d_y:
         said = [f"d_x = {c.d_x:g} and d_y = {c.d_y:g}"]
-        said += [c.conditioning] * (c.conditioning != usual.conditioning)
+        said += [f"with {c.conditioning}"] * (c.conditioning != usual.conditioning)
     else:
         said = [f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"]
-        said += [f"d = {c.d_x:g}"] * (c.d_x != usual.d_x)
-    said += [f"sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
-    said += [f"{c.N} × {c.N} pixels"] * (c.N != usual.N)
-    return ", ".join(said)
+        said += [f"at d = {c.d_x:g}"] * (c.d_x != usual.d_x)
+    said += [f"at sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
+    said += [f"on {c.N} × {c.N} pixels"] * (c.N != usual.N)
+    return " ".join(said)
 
 
 def grouped(records: Iterable[Record], name_of: Callable[[Record], str]) -> dict[str, list[Record]]:
