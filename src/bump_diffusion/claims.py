@@ -5,7 +5,6 @@ for every run, its interval over the runs is compared with the threshold, the ve
 """
 
 import html
-import itertools
 import math
 from collections.abc import Sequence
 from importlib.resources import files
@@ -257,10 +256,6 @@ OF_AXES = {"imbalance-judged": "lines-judged", "imbalance-wide": "lines-wide"}
 """The experiments by which claim 4 is judged, images and the lines of their reference: at the
 paper's spacings (arXiv 2402.03305, section 3), and where balanced images take unequally long."""
 
-BY_SIZE = ("larger-controls", "larger-images")
-"""The experiments by which each size of image is judged by itself. Those whose records hold more
-come first: made without it, a run that another experiment needs with it would be made twice."""
-
 
 # The verdicts
 
@@ -354,33 +349,26 @@ def which_first(records: list[Record]) -> Markdown:
 
 def runs_by_size(
     profiles: list[str], seeds: int, fewer_seeds: int, conditioning: str | None = None
-) -> dict[str, list[Record]]:
-    """The records of each experiment of `BY_SIZE`, in all profiles; missing ones are trained.
+) -> tuple[list[Record], list[Record]]:
+    """The records of `larger-images` and of `larger-controls`, in all profiles.
 
-    `seeds` is the number of seeds of `larger-images`, `fewer_seeds`, at most as many, that of the
-    others. Raises UserError for two profiles with images of one size, which could not be told
-    apart.
+    `seeds` is the number of seeds of the first, `fewer_seeds`, at most as many, that of the second.
+    Missing records are trained. Raises UserError for two profiles with images of one size, which
+    could not be told apart.
     """
-    counts = {name: min(seeds, fewer_seeds) for name in BY_SIZE} | {"larger-images": seeds}
-    found = {
-        name: [experiment(name, p, count, conditioning=conditioning) for p in profiles]
-        for name, count in counts.items()
-    }
-    sizes = [own[0].N for own in found["larger-images"]]
+    sizes = [experiment("larger-images", p, seeds)[0].N for p in profiles]
     if len(set(sizes)) < len(sizes):
         raise UserError(
             f"profile is {profiles}, they must differ in the size of their images (here "
             f"{', '.join(str(N) for N in sizes)} pixels)."
         )
-    return {
-        name: load_or_run(list(itertools.chain(*own)), extras=EXPERIMENTS[name].extras)
-        for name, own in found.items()
-    }
-
-
-def judge_by_size(runs: dict[str, list[Record]]) -> list[Judged]:
-    """Claims 1 to 3, for each size of image among the runs of `BY_SIZE`."""
-    return judge_networks(runs["larger-images"], runs["larger-controls"])
+    # Those that hold more come first: made without it, they would be made twice.
+    counts = {"larger-controls": min(seeds, fewer_seeds), "larger-images": seeds}
+    controls, images = (
+        [r for p in profiles for r in runs_of(name, p, count, conditioning=conditioning)]
+        for name, count in counts.items()
+    )
+    return images, controls
 
 
 def judge_claims(
@@ -410,7 +398,7 @@ def judge_claims(
     if "imbalance-judged" in needed:
         found += judge_imbalance(profile, seeds, fewer_seeds)
     if chapter is None and profile == "own":
-        found += judge_by_size(runs_by_size([profile], fewer_seeds, fewer_seeds))
+        found += judge_networks(*runs_by_size([profile], fewer_seeds, fewer_seeds))
     return found
 
 
@@ -468,8 +456,8 @@ def judge_networks(
 
 
 def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
-    """The verdicts on claim 4, from the runs of the imbalanced data set, those of both balanced
-    ones, if they are among the records, and the lines of the reference.
+    """The verdicts on claim 4, from the runs of the imbalanced data set and of both balanced ones,
+    and from the lines of the reference.
     """
     imbalanced = [r for r in records if r.configuration.d_x != r.configuration.d_y]
     found = coupling(imbalanced, lines)
@@ -477,17 +465,17 @@ def judge_axes(records: list[Record], lines: list[Record]) -> list[Judged]:
     balanced = coupling_by_balanced(records, c.d_x, c.d_y)
     where, behind = condition(imbalanced[0]), [*imbalanced, *lines]
     (together,) = judge_runs("rise-together", imbalanced)
-    judged = [
+    return [
         together._replace(control=interval(found["farthest_apart_1d"], "mean")[0]),
         judge("coupled", where, found["index"].tolist(), behind, index_interval(found)),
+        judge(
+            "coupled-in-images",
+            where,
+            balanced["index"].tolist(),
+            records,
+            index_interval(balanced),
+        ),
         judge("costly", where, np.log2(found["cost"]).tolist(), behind),
-    ]
-    if balanced.empty:
-        return judged
-    index = balanced["index"].tolist()
-    return [
-        *judged,
-        judge("coupled-in-images", where, index, records, index_interval(balanced)),
     ]
 
 
