@@ -297,6 +297,7 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
         ({}, "sinusoidal with warm-up"),
         ({"warmup": 0, "conditioning": "table"}, "table at full rate"),
         ({"d_x": 2.0, "d_y": 2.0, "N": 32}, "sinusoidal with warm-up at d = 2 on 32 × 32 pixels"),
+        ({"precision": "bfloat16"}, "sinusoidal with warm-up in bfloat16"),
         ({"d_x": 0.1, "d_y": 1.0}, "d_x = 0.1 and d_y = 1"),
         (
             {"d_x": 0.1, "d_y": 1.0, "conditioning": "scalar", "sigma": 2.0},

@@ -20,6 +20,7 @@ from bump_diffusion.claims import (
     without_and_with_warm_up,
 )
 from bump_diffusion.diagrams import placed_given_one_bump, placement_coupling
+from bump_diffusion.experiments import experiment, load_or_run
 from bump_diffusion.phases import (
     ORDER,
     by_setting,
@@ -40,6 +41,7 @@ def chapter(name):
 
 
 CLAIMS, GALLERY, SPREAD = chapter("claims"), chapter("gallery"), chapter("spread")
+PERFORMANCE = chapter("performance")
 
 
 def said(page, words):
@@ -196,6 +198,19 @@ def test_several_bumps_are_a_failure_of_phase_a():
     assert by_phase.loc["A", "several"] > 0.3 > 0.06 > by_phase.loc["B", "several"]
     assert by_phase.loc["C", "several"] < 0.01
     assert by_phase.loc["B", ["none", "misplaced"]].sum() > 0.5
+
+
+def test_bfloat16_lowers_the_order_of_layer_4_and_not_accuracy():
+    assert said(PERFORMANCE, "bfloat16 leaves accuracy what it is, but not this order")
+    exact, mixed = (
+        load_or_run(experiment("precision", precision=precision))
+        for precision in ("float32", "bfloat16")
+    )
+    for one, other in zip(exact, mixed, strict=True):
+        ends = [record.checkpoints["accuracy"].iloc[-1] for record in (one, other)]
+        assert ends[0] == pytest.approx(ends[1], abs=0.02)
+        (in_float32, _), (in_bfloat16, untrained) = order_at_end(one), order_at_end(other)
+        assert in_bfloat16 < min(in_float32, untrained)
 
 
 def test_on_larger_images_layer_4_is_ordered_and_used(judged):

@@ -303,6 +303,7 @@ def condition(record: Record) -> str:
         said += [f"at d = {c.d_x:g}"] * (c.d_x != usual.d_x)
     said += [f"at sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
     said += [f"on {c.N} × {c.N} pixels"] * (c.N != usual.N)
+    said += [f"in {c.precision}"] * (c.precision != usual.precision)
     return " ".join(said)
 
 
