@@ -20,11 +20,13 @@ from bump_diffusion.claims import (
     index_interval,
     interval,
     judge,
+    judge_by_size,
     judge_networks,
     judge_runs,
     order_necessary,
     order_sufficient,
     overall,
+    runs_by_size,
     which_first,
 )
 from bump_diffusion.config import configure
@@ -335,3 +337,19 @@ def test_each_size_of_image_is_judged_by_itself():
     assert found["order-used", larger].values == [0.8] * 4
     assert found["order-learned", larger].estimate == pytest.approx(-0.6)
     assert {name for name, _ in found} == {n for n, c in CLAIMS.items() if c.number < 4}
+
+
+def test_several_sizes_are_judged_as_each_by_itself():
+    # The larger first: it does not matter in which order profiles are named.
+    both, *each = (runs_by_size(p, 2, 1) for p in (["medium", "quick"], ["quick"], ["medium"]))
+
+    def ids(runs):
+        return [[record.id for record in records] for records in runs]
+
+    def verdicts(runs):
+        return {(one.name, one.condition): str(one.values) for one in judge_by_size(runs)}
+
+    assert [ids(runs) for runs in both.each()] == [ids(runs) for runs in each]
+    small, large = map(verdicts, each)
+    assert verdicts(both) == small | large and not small.keys() & large.keys()
+    assert {name for name, _ in large} == set(CLAIMS)

@@ -41,7 +41,7 @@ def chapter(name):
 
 
 CLAIMS, GALLERY, SPREAD = chapter("claims"), chapter("gallery"), chapter("spread")
-PERFORMANCE = chapter("performance")
+LARGER, PERFORMANCE = chapter("larger"), chapter("performance")
 
 
 def said(page, words):
@@ -144,14 +144,26 @@ def test_bumps_are_learned_by_their_width():
 
 
 def test_the_axes_are_learned_at_the_same_time(judged):
-    assert said(README, "x and y are learned at the same time. So they are by two networks")
+    assert said(
+        README, "x and y are learned at the same time, on images of both sizes. So they are by"
+    )
     where, wide = "d_x = 0.1 and d_y = 1", "d_x = 1 and d_y = 4"
+    larger = f"{where} on 32 × 32 pixels"
     together = judged["rise-together"][where]
     assert said(
         CLAIMS, "at most they are about a tenth apart, too near the threshold to be decided"
     )
     assert together.verdict == "undecided" and 0.08 < together.estimate < 0.12
     assert together.control == pytest.approx(together.estimate, abs=0.03)
+    assert said(
+        CLAIMS, "images of the paper's size tell as little, and their axes are nearer to each"
+    )
+    assert said(LARGER, "accuracy in x much more than a twentieth from that in y")
+    on_larger = judged["rise-together"][larger]
+    assert on_larger.verdict == "undecided"
+    assert max(on_larger.values) < 0.07 < 0.1 < on_larger.control
+    for name in ("coupled", "coupled-in-images"):
+        assert judged[name][larger].verdict == "not judged"
     assert judged["coupled"][where].verdict == "not judged"
     assert said(README, "this says nothing of coupling")
     assert said(README, "the two seem more coupled than not; three seeds do not decide it")
@@ -161,13 +173,20 @@ def test_the_axes_are_learned_at_the_same_time(judged):
         README, "Whether both together take more examples than apart cannot be told from chance"
     )
     assert judged["costly"][where].low < 0 < judged["costly"][where].high
+    assert said(
+        LARGER, "more examples than the lines of both axes in each seed, but not by more than"
+    )
+    costs = judged["costly"][larger]
+    assert costs.low < 0 < min(costs.values)
 
 
 def test_within_an_image_the_axes_are_placed_independently():
     assert said(README, "Within an image, by a measure chosen afterwards, no coupling is seen")
-    runs = runs_of("imbalance-judged", "own", 5)
-    excess = [placement_coupling(placed_given_one_bump(record)) for record in runs]
-    assert abs(np.nanmean(excess)) < 0.1
+    assert said(LARGER, "Within an image a bump that is right in x is no likelier to be right in y")
+    for name, seeds in {"imbalance-judged": 5, "larger-imbalance": 3}.items():
+        runs = runs_of(name, "own", seeds)
+        excess = [placement_coupling(placed_given_one_bump(record)) for record in runs]
+        assert abs(np.nanmean(excess)) < 0.1
 
 
 def test_order_and_accuracy_come_together_as_in_an_untrained_network(judged):

@@ -25,6 +25,7 @@ from .phases import (
     ORDER,
     PHASES,
     assign_phases,
+    by_setting,
     checkpoints_with_order,
     condition,
     grouped,
@@ -347,14 +348,30 @@ def which_first(records: list[Record]) -> Markdown:
     )
 
 
+class BySize(NamedTuple):
+    """The records by which images of several sizes are judged, from the smallest to the largest."""
+
+    images: list[Record]
+    controls: list[Record]
+    "Those that hold a dissection."
+    imbalance: list[Record]
+    lines: list[Record]
+    "Of the imbalanced images' reference."
+
+    def each(self) -> list["BySize"]:
+        """Those of each size by themselves."""
+        split = [by_setting(records, "N").values() for records in self]
+        return [BySize(*parts) for parts in zip(*split, strict=True)]
+
+
 def runs_by_size(
     profiles: list[str], seeds: int, fewer_seeds: int, conditioning: str | None = None
-) -> tuple[list[Record], list[Record]]:
-    """The records of `larger-images` and of `larger-controls`, in all profiles.
+) -> BySize:
+    """The records of the experiments on larger images, in all profiles.
 
-    `seeds` is the number of seeds of the first, `fewer_seeds`, at most as many, that of the second.
-    Missing records are trained. Raises UserError for two profiles with images of one size, which
-    could not be told apart.
+    `seeds` is the number of seeds of `larger-images`, `fewer_seeds`, at most as many, that of the
+    others. Missing records are trained. Raises UserError for two profiles with images of one size,
+    which could not be told apart.
     """
     sizes = [experiment("larger-images", p, seeds)[0].N for p in profiles]
     if len(set(sizes)) < len(sizes):
@@ -362,13 +379,26 @@ def runs_by_size(
             f"profile is {profiles}, they must differ in the size of their images (here "
             f"{', '.join(str(N) for N in sizes)} pixels)."
         )
+    profiles = [p for _, p in sorted(zip(sizes, profiles, strict=True))]
+    counts = dict.fromkeys(BySize._fields, min(seeds, fewer_seeds)) | {"images": seeds}
     # Those that hold more come first: made without it, they would be made twice.
-    counts = {"larger-controls": min(seeds, fewer_seeds), "larger-images": seeds}
-    controls, images = (
-        [r for p in profiles for r in runs_of(name, p, count, conditioning=conditioning)]
-        for name, count in counts.items()
-    )
-    return images, controls
+    found = {
+        kind: [
+            record
+            for profile in profiles
+            for record in runs_of(
+                f"larger-{kind}", profile, counts[kind], conditioning=conditioning
+            )
+        ]
+        for kind in sorted(counts, key=lambda kind: kind != "controls")
+    }
+    return BySize(**found)
+
+
+def judge_by_size(runs: BySize) -> list[Judged]:
+    """The verdicts on every claim, for each size of image."""
+    found = judge_networks(runs.images, runs.controls)
+    return found + [one for own in runs.each() for one in judge_axes(own.imbalance, own.lines)]
 
 
 def judge_claims(
@@ -398,7 +428,7 @@ def judge_claims(
     if "imbalance-judged" in needed:
         found += judge_imbalance(profile, seeds, fewer_seeds)
     if chapter is None and profile == "own":
-        found += judge_networks(*runs_by_size([profile], fewer_seeds, fewer_seeds))
+        found += judge_by_size(runs_by_size([profile], fewer_seeds, fewer_seeds))
     return found
 
 
