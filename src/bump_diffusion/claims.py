@@ -428,7 +428,7 @@ def judge_claims(
     if "imbalance-judged" in needed:
         found += judge_imbalance(profile, seeds, fewer_seeds)
     if chapter is None and profile == "own":
-        found += judge_by_size(runs_by_size([profile], fewer_seeds, fewer_seeds))
+        found += judge_by_size(runs_by_size([profile], seeds, fewer_seeds))
     return found
 
 
