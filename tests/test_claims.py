@@ -27,6 +27,7 @@ from bump_diffusion.claims import (
     order_sufficient,
     overall,
     runs_by_size,
+    show,
     which_first,
 )
 from bump_diffusion.config import configure
@@ -353,3 +354,5 @@ def test_several_sizes_are_judged_as_each_by_itself():
     small, large = map(verdicts, each)
     assert verdicts(both) == small | large and not small.keys() & large.keys()
     assert {name for name, _ in large} == set(CLAIMS)
+    linked = ["larger.html" in show(judge_by_size(runs)).data for runs in (both, *each)]
+    assert linked == [True, False, False]

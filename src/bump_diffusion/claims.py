@@ -565,6 +565,16 @@ def summary(judged: Sequence[Judged]) -> Page:
     return Page(f'<ul class="verdicts">{lines}</ul>', records_behind(judged))
 
 
+def _links(claim: Claim, own: Sequence[Judged]) -> str:
+    """Where the evidence is: in the claim's chapter and, if larger images are judged beside smaller
+    ones, in theirs.
+    """
+    links = [f'<a href="{_evidence(claim)}">evidence</a>']
+    if len({record.configuration.N for one in own for record in one.records}) > 1:
+        links.append('<a href="larger.html">that of larger images</a>')
+    return ", ".join(links)
+
+
 def _evidence(claim: Claim) -> str:
     return f"{claim.chapter}.html#{claim.section}"
 
@@ -588,7 +598,7 @@ def show(judged: Sequence[Judged]) -> Page:
             "</strong><br>"
             f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
             f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
-            f'(<a href="{_evidence(claim)}">evidence</a>)</p>{table_html(table)}</section>'
+            f"({_links(claim, own)})</p>{table_html(table)}</section>"
         )
     return Page("".join(parts), records_behind(judged))
 
