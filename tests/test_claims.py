@@ -347,12 +347,11 @@ def test_several_sizes_are_judged_as_each_by_itself():
     def ids(runs):
         return [[record.id for record in records] for records in runs]
 
-    def verdicts(runs):
-        return {(one.name, one.condition): str(one.values) for one in judge_by_size(runs)}
-
     assert [ids(runs) for runs in both.each()] == [ids(runs) for runs in each]
-    small, large = map(verdicts, each)
-    assert verdicts(both) == small | large and not small.keys() & large.keys()
+    judged = [judge_by_size(runs) for runs in (both, *each)]
+    every, small, large = (
+        {(one.name, one.condition): str(one.values) for one in found} for found in judged
+    )
+    assert every == small | large and not small.keys() & large.keys()
     assert {name for name, _ in large} == set(CLAIMS)
-    linked = ["larger.html" in show(judge_by_size(runs)).data for runs in (both, *each)]
-    assert linked == [True, False, False]
+    assert ["larger.html" in show(found).data for found in judged] == [True, False, False]

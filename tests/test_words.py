@@ -20,7 +20,6 @@ from bump_diffusion.claims import (
     without_and_with_warm_up,
 )
 from bump_diffusion.diagrams import placed_given_one_bump, placement_coupling
-from bump_diffusion.experiments import experiment, load_or_run
 from bump_diffusion.phases import (
     ORDER,
     by_setting,
@@ -222,8 +221,7 @@ def test_several_bumps_are_a_failure_of_phase_a():
 def test_bfloat16_lowers_the_order_of_layer_4_and_not_accuracy():
     assert said(PERFORMANCE, "bfloat16 leaves accuracy what it is, but not this order")
     exact, mixed = (
-        load_or_run(experiment("precision", precision=precision))
-        for precision in ("float32", "bfloat16")
+        runs_of("precision", "own", 3, precision=precision) for precision in ("float32", "bfloat16")
     )
     for one, other in zip(exact, mixed, strict=True):
         ends = [record.checkpoints["accuracy"].iloc[-1] for record in (one, other)]

@@ -190,10 +190,9 @@ class Page(HTML):
 
 
 def made_with(records: Sequence[Record]) -> Page:
-    """Of which profiles a chapter's runs are, each counted once, and how to choose another."""
+    """Of which profiles a chapter's runs are, and how to choose another, in a line."""
     said = []
-    unique = {record.id: record for record in records}.values()
-    for profile, own in grouped(unique, lambda r: profile_of(r.configuration)).items():
+    for profile, own in grouped(records, lambda r: profile_of(r.configuration)).items():
         c = configure(profile)
         said.append(
             f"{len(own)} of the profile <code>{profile}</code> ({c.N} × {c.N} pixels, width "

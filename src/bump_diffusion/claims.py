@@ -349,7 +349,7 @@ def which_first(records: list[Record]) -> Markdown:
 
 
 class BySize(NamedTuple):
-    """The records by which images of several sizes are judged, from the smallest to the largest."""
+    """The records by which images of several sizes are judged."""
 
     images: list[Record]
     controls: list[Record]
@@ -359,7 +359,7 @@ class BySize(NamedTuple):
     "Of the imbalanced images' reference."
 
     def each(self) -> list["BySize"]:
-        """Those of each size by themselves."""
+        """Those of each size by themselves, from the smallest to the largest."""
         split = [by_setting(records, "N").values() for records in self]
         return [BySize(*parts) for parts in zip(*split, strict=True)]
 
@@ -379,26 +379,30 @@ def runs_by_size(
             f"profile is {profiles}, they must differ in the size of their images (here "
             f"{', '.join(str(N) for N in sizes)} pixels)."
         )
-    profiles = [p for _, p in sorted(zip(sizes, profiles, strict=True))]
-    counts = dict.fromkeys(BySize._fields, min(seeds, fewer_seeds)) | {"images": seeds}
+    fewer = min(seeds, fewer_seeds)
     # Those that hold more come first: made without it, they would be made twice.
+    counts = {"controls": fewer, "images": seeds, "imbalance": fewer, "lines": fewer}
     found = {
         kind: [
             record
             for profile in profiles
-            for record in runs_of(
-                f"larger-{kind}", profile, counts[kind], conditioning=conditioning
-            )
+            for record in runs_of(f"larger-{kind}", profile, count, conditioning=conditioning)
         ]
-        for kind in sorted(counts, key=lambda kind: kind != "controls")
+        for kind, count in counts.items()
     }
     return BySize(**found)
 
 
 def judge_by_size(runs: BySize) -> list[Judged]:
     """The verdicts on every claim, for each size of image."""
-    found = judge_networks(runs.images, runs.controls)
-    return found + [one for own in runs.each() for one in judge_axes(own.imbalance, own.lines)]
+    return [
+        one
+        for own in runs.each()
+        for one in (
+            *judge_networks(own.images, own.controls),
+            *judge_axes(own.imbalance, own.lines),
+        )
+    ]
 
 
 def judge_claims(
