@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,7 @@ from bump_diffusion.claims import (
     overall,
     runs_by_size,
     show,
+    summary,
     which_first,
 )
 from bump_diffusion.config import configure
@@ -126,6 +128,26 @@ def test_a_verdict_depends_on_the_side_of_the_threshold(name):
     assert judge(name, "", [*beyond, *short]).verdict == "undecided"
     assert judge(name, "", beyond[:1]).verdict == "not judged"
     assert judge(name, "", [math.nan] * 3).verdict == "not judged"
+
+
+def test_the_table_of_verdicts_has_each_under_its_condition():
+    conditions = {"scalar": 1.0, "table": 0.0}
+    judged = [
+        judge(name, where, [value] * 5)
+        for name in ("generation-phases", "order-necessary")
+        for where, value in conditions.items()
+    ]
+    judged.append(judge("costly", "d_x = 1", [0.1, -0.1, 0.0])._replace(control=float("nan")))
+    page = summary(judged).data
+    for table, heads, words in zip(
+        page.split("</table>"),
+        (list(conditions), ["d_x = 1"]),
+        (["reproduced", "not reproduced"] * 2, ["undecided"]),
+        strict=False,
+    ):
+        assert re.findall("<th>(.*?)</th>", table)[1 : 1 + len(heads)] == heads
+        assert re.findall("<td .*?>(.*?)</td>", table) == words
+    assert page.count('href="order.html#does-accuracy-need-order"') == 1
 
 
 @pytest.mark.parametrize(("name", "passing"), [("order-necessary", 1.0), ("order-first", -0.5)])

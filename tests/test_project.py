@@ -3,8 +3,10 @@
 import re
 import tomllib
 
+import nbformat
 import yaml
 
+from bump_diffusion.book import notebooks
 from bump_diffusion.store import ROOT
 
 
@@ -34,3 +36,11 @@ def test_the_conda_environment_takes_every_version_from_the_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     (from_pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     assert from_pip == ["-r requirements.lock", "-e ."]
+
+
+def test_no_line_of_text_is_a_comment():
+    """MyST drops a line that begins with %, which wrapped text may do by chance."""
+    for name in notebooks():
+        cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+        lines = [line for c in cells if c.cell_type == "markdown" for line in c.source.splitlines()]
+        assert not [line for line in lines if line.startswith("%")], name

@@ -559,14 +559,28 @@ def overall(judged: Sequence[Judged]) -> str:
 
 
 def summary(judged: Sequence[Judged]) -> Page:
-    """A line for each claim, with its verdict and a link to its chapter."""
-    lines = "".join(
-        f"<li>{CLAIMS[name].number}. {html.escape(CLAIMS[name].claim)} "
-        f'<a href="{_evidence(CLAIMS[name])}">{html.escape(name.replace("-", " "))}</a>: '
-        f"<strong>{html.escape(overall(own))}</strong></li>"
-        for name, own in by_claim(judged).items()
-    )
-    return Page(f'<ul class="verdicts">{lines}</ul>', records_behind(judged))
+    """Claims, each with a link to its evidence, by conditions: a verdict in each cell.
+
+    Claims that are judged under the same conditions share a table.
+    """
+    tables: dict[tuple[str, ...], list[str]] = {}
+    for name, own in by_claim(judged).items():
+        claim = CLAIMS[name]
+        link = f'<a href="{_evidence(claim)}">{html.escape(name.replace("-", " "))}</a>'
+        cells = "".join(
+            f'<td class="{one.outcome.replace(" ", "-")}">{one.outcome}</td>' for one in own
+        )
+        tables.setdefault(tuple(one.condition for one in own), []).append(
+            f"<tr><th>{claim.number}. {html.escape(claim.claim)} ({link})</th>{cells}</tr>"
+        )
+    parts = []
+    for conditions, rows in tables.items():
+        head = "".join(f"<th>{html.escape(where)}</th>" for where in ("claim", *conditions))
+        parts.append(
+            f'<div class="wide"><table class="verdicts"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+        )
+    return Page("".join(parts), records_behind(judged))
 
 
 def _links(claim: Claim, own: Sequence[Judged]) -> str:

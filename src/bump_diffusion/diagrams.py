@@ -260,6 +260,32 @@ def order_learned_table(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def order_by_timestep(records: list[Record]) -> pd.DataFrame:
+    """The order of the probed layer in less and in more noise, beside the untrained network's.
+
+    R^2 of the requested position, label ablated, from all features, along the worse axis, at the
+    end of training (`dissection.probe_layers`): of samples under way and of noised bumps, by
+    timestep. Means over seeds with their range; below 0, where nothing is read, counts as 0.
+    """
+    features = {"ablated": "trained", "untrained, ablated": "untrained"}
+    rows = []
+    for where, own in by_setting(records, "condition").items():
+        tables = [
+            r.layers.query(f"layer == {r.configuration.probe_layer!r} and target == 'requested'")
+            for r in own
+        ]
+        runs = pd.concat(tables, keys=range(len(own)), names=["run"])
+        worse = runs.groupby(["timestep", "input", "features", "run"])["r2"].min().clip(lower=0)
+        for timestep in sorted(runs.query("input == 'sample'")["timestep"].unique()):
+            columns = {
+                f"{image}, {name}": with_range(worse[timestep, image, network])
+                for image in ("sample", "bump")
+                for network, name in features.items()
+            }
+            rows.append({"condition": where, "timestep": f"{timestep}"} | columns)
+    return pd.DataFrame(rows)
+
+
 @drawn
 def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     """R squared of position at each layer, noise level and input, with all controls, by scheme."""
@@ -532,7 +558,8 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
     seeds = len({r.configuration.seed for r in records})
     median = f"median phase of {seeds} seeds, paler where they differ"
     figure.supxlabel(
-        f"{'one seed' if seeds == 1 else median}; lines: A ends, C begins; white: not trained",
+        f"{'one seed' if seeds == 1 else median}; lines: A ends, C begins;\n"
+        "white: before the first checkpoint, or after the last",
         fontsize=8,
     )
     return figure, f"Phases over training: {'; '.join(said)}."
@@ -567,43 +594,49 @@ def _boundary_step(votes: pd.DataFrame, phase: int) -> float:
 
 @drawn
 def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
-    """Where phase C begins, and A ends, when each threshold of the rule is moved by a fifth.
+    """Where phase A ends, and C begins, with a bar over what moving a threshold by a fifth makes
+    of it.
 
     A boundary lies half way, in the logarithm, between the checkpoints on its sides.
     """
     groups = by_setting(records, field)
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True, sharex=True)
+    figure, axes = plt.subplots(
+        1, 2, figsize=(WIDTH, 1.9 + 0.38 * len(groups)), sharey=True, sharex=True
+    )
     factors, vanished = [], 0
     for ax, (side, names) in zip(axes, THRESHOLDS.items(), strict=True):
         first, _ = names
-        for bound, phase, colour in (("A ends", 0, "#E69F00"), ("C begins", 2, "#009E73")):
-            base = _boundary(groups, side, phase, {})
+        for bound, phase, colour, above in (
+            ("A ends", 0, "#E69F00", -0.13),
+            ("C begins", 2, "#009E73", 0.13),
+        ):
+            base = np.array(_boundary(groups, side, phase, {}))
             # The end of A hangs on the first threshold alone.
-            for name in [first] if phase == 0 else names:
-                for factor in (0.8, 1.2):
-                    at = _boundary(groups, side, phase, {name: names[name] * factor})
-                    style = "--" if factor < 1 else ":"
-                    ax.plot(at, range(len(groups)), style, color=colour, lw=1, clip_on=False)
-                    pairs = list(zip(at, base, strict=True))
-                    factors += [max(a / b, b / a) for a, b in pairs if a > 0 and b > 0]
-                    vanished += sum(np.isnan(a) != np.isnan(b) for a, b in pairs)
-            ax.plot(
-                *(base, range(len(groups)), "o-"),
-                color=colour,
-                label=bound,
-                markersize=4,
-                clip_on=False,
+            moved = np.array(
+                [
+                    _boundary(groups, side, phase, {name: names[name] * factor})
+                    for name in ([first] if phase == 0 else names)
+                    for factor in (0.8, 1.2)
+                ]
             )
-        ax.set(title=side, xlabel=IMAGES_SEEN)
+            places = np.arange(len(groups)) + above
+            known = ~np.isnan([base, *moved]).all(axis=0)
+            low, high = (f([base, *moved], axis=0)[known] for f in (np.fmin.reduce, np.fmax.reduce))
+            ax.hlines(places[known], low, high, color=colour, lw=2, clip_on=False)
+            ax.plot(base, places, "o", color=colour, label=bound, markersize=5, clip_on=False)
+            both = ~np.isnan(moved) & ~np.isnan(base)
+            factors += np.exp(np.abs(np.log(moved / base)))[both].tolist()
+            vanished += int((np.isnan(moved) != np.isnan(base)).sum())
+        ax.set(title=side, xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
         images_axis(ax.xaxis, records)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
     handles = axes[0].get_legend_handles_labels()[0]
-    handles += [
-        Line2D([], [], color="#555555", ls=style, lw=1, label=f"one threshold 20 % {moved}")
-        for style, moved in (("--", "lower"), (":", "higher"))
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    handles.append(Line2D([], [], color="#555555", lw=2, label="one threshold moved by 20 %"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.supxlabel(
+        "no dot: most seeds never get there with the thresholds as they are", fontsize=8
+    )
     most, half = (max(factors), np.median(factors)) if factors else (1, 1)
     return figure, (
         "Where most seeds have left A and where most are in C, with each threshold moved by 20 % "

@@ -735,12 +735,12 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
     """The four quantities that the phases are assigned from, with their thresholds."""
     sides = {
         "generation": {
-            "single": (f"one bump (≥ {SINGLE:g}: not A)", "#56B4E9"),
-            "placed": (f"of these, placed right (≥ {PLACED:g}: C)", "#009E73"),
+            "single": (f"single: one bump (≥ {SINGLE:g}: not A)", "#56B4E9"),
+            "placed": (f"placed: of these, right (≥ {PLACED:g}: C)", "#009E73"),
         },
         "representation": {
-            "manifold": (rf"$R^2$ generated (≥ {MANIFOLD:g}: not A)", "#56B4E9"),
-            "order": (rf"$R^2$ requested (≥ {ORDER:g}: C)", "#009E73"),
+            "manifold": (rf"manifold: $R^2$ generated (≥ {MANIFOLD:g}: not A)", "#56B4E9"),
+            "order": (rf"order: $R^2$ requested (≥ {ORDER:g}: C)", "#009E73"),
         },
     }
     tables = []

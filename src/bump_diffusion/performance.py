@@ -96,23 +96,6 @@ def show(table: pd.DataFrame, results: Results) -> Table:
     return Table(table, note=results.provenance)
 
 
-def aims(results: Results) -> Markdown:
-    """A sentence for each aim: what was measured, and whether that is enough."""
-    lines = []
-    for row in results.rows:
-        if row["met"] is None:
-            continue
-        if row["most"] is not None:
-            found = f"{_number(row['ours']['median'])} {row['unit']}"
-        else:
-            found = f"{row['ratio']:.2f} times {row['better_peer']}"
-        verdict = "met" if row["met"] else "**not met**"
-        name = row["name"][0].upper() + row["name"][1:]
-        unit = f" ({row['unit']})" if row["least_ratio"] is not None else ""
-        lines.append(f"- {name}{unit}: {found}; the aim, {_aim(row)}, is {verdict}.")
-    return Markdown("\n".join(lines))
-
-
 def limits(results: Results) -> Markdown:
     """Sentences on what keeps ours from going faster, computed from the rows."""
     by = {(row["name"], row["unit"]): row for row in results.rows}
