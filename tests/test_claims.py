@@ -137,7 +137,7 @@ def test_the_table_of_verdicts_has_each_under_its_condition():
         for name in ("generation-phases", "order-necessary")
         for where, value in conditions.items()
     ]
-    judged.append(judge("costly", "d_x = 1", [0.1, -0.1, 0.0])._replace(control=float("nan")))
+    judged.append(judge("costly", "d_x = 1", [0.1, -0.1, 0.0]))
     page = summary(judged).data
     for table, heads, words in zip(
         page.split("</table>"),

@@ -104,25 +104,17 @@ def test_in_noise_all_order_was_learned():
     assert said(README, "nearly finished images, and none when they are noisy")
     assert said(CLAIMS, "In noise none is read from an untrained network")
     assert said(ORDER_CHAPTER, "some is, a quarter of the way to pure noise, and half way nothing")
-    for record in [
-        *without_and_with_warm_up("controls", "own", 3),
-        *runs_of("larger-controls", "own", 3),
-    ]:
-        rows = record.layers.query(
-            "layer == 'layer4' and target == 'requested' and input == 'bump'"
-        )
-        order = rows.groupby(["timestep", "features"])["r2"].min()
-        for timestep in (250, 500):
-            assert order[timestep, "untrained, ablated"] < 0.03
-        assert order[500, "ablated"] < 0.03
-    for own in by_setting(without_and_with_warm_up("controls", "own", 3), "condition").values():
-        tables = [
-            r.layers.query("layer == 'layer4' and input == 'bump' and timestep == 250") for r in own
+    runs = [*without_and_with_warm_up("controls", "own", 3), *runs_of("larger-controls", "own", 3)]
+    for own in by_setting(runs, "condition").values():
+        probed = "layer == 'layer4' and target == 'requested' and input == 'bump'"
+        order = [
+            record.layers.query(probed).groupby(["timestep", "features"])["r2"].min()
+            for record in own
         ]
-        read = [
-            t.query("features == 'ablated' and target == 'requested'")["r2"].min() for t in tables
-        ]
-        assert np.mean(read) > 0.05
+        for read in order:
+            assert max(read[250, "untrained, ablated"], read[500, "untrained, ablated"]) < 0.03
+            assert read[500, "ablated"] < 0.03
+        assert np.mean([read[250, "ablated"] for read in order]) > 0.05
 
 
 def test_as_published_order_is_there_from_the_first_checkpoint():

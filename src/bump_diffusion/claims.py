@@ -46,6 +46,15 @@ VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
 BY_CONTROL = "met by the control too"
 """What stands in place of "reproduced" where the claim's control meets the criterion too."""
 
+VERDICT_COLOURS = {
+    "reproduced": "#009E73",
+    BY_CONTROL: "#56B4E9",
+    "not reproduced": "#D55E00",
+    "undecided": "#777777",
+    "not judged": "#BBBBBB",
+}
+"""In the table of verdicts and in the figure of their effects."""
+
 FEWEST_RUNS = 3
 """Needed to decide: two that happen to be alike have an interval of no width."""
 
@@ -568,7 +577,8 @@ def summary(judged: Sequence[Judged]) -> Page:
         claim = CLAIMS[name]
         link = f'<a href="{_evidence(claim)}">{html.escape(name.replace("-", " "))}</a>'
         cells = "".join(
-            f'<td class="{one.outcome.replace(" ", "-")}">{one.outcome}</td>' for one in own
+            f'<td style="--verdict: {VERDICT_COLOURS[one.outcome]}">{one.outcome}</td>'
+            for one in own
         )
         tables.setdefault(tuple(one.condition for one in own), []).append(
             f"<tr><th>{claim.number}. {html.escape(claim.claim)} ({link})</th>{cells}</tr>"

@@ -20,7 +20,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from scipy.linalg import orthogonal_procrustes
 
-from .claims import BY_CONTROL, CLAIMS, LIMITS, Judged, by_claim, in_words, interval, order_at_end
+from .claims import (
+    CLAIMS,
+    LIMITS,
+    VERDICT_COLOURS,
+    Judged,
+    by_claim,
+    in_words,
+    interval,
+    order_at_end,
+)
 from .config import Configuration
 from .data import bump_height, data_labels, render_bumps
 from .dissection import LAYERS
@@ -66,13 +75,6 @@ from .store import Record
 SCHEME_COLOURS = dict(
     zip(CONDITIONINGS, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"), strict=False)
 )
-VERDICT_COLOURS = {
-    "reproduced": "#009E73",
-    BY_CONTROL: "#56B4E9",
-    "not reproduced": "#D55E00",
-    "undecided": "#777777",
-    "not judged": "#BBBBBB",
-}
 
 
 # Claims
