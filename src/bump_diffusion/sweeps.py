@@ -17,7 +17,6 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
-from threading import RLock
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -37,6 +36,10 @@ LOG_SECONDS = 60.0
 
 # What another process that was faster, and a scheduler's restart raise.
 _AGAIN = (Timeout, CancelledError)
+
+# An option -W, which processes inherit: those that remove the semaphores of killed workers would
+# report each, as left behind or as gone already.
+_UNSAID = "ignore:resource_tracker:UserWarning"
 
 LIVES = 3
 """Worker processes that a run may lose, the only one under way, before it counts as failed."""
@@ -72,6 +75,8 @@ class Processes:
 
     def __init__(self, workers: int):
         self.workers = workers
+        if _UNSAID not in sys.warnoptions:
+            sys.warnoptions.append(_UNSAID)
 
     def slots(self) -> int:
         return self.workers
@@ -94,7 +99,6 @@ class Processes:
 def _be_killed_quietly() -> None:
     """The parent answers an interrupt, by killing its workers."""
     signal(SIGINT, SIG_IGN)
-    tqdm.set_lock(RLock())  # the default is a semaphore, which would be reported as leaked
 
 
 class Cluster:
