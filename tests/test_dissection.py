@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 
 from bump_diffusion import dissection
 from bump_diffusion.config import configure
-from bump_diffusion.data import data_labels
+from bump_diffusion.data import data_labels, render_bumps
 from bump_diffusion.dissection import (
     BLOCKS,
     LAYERS,
+    find_places,
     intervene,
     measure_signals,
     probe_layers,
@@ -116,7 +118,35 @@ def test_the_label_of_another_in_every_block_draws_what_the_other_requested(monk
     assert torch.equal(after, expected)
 
 
-@pytest.mark.parametrize("extra", ["dissection", "signals"])
+class Places(nn.Module):
+    """Draws bumps where its layers say: 3 has x, 4 has y, `up3` both."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer3, self.layer4, self.up3 = nn.Identity(), nn.Identity(), nn.Identity()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, labels):
+        x, y = self.layer3(labels)[:, 0], self.layer4(labels)[:, 1]
+        return self.up3(torch.stack([x, y], dim=1))
+
+
+def test_places_tell_which_layer_says_what(monkeypatch):
+    def draw(c, model, labels, *_):
+        return render_bumps(model(labels), c.N, c.sigma, c.polarity), None, None
+
+    monkeypatch.setattr(dissection, "generate", draw)
+    c = configure("quick", d_x=0.5, d_y=0.5)
+    found = find_places(c, Places()).set_index("layer")
+    assert found.groupby("layer").size().eq(2 * dissection.PAIRS).all()
+    for layer, exchanged in {"": "", "layer3": "x", "layer4": "y", "up3": "xy"}.items():
+        for axis in "xy":
+            request = found.loc[layer, f"mu_{axis}"]
+            told = (request + c.N / 2 * (axis in exchanged)) % c.N
+            assert found.loc[layer, axis].to_numpy() == pytest.approx(told.to_numpy(), abs=0.1)
+
+
+@pytest.mark.parametrize("extra", ["dissection", "signals", "places"])
 def test_lines_cannot_be_taken_apart(extra, tmp_path):
     c = configure("smoke", axes="x")
     with pytest.raises(UserError, match=f"axes is 'x', it must be 'xy' for {extra}"):
@@ -128,13 +158,13 @@ def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
     store = Store(tmp_path)
     c = configure("smoke", compared_steps=(), steps=2, evaluations=1)
     assert train(c, store).extras == set()
-    record = train(c, store, extras=["dissection", "signals"])
-    assert record.extras == {"dissection", "signals"}
+    record = train(c, store, extras=["dissection", "signals", "places"])
+    assert record.extras == {"dissection", "signals", "places"}
     assert set(record.layers["layer"]) == set(LAYERS)
     assert len(record.interventions) == 1 + 3 * len(BLOCKS) + len(LAYERS)
     assert record.signals.groupby("network").size().eq(3 * len(LAYERS)).all()
-    all_three = train(c, store, extras=["weights"])
-    assert all_three.extras == {"dissection", "signals", "weights"}
+    all_four = train(c, store, extras=["weights"])
+    assert all_four.extras == {"dissection", "signals", "places", "weights"}
 
 
 def test_behind_a_shut_bottleneck_nothing_of_layer_4_arrives():

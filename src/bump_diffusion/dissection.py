@@ -37,6 +37,10 @@ NOISE_LEVELS = (0.0, 0.25, 0.5)
 PAIRS = 64
 """Pairs of requests that interventions exchange something between."""
 
+PLACED = ("layer3", "layer4", "up3")
+"""Layers of which it is seen where bumps go if they are exchanged. `up3` is given the outputs of
+the others."""
+
 
 def dissect(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
     """The tables of the extra "dissection": `layers` and `interventions`."""
@@ -154,6 +158,30 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def places(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
+    """The table of the extra "places": `find_places` of the trained network."""
+    return {"places": find_places(c, model)}
+
+
+def find_places(c: Configuration, model: UNet) -> pd.DataFrame:
+    """Where bumps are that are drawn with the features of a layer exchanged within pairs.
+
+    The images are those of `intervene`, for "nothing" (layer is "") and for "other features" of
+    each of `PLACED`. Returns a row per image: layer, mu_x and mu_y (its own request), x and y (the
+    place of its bump, NaN if it has not exactly one); pixels.
+    """
+    labels = _pairs(c).to(next(model.parameters()).device)
+    parts = []
+    for layer in ("", *PLACED):
+        with _hooked(model, {}, {layer: _exchange} if layer else {}):
+            found = sort_images(_draw(c, model, labels), labels, c.sigma).position
+        part = pd.DataFrame(
+            torch.cat([labels, found], dim=1).cpu(), columns=["mu_x", "mu_y", "x", "y"]
+        )
+        parts.append(part.assign(layer=layer))
+    return pd.concat(parts, ignore_index=True)
+
+
 def signals(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
     """The table of the extra "signals": `measure_signals` of both networks."""
     networks = {"trained": model, "untrained": untrained}
@@ -241,8 +269,13 @@ def _drawn(
     c: Configuration, model: UNet, labels: Float[Tensor, "n 2"], others: Float[Tensor, "n 2"]
 ) -> tuple[float, ...]:
     """Shares of the kinds of image by their own request, and of those at the other's place."""
-    images, _, _ = generate(c, model, labels, c.sampler, c.sampler_steps, ("intervention",))
-    heights = bump_height(images, c.polarity)
+    heights = _draw(c, model, labels)
     by_own, by_other = (sort_images(heights, by, c.sigma).metrics() for by in (labels, others))
     kinds = (by_own[kind] for kind in KINDS)
     return *kinds, by_other["correct"]
+
+
+def _draw(c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n N N"]:
+    """The heights of generated images, from the same noise for every intervention."""
+    images, _, _ = generate(c, model, labels, c.sampler, c.sampler_steps, ("intervention",))
+    return bump_height(images, c.polarity)

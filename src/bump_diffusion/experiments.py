@@ -27,7 +27,7 @@ class Experiment(BaseModel):
     "What the runs are for, in a sentence."
     profile: str = "quick"
     "The profile that they start from."
-    extras: tuple[Literal["weights", "dissection", "signals"], ...] = ()
+    extras: tuple[Literal["weights", "dissection", "signals", "places"], ...] = ()
     "What the records hold besides (`store.EXTRAS`)."
     set: dict[str, Any] = Field(default_factory=dict)
     "Fields of the configuration and their values, for all runs."

@@ -11,7 +11,8 @@ A finished record's folder holds
 - `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
 - of the extras, what was asked for: `weights.safetensors`, the averaged weights in half precision;
   `layers.parquet` and `interventions.parquet`, the dissection of the trained network;
-  `signals.parquet`, how much each layer tells images apart;
+  `signals.parquet`, how much each layer tells images apart; `places.parquet`, where bumps go if a
+  layer is exchanged;
 - `checksums.json`: the SHA-256 of each of these files.
 
 Records that are shipped lie in `data/records`, are never written to, and are listed with the
@@ -49,11 +50,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "data" / "records"
 MANIFEST = ROOT / "data" / "manifest.json"
 BENCHMARKS = ROOT / "data" / "benchmarks"
-TABLES = ("checkpoints", "probes", "samplers", "layers", "interventions", "signals")
+TABLES = ("checkpoints", "probes", "samplers", "layers", "interventions", "signals", "places")
 EXTRAS = {
     "weights": ("weights.safetensors",),
     "dissection": ("layers.parquet", "interventions.parquet"),
     "signals": ("signals.parquet",),
+    "places": ("places.parquet",),
 }
 """What a record may hold besides, and its files."""
 
@@ -175,6 +177,11 @@ class Record:
     def signals(self) -> pd.DataFrame:
         """A row per layer, timestep and network, trained or not (`dissection.measure_signals`)."""
         return self._extra("signals")
+
+    @cached_property
+    def places(self) -> pd.DataFrame:
+        """A row per image with a layer exchanged, or nothing (`dissection.find_places`)."""
+        return self._extra("places")
 
     def _extra(self, table: str) -> pd.DataFrame:
         path = self.folder / f"{table}.parquet"

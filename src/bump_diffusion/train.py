@@ -29,7 +29,7 @@ from tqdm import tqdm
 from .config import Configuration
 from .data import data_labels, render_bumps
 from .diffusion import NoiseSchedule, noise_prediction_loss
-from .dissection import dissect, signals
+from .dissection import dissect, places, signals
 from .errors import UserError, choose
 from .evaluation import evaluate, evaluation_labels
 from .model import CONDITIONINGS, UNet
@@ -194,7 +194,7 @@ def _average(decay: float, averages: list[Tensor], weights: list[Tensor], update
     torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
 
 
-TAKEN_APART = {"dissection": dissect, "signals": signals}
+TAKEN_APART = {"dissection": dissect, "signals": signals, "places": places}
 """The extras that are tables, and what makes them of the trained network and the untrained one."""
 
 _LIMITED = RLock()
@@ -233,7 +233,7 @@ def train(
     While another process makes the run, this one waits for `wait` seconds, without end if negative,
     and then raises filelock.Timeout. `each_step`, which may raise to stop the run, is called after
     each step in place of a progress bar. Raises UserError if the loss stops being finite, and at
-    once for a dissection or the signals of lines.
+    once for an extra of `TAKEN_APART` of lines.
     """
     refused = [extra for extra in TAKEN_APART if extra in extras and c.axes == "x"]
     if refused:
