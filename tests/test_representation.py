@@ -82,6 +82,15 @@ def test_labels_that_repeat_do_not_vouch_for_each_other():
         assert min(probe_r2(points, position, group)) > 0.3
 
 
+def test_nearly_equal_points_are_read_without_a_warning_and_as_in_double_precision(recwarn):
+    first, position, group = labels_repeated(16, 8, features=2000)
+    points = first.reshape(16, 8, -1)[:, :1].repeat(8, axis=1).reshape(first.shape)
+    points += 1e-3 * noise(*points.shape)
+    single = probe_r2(points.astype(np.float32), position, group)
+    assert not recwarn.list
+    assert single == pytest.approx(probe_r2(points, position, group), abs=1e-3)
+
+
 def test_each_axis_is_judged_by_itself():
     _, position = plane()
     x, y = probe_r2(position[:, :1], position)
