@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from bump_diffusion import experiments
 from bump_diffusion.config import configure
 from bump_diffusion.store import Store
 from bump_diffusion.train import train
@@ -39,6 +40,19 @@ def store(tmp_path):
 def smoke_record(tmp_path_factory):
     """A finished record of the smoke profile, with weights; do not change its folder."""
     return train(configure("smoke"), Store(tmp_path_factory.mktemp("smoke")), extras=["weights"])
+
+
+@pytest.fixture(scope="module")
+def shipped_only():
+    """A record that is missing fails its test: it would be trained, for up to an hour."""
+
+    def refuse(*arguments):
+        pytest.fail("not all records are shipped")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "train", refuse)
+        patch.setattr(experiments, "sweep", refuse)
+        yield
 
 
 @pytest.fixture

@@ -362,6 +362,7 @@ def test_each_size_of_image_is_judged_by_itself():
     assert {name for name, _ in found} == {n for n, c in CLAIMS.items() if c.number < 4}
 
 
+@pytest.mark.usefixtures("shipped_only")
 def test_several_sizes_are_judged_as_each_by_itself():
     # The larger first: it does not matter in which order profiles are named.
     both, *each = (runs_by_size(p, 2, 1) for p in (["medium", "quick"], ["quick"], ["medium"]))

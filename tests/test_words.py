@@ -31,6 +31,8 @@ from bump_diffusion.phases import (
 )
 from bump_diffusion.store import ROOT
 
+pytestmark = pytest.mark.usefixtures("shipped_only")
+
 README = (ROOT / "README.md").read_text("utf-8")
 
 
