@@ -21,8 +21,10 @@ from bump_diffusion.diagrams import (
     phases_at_the_end,
     placed_given_one_bump,
     placement_coupling,
+    places_table,
     signal_table,
     times_of_data_sets,
+    ways,
 )
 from bump_diffusion.dissection import LAYERS
 from bump_diffusion.evaluation import shown
@@ -228,6 +230,33 @@ def test_signals_are_told_apart_by_condition_and_by_network():
     assert set(table["untrained"]) == {"20 % (20 to 20)"}
     assert set(table["sinusoidal at full rate"]) == {"1 % (1 to 1)"}
     assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}
+
+
+@given(st.lists(st.tuples(st.floats(0, 31.9), st.floats(0, 31.9)), min_size=1, max_size=5))
+def test_the_way_to_the_other_request_ends_there(requests):
+    """Along x the bump is at the other's place, half a frame away, along y halfway to it."""
+    mu_x, mu_y = np.array(requests).T
+    found = {"x": mu_x + np.where(mu_x < 16, 16, -16), "y": mu_y + np.where(mu_y < 16, 8, -8)}
+    table = pd.DataFrame({"mu_x": mu_x, "mu_y": mu_y, **found})
+    run = SimpleNamespace(configuration=configure("medium"), places=table)
+    table = ways(run)
+    assert table["way_x"].to_numpy() == pytest.approx(1)
+    assert table["way_y"].to_numpy() == pytest.approx(0.5)
+
+
+def test_an_axis_follows_a_layer_along_which_most_bumps_go_most_of_the_way():
+    def placed(layer, x, y):
+        return pd.DataFrame({"layer": layer, "mu_x": 4.0, "mu_y": 20.0, "x": x, "y": y})
+
+    layers = [
+        placed("layer3", [4.0, 5.0, 4.0, np.nan], [4.5, 4.0, 12.5, np.nan]),
+        placed("layer4", [20.0, 12.5, 4.0, 5.0], [20.0, 20.0, 4.0, 19.0]),
+    ]
+    run = SimpleNamespace(configuration=configure("medium"), places=pd.concat(layers))
+    table = places_table([run]).set_index("exchanged")
+    assert table["follow it"].to_dict() == {"layer3": "y", "layer4": "neither"}
+    assert table["one bump"].to_dict() == {"layer3": "75%", "layer4": "100%"}
+    assert table.loc["layer3", "along y"].startswith("0.97 (")
 
 
 def test_what_one_spacing_adds_to_the_differences_between_them_is_said():

@@ -5,6 +5,7 @@ for every run, its interval over the runs is compared with the threshold, the ve
 """
 
 import html
+import itertools
 import math
 from collections.abc import Sequence
 from importlib.resources import files
@@ -19,6 +20,7 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from .book import Page, table_html
+from .config import Configuration
 from .errors import UserError
 from .experiments import EXPERIMENTS, experiment, load_or_run
 from .phases import (
@@ -374,32 +376,39 @@ class BySize(NamedTuple):
 
 
 def runs_by_size(
-    profiles: list[str], seeds: int, fewer_seeds: int, conditioning: str | None = None
+    profiles: list[str],
+    seeds: int,
+    fewer_seeds: int,
+    conditioning: str | None = None,
+    places: bool = False,
 ) -> BySize:
     """The records of the experiments on larger images, in all profiles.
 
     `seeds` is the number of seeds of `larger-images`, `fewer_seeds`, at most as many, that of the
-    others. Missing records are trained. Raises UserError for two profiles with images of one size,
-    which could not be told apart.
+    others. With `places` the largest of these images are those of `larger-places`. Missing records
+    are trained. Raises UserError for two profiles with images of one size, which could not be told
+    apart.
     """
-    sizes = [experiment("larger-images", p, seeds)[0].N for p in profiles]
-    if len(set(sizes)) < len(sizes):
+    sizes = {p: experiment("larger-images", p, seeds)[0].N for p in profiles}
+    if len(set(sizes.values())) < len(profiles):
         raise UserError(
             f"profile is {profiles}, they must differ in the size of their images (here "
-            f"{', '.join(str(N) for N in sizes)} pixels)."
+            f"{', '.join(str(sizes[p]) for p in profiles)} pixels)."
         )
+    largest = max(profiles, key=lambda p: sizes[p])
     fewer = min(seeds, fewer_seeds)
-    # Those that hold more come first: made without it, they would be made twice.
     counts = {"controls": fewer, "images": seeds, "imbalance": fewer, "lines": fewer}
-    found = {
-        kind: [
-            record
-            for profile in profiles
-            for record in runs_of(f"larger-{kind}", profile, count, conditioning=conditioning)
-        ]
-        for kind, count in counts.items()
-    }
-    return BySize(**found)
+    plan: dict[str, list[Configuration]] = {kind: [] for kind in counts}
+    # Of all experiments before any is loaded: a run that several share is made once, with all.
+    extras: dict[Configuration, list[str]] = {}
+    for kind, profile in itertools.product(counts, profiles):
+        with_places = places and kind == "images" and profile == largest
+        name = "larger-places" if with_places else f"larger-{kind}"
+        for c in experiment(name, profile, counts[kind], conditioning=conditioning):
+            plan[kind].append(c)
+            extras.setdefault(c, []).extend(EXPERIMENTS[name].extras)
+    records = dict(zip(extras, load_or_run(list(extras), extras=extras), strict=True))
+    return BySize(**{kind: [records[c] for c in own] for kind, own in plan.items()})
 
 
 def judge_by_size(runs: BySize) -> list[Judged]:
