@@ -19,7 +19,12 @@ from bump_diffusion.claims import (
     runs_of,
     without_and_with_warm_up,
 )
-from bump_diffusion.diagrams import placed_given_one_bump, placement_coupling
+from bump_diffusion.diagrams import (
+    placed_given_one_bump,
+    placement_coupling,
+    places_table,
+    ways,
+)
 from bump_diffusion.generation import KINDS
 from bump_diffusion.phases import (
     ORDER,
@@ -297,15 +302,16 @@ def test_samplers_differ_under_way_and_not_at_the_end():
 def test_on_larger_images_layer_4_is_ordered_and_used(judged):
     larger = "sinusoidal with warm-up on 32 × 32 pixels"
     assert said(
-        README, "On the paper's 32 × 32 it does: then hardly an image stays right. But the layer"
+        README, "On the paper's 32 × 32 it does: then hardly an image stays right. Where the bump"
     )
-    assert said(README, "at most a quarter go to the other's place")
-    assert said(CLAIMS, "as the criterion asks: at most a quarter go to the other request's place")
+    assert said(LARGER, "a pixel of the other request's place: at most a third does.")
+    assert said(CLAIMS, "Whether it decides where the bump goes is undecided by the criterion")
+    assert judged["order-used"][larger].outcome == "undecided"
     for record in runs_of("larger-controls", "own", 3):
         rows = record.interventions.set_index(["intervention", "layer"])
         for intervention in ("other features", "other label"):
             exchanged = rows.loc[(intervention, "layer4")]
-            assert exchanged["correct"] < 0.1 and exchanged["at_other"] < 0.26
+            assert exchanged["correct"] < 0.1 and exchanged["at_other"] < 0.35
         assert rows.loc[("other features", "up3"), "at_other"] > rows["at_other"].max() / 2 > 0.25
     assert said(CLAIMS, "in three of five runs on images of the paper's size")
     phased = judged["generation-phases"][larger]
@@ -331,6 +337,43 @@ def test_on_larger_images_layer_4_is_ordered_and_used(judged):
     assert said(CLAIMS, "by the UMAP embedding it adds too")
     for record in runs_of("larger-images", "own", 5):
         assert np.subtract(*order_at_end(record, "umap")) > 0
-    assert said(LARGER, "the two sides' phases agree hangs on the thresholds of the rule")
-    agree = judged["sides-agree"][larger]
-    assert agree.outcome == "reproduced" and "undecided" in agree.moved.values()
+    assert said(LARGER, "at two in five of the checkpoints in phase C")
+    assert judged["order-sufficient"][larger].estimate == pytest.approx(0.6, abs=0.04)
+    assert judged["order-sufficient"][larger].outcome == "not reproduced"
+    assert said(LARGER, "they moved two verdicts to undecided and one from there")
+    assert judged["sides-agree"][larger].outcome == "undecided"
+
+
+def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
+    assert said(
+        LARGER, "x follows layer 4 and y layer 3 in one run, x layer 3 and y layer 4 in the"
+    )
+    assert said(
+        README, "in three of five runs near the other's place, in two to a place that has x"
+    )
+    assert said(
+        CLAIMS, "in three of five runs most come near it, and in two one axis follows layer 4"
+    )
+    runs = runs_of("larger-places", "own", 5)
+    table = places_table(runs).pivot(index="seed", columns="exchanged", values="follow it")
+    assert sorted(zip(table["layer3"], table["layer4"], strict=True)) == [
+        *[("neither", "x, y")] * 3,
+        ("x", "y"),
+        ("y", "x"),
+    ]
+    assert said(LARGER, "with either layer exchanged most bumps have x of one request and y of the")
+    assert said(
+        LARGER, "but for a pixel or two, while with layer 3 exchanged they stay about where"
+    )
+    for record in runs:
+        follow = table.loc[record.configuration.seed]
+        within = 2 if follow["layer4"] == "x, y" else 3
+        for layer, part in ways(record).dropna().groupby("layer"):
+            for axis in "xy":
+                there = float(layer == "up3" or axis in follow.get(layer, "").split(", "))
+                off = (part[f"way_{axis}"] - there).abs()
+                assert off.median() * record.configuration.N / 2 < within
+    assert said(LARGER, "they still learn both axes at the same time")
+    for record in runs:
+        apart = record.checkpoints["accuracy_x"] - record.checkpoints["accuracy_y"]
+        assert apart.abs().max() < 0.15
