@@ -373,7 +373,7 @@ def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
                 there = float(layer == "up3" or axis in follow.get(layer, "").split(", "))
                 off = (part[f"way_{axis}"] - there).abs()
                 assert off.median() * record.configuration.N / 2 < within
-    assert said(LARGER, "they still learn both axes at the same time")
+    assert said(LARGER, "They still learn both axes at the same time")
     for record in runs:
         apart = record.checkpoints["accuracy_x"] - record.checkpoints["accuracy_y"]
         assert apart.abs().max() < 0.15
