@@ -465,7 +465,7 @@ def places_table(records: list[Record]) -> pd.DataFrame:
         table = ways(record)
         for layer in ("layer3", "layer4"):
             part = table[table["layer"] == layer]
-            quarters = part[["way_x", "way_y"]].quantile([0.25, 0.5, 0.75])
+            quarters = part[["way_x", "way_y"]].quantile([0.25, 0.5, 0.75]).round(2) + 0.0  # not -0
             follow = [axis for axis in "xy" if quarters.loc[0.5, f"way_{axis}"] > 0.5]
             rows.append(
                 {
