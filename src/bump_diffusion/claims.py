@@ -20,9 +20,8 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from .book import Page, table_html
-from .config import Configuration
 from .errors import UserError
-from .experiments import EXPERIMENTS, experiment, load_or_run
+from .experiments import EXPERIMENTS, experiment, load_or_run, with_extras
 from .phases import (
     ORDER,
     PHASES,
@@ -398,17 +397,18 @@ def runs_by_size(
     largest = max(profiles, key=lambda p: sizes[p])
     fewer = min(seeds, fewer_seeds)
     counts = {"controls": fewer, "images": seeds, "imbalance": fewer, "lines": fewer}
-    plan: dict[str, list[Configuration]] = {kind: [] for kind in counts}
-    # Of all experiments before any is loaded: a run that several share is made once, with all.
-    extras: dict[Configuration, list[str]] = {}
+    plan = []
     for kind, profile in itertools.product(counts, profiles):
         with_places = places and kind == "images" and profile == largest
         name = "larger-places" if with_places else f"larger-{kind}"
-        for c in experiment(name, profile, counts[kind], conditioning=conditioning):
-            plan[kind].append(c)
-            extras.setdefault(c, []).extend(EXPERIMENTS[name].extras)
+        own = experiment(name, profile, counts[kind], conditioning=conditioning)
+        plan.append((kind, name, own))
+    # All experiments before any is loaded: a run that several share is made once, with all extras.
+    extras = with_extras((name, own) for _, name, own in plan)
     records = dict(zip(extras, load_or_run(list(extras), extras=extras), strict=True))
-    return BySize(**{kind: [records[c] for c in own] for kind, own in plan.items()})
+    return BySize(
+        **{kind: [records[c] for of, _, own in plan if of == kind for c in own] for kind in counts}
+    )
 
 
 def judge_by_size(runs: BySize) -> list[Judged]:

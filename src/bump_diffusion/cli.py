@@ -12,7 +12,7 @@ import yaml
 
 from .config import PROFILES, Configuration, as_number, configure, distinguishing
 from .errors import UserError, choose
-from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run
+from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run, with_extras
 from .store import EXTRAS, SHIPPED, Record, Store, default_store, ship, shipped_faults
 
 SETTINGS = click.option(
@@ -143,10 +143,7 @@ def run_command(
     """
     names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
     overrides = field_settings(settings)
-    extras: dict[Configuration, list[str]] = {}
-    for n in names:
-        for c in experiment(n, profile=profile, seeds=seeds, **overrides):
-            extras.setdefault(c, []).extend(find_experiment(n).extras)
+    extras = with_extras((n, experiment(n, profile, seeds, **overrides)) for n in names)
     _make(list(extras), extras=extras, workers=workers, scheduler=scheduler, remake=remake)
 
 

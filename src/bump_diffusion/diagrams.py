@@ -32,7 +32,7 @@ from .claims import (
 )
 from .config import Configuration
 from .data import bump_height, data_labels, render_bumps
-from .dissection import LAYERS, PLACED
+from .dissection import LAYERS, PLACED, half_a_frame_on
 from .evaluation import evaluation_labels, shown
 from .figures import (
     FEATURE_STYLES,
@@ -408,7 +408,7 @@ def ways(record: Record) -> pd.DataFrame:
     table = record.places.copy()
     for axis in "xy":
         own = table[f"mu_{axis}"]
-        table[f"way_{axis}"] = (table[axis] - own) / ((own + N / 2) % N - own)
+        table[f"way_{axis}"] = (table[axis] - own) / (half_a_frame_on(own, N) - own)
     return table
 
 

@@ -8,7 +8,7 @@ must change it and see what is drawn.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -240,7 +240,12 @@ def _pairs(c: Configuration) -> Float[Tensor, "pairs 2"]:
     known = evaluation_labels(c)
     chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:PAIRS]
     own = known[chosen]
-    return torch.cat([own, (own + c.N / 2) % c.N])
+    return torch.cat([own, half_a_frame_on(own, c.N)])
+
+
+def half_a_frame_on(position: Any, N: int) -> Any:
+    """Where the other request of a pair of `intervene` is: positions in an array of any kind."""
+    return (position + N / 2) % N
 
 
 def _exchanged(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Experiments: which configurations a question needs, and their records."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -166,6 +166,21 @@ def find_experiment(name: str) -> Experiment:
         where = f" at line {error.problem_mark.line + 1}" if hasattr(error, "problem_mark") else ""
         raise UserError(f"{name} is not YAML{where}.") from None
     return _parse(name, content)
+
+
+def with_extras(
+    found: Iterable[tuple[str, Sequence[Configuration]]],
+) -> dict[Configuration, list[str]]:
+    """The configurations of several experiments, each once, with the extras of all that have it.
+
+    `found` are the experiments' names, or files, and what `experiment` made of each.
+    """
+    extras: dict[Configuration, list[str]] = {}
+    for name, configurations in found:
+        own = find_experiment(name).extras
+        for c in configurations:
+            extras.setdefault(c, []).extend(own)
+    return extras
 
 
 def load_or_run(
