@@ -12,11 +12,12 @@ import click
 import pandas as pd
 import torch
 
-from bump_diffusion.book import BUILD
+from bump_diffusion.book.build import BUILD
+from bump_diffusion.book.performance_results import BENCHMARKS, Results
 from bump_diffusion.errors import UserError, choose
-from bump_diffusion.performance import Results
-from bump_diffusion.store import BENCHMARKS, make_writable, to_json, write_atomically
-from bump_diffusion.train import PACKAGES, _commit, cpu_name, pick_device
+from bump_diffusion.files import make_writable, to_json, write_atomically
+from bump_diffusion.runs.provenance import PACKAGES, _commit, cpu_name
+from bump_diffusion.training.device import pick_device
 
 from .suite import GROUPS, networks
 

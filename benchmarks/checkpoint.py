@@ -13,8 +13,11 @@ from unittest import mock
 
 from bump_diffusion import evaluation
 from bump_diffusion.config import configure
-from bump_diffusion.experiments import experiment, load_or_run
-from bump_diffusion.train import Trainer, build_model, load_model, one_thread, pick_device
+from bump_diffusion.runs.experiments import experiment
+from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.run import load_model
+from bump_diffusion.training.device import one_thread, pick_device
+from bump_diffusion.training.trainer import Trainer, build_model
 
 PARTS = {"sampling": "generate", "features": "read_features", "UMAP": "umap_embedding"}
 """Parts of an evaluation, and the functions of `evaluation` that they are spent in."""

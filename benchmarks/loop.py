@@ -4,11 +4,12 @@ import numpy as np
 from scipy.optimize import curve_fit
 from skimage.feature import peak_local_max
 
-from bump_diffusion.generation import CONTRAST, HALF_HEIGHT, KINDS, TOLERANCE
+from bump_diffusion.metrics.bumps import CONTRAST, HALF_HEIGHT
+from bump_diffusion.metrics.outcomes import OUTCOMES, TOLERANCE
 
 
 def sort_images_by_loop(heights: np.ndarray, requested: np.ndarray, sigma: float) -> np.ndarray:
-    """The kind (index into `KINDS`) of each image: `heights` (n, N, N), `requested` (n, 2).
+    """The kind (index into `OUTCOMES`) of each image: `heights` (n, N, N), `requested` (n, 2).
 
     Local maxima are candidates; at each a Gaussian is fitted to the pixels around; those that are
     high enough and far enough from a higher one are bumps.
@@ -21,9 +22,9 @@ def sort_images_by_loop(heights: np.ndarray, requested: np.ndarray, sigma: float
 def _kind(image: np.ndarray, wanted: np.ndarray, sigma: float) -> int:
     bumps = _bumps(image, sigma)
     if len(bumps) != 1:
-        return KINDS.index("several" if bumps else "none")
+        return OUTCOMES.index("several" if bumps else "none")
     right = (np.abs(np.array(bumps[0]) - wanted) <= TOLERANCE).all()
-    return KINDS.index("correct" if right else "misplaced")
+    return OUTCOMES.index("correct" if right else "misplaced")
 
 
 def _bumps(image: np.ndarray, sigma: float) -> list[tuple[float, float]]:

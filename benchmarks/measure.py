@@ -18,7 +18,7 @@ import click
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from bump_diffusion.store import ROOT
+from bump_diffusion.files import ROOT
 
 KIB, MIB = 2**10, 2**20
 

@@ -1,7 +1,7 @@
 """How each contender trains when it is left its defaults: optimizer, warm-up, averaged weights.
 
 Here all three train the same network, ours, on the same bumps with the same noise schedule, so that
-what differs is the recipe alone. Judged are the averaged weights, as each contender samples from
+what differs is the recipe alone. Decision are the averaged weights, as each contender samples from
 them.
 """
 
@@ -17,10 +17,11 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from bump_diffusion.config import Configuration
-from bump_diffusion.data import bump_height, label_grid, render_bumps
-from bump_diffusion.evaluation import evaluation_labels, generate
-from bump_diffusion.generation import sort_images
-from bump_diffusion.train import Trainer, build_model, one_thread, pick_device
+from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
+from bump_diffusion.metrics.evaluation import evaluation_labels, generate
+from bump_diffusion.metrics.outcomes import classify_images
+from bump_diffusion.training.device import one_thread, pick_device
+from bump_diffusion.training.trainer import Trainer, build_model
 
 from .measure import peak_mib
 
@@ -118,7 +119,7 @@ def accuracy(c: Configuration, network: nn.Module) -> float:
     """The share of all training labels whose generated image is one bump at the right place."""
     labels = evaluation_labels(c).to(pick_device())
     images, _, _ = generate(c, network, labels, c.sampler, c.sampler_steps, ("benchmark",))
-    return sort_images(bump_height(images, c.polarity), labels, c.sigma).metrics()["accuracy"]
+    return classify_images(bump_height(images, c.polarity), labels, c.sigma).metrics()["accuracy"]
 
 
 Pair = tuple[Callable[[int], None], Callable[[], nn.Module]]

@@ -18,10 +18,11 @@ from torch.profiler import profile as profiling
 from torch.utils.flop_counter import FlopCounterMode
 
 from bump_diffusion.config import Configuration, configure
-from bump_diffusion.data import bump_height, render_bumps
-from bump_diffusion.evaluation import evaluation_labels
-from bump_diffusion.generation import sort_images
-from bump_diffusion.train import Trainer, one_thread, pick_device
+from bump_diffusion.data.bumps import bump_height, render_bumps
+from bump_diffusion.metrics.evaluation import evaluation_labels
+from bump_diffusion.metrics.outcomes import classify_images
+from bump_diffusion.training.device import one_thread, pick_device
+from bump_diffusion.training.trainer import Trainer
 
 from .measure import Crew, Job, Measured, command, flops, throughput
 from .peers import CONTENDERS, SAMPLER_STEPS
@@ -275,7 +276,7 @@ def sorting_job(contender: str) -> Job:
     heights, requested = scenes(**JUDGED)
     if contender == "ours":
         heights, requested = heights.to(pick_device()), requested.to(pick_device())
-        return repeated(lambda: sort_images(heights, requested, JUDGED["sigma"]))
+        return repeated(lambda: classify_images(heights, requested, JUDGED["sigma"]))
     from .loop import sort_images_by_loop  # a peer, not installed for the tests
 
     arrays = heights.double().numpy(), requested.numpy()
@@ -287,7 +288,7 @@ def sorting() -> list[Row]:
     from .loop import sort_images_by_loop  # a peer, not installed for the tests
 
     heights, requested = scenes(**JUDGED)
-    ours = sort_images(heights, requested, JUDGED["sigma"]).kind.numpy()
+    ours = classify_images(heights, requested, JUDGED["sigma"]).kind.numpy()
     loops = sort_images_by_loop(heights.double().numpy(), requested.numpy(), JUDGED["sigma"])
     crews = {n: Crew(JUDGED["images"], sorting_job, n) for n in ("ours", "scikit-image loop")}
     agreement = float(np.mean(ours == loops))

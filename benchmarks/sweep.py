@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from bump_diffusion.config import configure
-from bump_diffusion.experiments import load_or_run
-from bump_diffusion.store import Store
+from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.store import Store
 
 RUNS = 8
 SHORT = {"steps": 80, "evaluations": 1, "evaluation_images": 20, "d_x": 6.0, "d_y": 6.0}

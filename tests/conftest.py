@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from bump_diffusion import experiments
 from bump_diffusion.config import configure
-from bump_diffusion.store import Store
-from bump_diffusion.train import train
+from bump_diffusion.runs import load
+from bump_diffusion.runs.run import train
+from bump_diffusion.runs.store import Store
 
 # Examples are drawn the same in every run: a test that fails, fails again.
 settings.register_profile(
@@ -50,8 +50,8 @@ def shipped_only():
         pytest.fail("not all records are shipped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "train", refuse)
-        patch.setattr(experiments, "sweep", refuse)
+        patch.setattr(load, "train", refuse)
+        patch.setattr(load, "sweep", refuse)
         yield
 
 

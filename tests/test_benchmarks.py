@@ -16,13 +16,14 @@ from benchmarks import measure, peers, recipes, suite
 from benchmarks.measure import Crew, Measured
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bump_diffusion.book.figures.performance import limits
+from bump_diffusion.book.performance_results import Results, read_results
 from bump_diffusion.config import configure
-from bump_diffusion.data import bump_height, render_bumps
+from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.errors import UserError
-from bump_diffusion.generation import KINDS
-from bump_diffusion.performance import Results, limits, read_results
-from bump_diffusion.store import ROOT
-from bump_diffusion.train import build_model
+from bump_diffusion.files import ROOT
+from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.training.trainer import build_model
 
 from .test_project import LOCK, pins
 
@@ -112,11 +113,11 @@ def test_the_loop_sorts_known_images_as_ours_does():
     )
     requested = torch.full((4, 2), 20.0)
     by_loop = sort_images_by_loop(heights.double().numpy(), requested.numpy(), 1.0)
-    assert [KINDS[k] for k in by_loop] == ["none", "several", "misplaced", "correct"]
-    assert suite.sort_images(heights, requested, 1.0).kind.tolist() == by_loop.tolist()
+    assert [OUTCOMES[k] for k in by_loop] == ["none", "several", "misplaced", "correct"]
+    assert suite.classify_images(heights, requested, 1.0).kind.tolist() == by_loop.tolist()
     heights, requested = suite.scenes(100, 32, 1.0, 0.05)
     by_loop = sort_images_by_loop(heights.double().numpy(), requested.numpy(), 1.0)
-    ours = suite.sort_images(heights, requested, 1.0).kind.numpy()
+    ours = suite.classify_images(heights, requested, 1.0).kind.numpy()
     assert (by_loop == ours).mean() >= 0.98
 
 

@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
-from bump_diffusion import book
+from bump_diffusion.book import build
 from bump_diffusion.errors import UserError
-from bump_diffusion.experiments import EXPERIMENTS, experiment
-from bump_diffusion.store import Store
+from bump_diffusion.page import tables
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
+from bump_diffusion.runs.store import Store
 
 from .conftest import BIN
 
@@ -88,7 +89,7 @@ def test_all_experiments_are_made_in_one_sweep_each_run_once_with_all_extras(sit
 
 
 def test_every_chapter_has_its_page(site):
-    assert {page.stem for page in pages(site)} == set(book.chapters())
+    assert {page.stem for page in pages(site)} == set(build.chapters())
     assert (site.html / "index.html").exists()
 
 
@@ -127,7 +128,7 @@ def test_every_figure_has_alt_text_its_function_and_provenance(site):
 def test_a_second_build_runs_nothing_and_keeps_the_site(site):
     before = site.html.resolve()
     output = site.build(*SMOKE)
-    assert output.count("unchanged") == len(book.notebooks())
+    assert output.count("unchanged") == len(build.notebooks())
     assert "running" not in output and "building" not in output
     assert site.html.resolve() == before
 
@@ -139,7 +140,7 @@ def test_another_list_of_spacings_makes_the_run_that_is_missing_and_no_other(tmp
         parameters = f"{{profile: smoke, seeds: 1, spacings: {spacings}}}"
         done = subprocess.run(
             [BIN / "papermill", "density.ipynb", tmp_path / "out.ipynb", "-y", parameters],
-            cwd=book.SOURCE,
+            cwd=build.SOURCE,
             env=site.environment,
             capture_output=True,
             text=True,
@@ -212,11 +213,11 @@ def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
 @pytest.fixture
 def own_book(tmp_path, monkeypatch, site):
     """This process's book: a copy of the sources and of what the session has built."""
-    shutil.copytree(book.SOURCE, tmp_path / "book")
+    shutil.copytree(build.SOURCE, tmp_path / "book")
     shutil.copytree(site.folder / "build", tmp_path / "build", symlinks=True)
-    monkeypatch.setattr(book, "SOURCE", tmp_path / "book")
-    monkeypatch.setattr(book, "BUILD", tmp_path / "build")
-    monkeypatch.setattr(book, "SITE", tmp_path / "build" / "html")
+    monkeypatch.setattr(build, "SOURCE", tmp_path / "book")
+    monkeypatch.setattr(build, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(build, "SITE", tmp_path / "build" / "html")
     monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(site.folder / "store"))
     return tmp_path
 
@@ -232,7 +233,7 @@ def test_a_failing_notebook_names_itself_and_leaves_the_last_good_site(own_book)
     before = (own_book / "build" / "html" / "book" / "data.html").read_bytes()
     change_cell(own_book / "book" / "data.ipynb", "label_grids", "1 / 0")
     with pytest.raises(click.ClickException) as caught:
-        book.build("data")
+        build.build("data")
     assert "Chapter data failed in cell 4 ('1 / 0'): ZeroDivisionError" in caught.value.message
     assert (own_book / "build" / "html" / "book" / "data.html").read_bytes() == before
 
@@ -242,7 +243,7 @@ def test_a_page_that_sphinx_warns_of_leaves_the_last_good_site(own_book):
     with (own_book / "book" / "introduction.md").open("a") as file:
         file.write("\nSee [nowhere](nowhere.md).\n")
     with pytest.raises(click.ClickException, match="nowhere"):
-        book.build("about")
+        build.build("about")
     assert (own_book / "build" / "html").resolve() == before
 
 
@@ -253,7 +254,7 @@ def test_a_refused_parameter_names_the_chapter(own_book):
             "check_parameters",
             "from bump_diffusion.config import configure\nconfigure('quick', N=15)",
         )
-        book.build("data")
+        build.build("data")
 
 
 def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path):
@@ -288,17 +289,17 @@ def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path)
 
 
 def test_a_table_keeps_a_range_on_one_line_and_escapes_the_rest():
-    page = book.table_html(pd.DataFrame({"a <b>": ["1.5 (1 to 2); never in 1 of 3", "<i>"]}))
+    page = tables.table_html(pd.DataFrame({"a <b>": ["1.5 (1 to 2); never in 1 of 3", "<i>"]}))
     assert "1.5 (1\u00a0to\u00a02); never in 1 of 3" in page
     assert "a &lt;b&gt;" in page and "&lt;i&gt;" in page
 
 
 def test_notebooks_are_committed_bare_and_with_one_cell_of_parameters():
-    for name in book.notebooks():
-        notebook = nbformat.read(book.SOURCE / f"{name}.ipynb", as_version=4)
+    for name in build.notebooks():
+        notebook = nbformat.read(build.SOURCE / f"{name}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert all(not cell.outputs and cell.execution_count is None for cell in code), name
         tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
         if name != "about":
             assert tagged == code[:1], name
-            assert "book.check_parameters()" in code[1].source, name
+            assert "parameters.check_parameters()" in code[1].source, name

@@ -13,29 +13,22 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bump_diffusion.book import notebooks
-from bump_diffusion.claims import (
-    BY_CONTROL,
-    CLAIMS,
-    QUANTITIES,
-    index_interval,
-    interval,
-    judge,
-    judge_by_size,
-    judge_networks,
-    judge_runs,
-    order_necessary,
-    order_sufficient,
-    overall,
-    runs_by_size,
-    show,
-    summary,
-    which_first,
-)
+from bump_diffusion.analysis.intervals import index_interval, interval
+from bump_diffusion.analysis.settings import setting
+from bump_diffusion.book.build import notebooks
 from bump_diffusion.config import configure
-from bump_diffusion.experiments import EXPERIMENTS
-from bump_diffusion.phases import condition
-from bump_diffusion.store import ROOT
+from bump_diffusion.files import ROOT
+from bump_diffusion.papers.semantics.claims import BY_CONTROL, CLAIMS, decide
+from bump_diffusion.papers.semantics.figures.claims import overall, show, summary
+from bump_diffusion.papers.semantics.figures.order import which_first
+from bump_diffusion.papers.semantics.quantities import QUANTITIES, order_necessary, order_sufficient
+from bump_diffusion.papers.semantics.verdicts import (
+    decide_by_size,
+    decide_networks,
+    decide_runs,
+    runs_by_size,
+)
+from bump_diffusion.runs.experiments import EXPERIMENTS
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
 
@@ -82,9 +75,9 @@ def test_an_interval_ends_where_the_quantity_does():
     near, wide = [0.99, 1.0, 0.7], [-0.9, 0.0, 0.9]
     _, low, high = interval(near, "mean")
     assert high > 1
-    necessary = judge("order-necessary", "", near)
+    necessary = decide("order-necessary", "", near)
     assert (necessary.low, necessary.high) == (pytest.approx(low), 1)
-    agree, first = judge("sides-agree", "", wide), judge("order-first", "", wide)
+    agree, first = decide("sides-agree", "", wide), decide("order-first", "", wide)
     assert (agree.low, agree.high) == (-1, 1)
     assert first.high > 2  # doublings know no limit
 
@@ -100,16 +93,16 @@ def test_the_interval_of_a_share_is_wilsons(successes, runs):
 
 
 def test_five_runs_that_agree_decide_a_share_and_three_do_not():
-    assert judge("generation-phases", "", [1.0] * 5).verdict == "reproduced"
-    assert judge("generation-phases", "", [0.0] * 5).verdict == "not reproduced"
-    assert judge("generation-phases", "", [1.0] * 3).verdict == "undecided"
-    assert judge("generation-phases", "", [1.0, 1.0, 1.0, 1.0, 0.0]).verdict == "undecided"
+    assert decide("generation-phases", "", [1.0] * 5).verdict == "reproduced"
+    assert decide("generation-phases", "", [0.0] * 5).verdict == "not reproduced"
+    assert decide("generation-phases", "", [1.0] * 3).verdict == "undecided"
+    assert decide("generation-phases", "", [1.0, 1.0, 1.0, 1.0, 0.0]).verdict == "undecided"
 
 
 def test_two_runs_decide_nothing_even_if_they_are_alike():
-    assert judge("order-necessary", "", [1.0] * 2).verdict == "undecided"
-    assert judge("order-necessary", "", [1.0, 1.0, math.nan]).verdict == "undecided"
-    assert judge("order-necessary", "", [1.0] * 3).verdict == "reproduced"
+    assert decide("order-necessary", "", [1.0] * 2).verdict == "undecided"
+    assert decide("order-necessary", "", [1.0, 1.0, math.nan]).verdict == "undecided"
+    assert decide("order-necessary", "", [1.0] * 3).verdict == "reproduced"
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -118,30 +111,30 @@ def test_a_verdict_depends_on_the_side_of_the_threshold(name):
     sign = 1 if claim.above is not None else -1
     if claim.kind == "share":
         beyond, short = [(1.0 + sign) / 2] * 4, [(1.0 - sign) / 2] * 4
-        assert judge(name, "", beyond).verdict == "reproduced"
-        assert judge(name, "", short).verdict == "not reproduced"
+        assert decide(name, "", beyond).verdict == "reproduced"
+        assert decide(name, "", short).verdict == "not reproduced"
         return
     beyond = [claim.threshold + sign * d for d in (0.1, 0.11, 0.12)]
     short = [claim.threshold - sign * d for d in (0.1, 0.11, 0.12)]
-    assert judge(name, "", beyond).verdict == "reproduced"
-    assert judge(name, "", short).verdict == "not reproduced"
-    assert judge(name, "", [*beyond, *short]).verdict == "undecided"
-    assert judge(name, "", beyond[:1]).verdict == "not judged"
-    assert judge(name, "", [math.nan] * 3).verdict == "not judged"
+    assert decide(name, "", beyond).verdict == "reproduced"
+    assert decide(name, "", short).verdict == "not reproduced"
+    assert decide(name, "", [*beyond, *short]).verdict == "undecided"
+    assert decide(name, "", beyond[:1]).verdict == "not judged"
+    assert decide(name, "", [math.nan] * 3).verdict == "not judged"
 
 
 def test_the_table_of_verdicts_has_each_under_its_condition():
-    conditions = {"scalar": 1.0, "table": 0.0}
+    settings = {"scalar": 1.0, "table": 0.0}
     judged = [
-        judge(name, where, [value] * 5)
+        decide(name, where, [value] * 5)
         for name in ("generation-phases", "order-necessary")
-        for where, value in conditions.items()
+        for where, value in settings.items()
     ]
-    judged.append(judge("costly", "d_x = 1", [0.1, -0.1, 0.0]))
+    judged.append(decide("costly", "d_x = 1", [0.1, -0.1, 0.0]))
     page = summary(judged).data
     for table, heads, words in zip(
         page.split("</table>"),
-        (list(conditions), ["d_x = 1"]),
+        (list(settings), ["d_x = 1"]),
         (["reproduced", "not reproduced"] * 2, ["undecided"]),
         strict=False,
     ):
@@ -153,16 +146,16 @@ def test_the_table_of_verdicts_has_each_under_its_condition():
 @pytest.mark.parametrize(("name", "passing"), [("order-necessary", 1.0), ("order-first", -0.5)])
 def test_a_verdict_that_the_control_earns_too_says_so(name, passing):
     values = [passing + d for d in (-0.02, -0.01, 0.0)]
-    plain = judge(name, "scalar", values)
-    empty = plain._replace(condition="table", control=passing)
+    plain = decide(name, "scalar", values)
+    empty = plain._replace(setting="table", control=passing)
     too = f"met by the untrained network too, which says nothing of {CLAIMS[name].empty}"
     assert overall([plain, plain._replace(control=-passing)]) == "reproduced"
     assert empty.outcome == BY_CONTROL and overall([empty]) == too
-    assert overall([plain, empty]) == f"reproduced under conditions (scalar); {too} (table)"
+    assert overall([plain, empty]) == f"reproduced under settings (scalar); {too} (table)"
 
 
 def test_axes_that_rise_together_in_the_reference_too_say_nothing_of_coupling():
-    judged = judge("rise-together", "d_x = 0.1 and d_y = 1", [0.04, 0.05, 0.05])
+    judged = decide("rise-together", "d_x = 0.1 and d_y = 1", [0.04, 0.05, 0.05])
     sentence = "met by the factorized reference too, which says nothing of coupling"
     assert overall([judged._replace(control=0.09)]) == sentence
     assert overall([judged._replace(control=0.11)]) == "reproduced"
@@ -189,15 +182,15 @@ def run_of(shares, seed, order=None):
 
 
 def test_the_verdict_over_conditions():
-    yes = judge("sides-agree", "scalar", [0.8, 0.81, 0.82])
-    no = judge("sides-agree", "table", [0.1, 0.11, 0.12])
-    open_ = judge("sides-agree", "sinusoidal", [0.1, 0.9, 0.7])
+    yes = decide("sides-agree", "scalar", [0.8, 0.81, 0.82])
+    no = decide("sides-agree", "table", [0.1, 0.11, 0.12])
+    open_ = decide("sides-agree", "sinusoidal", [0.1, 0.9, 0.7])
     assert overall([yes, yes]) == "reproduced"
     why = CLAIMS["sides-agree"].against.rstrip(".")
-    mixed = f"reproduced under conditions (scalar); not reproduced (table): {why}"
+    mixed = f"reproduced under settings (scalar); not reproduced (table): {why}"
     assert overall([yes, no]) == mixed
     assert overall([no, no]) == f"not reproduced: {CLAIMS['sides-agree'].against}"
-    nothing = judge("coupled", "d_x = 0.1 and d_y = 1", [math.nan] * 3)
+    nothing = decide("coupled", "d_x = 0.1 and d_y = 1", [math.nan] * 3)
     assert overall([nothing]) == f"not judged: {CLAIMS['coupled'].undefined}"
     assert overall([no, open_]) == f"not reproduced (table): {why}; undecided (sinusoidal)"
 
@@ -205,13 +198,13 @@ def test_the_verdict_over_conditions():
 def test_a_verdict_that_hinges_on_a_threshold_says_with_which_it_changes():
     # The single bumps of the second checkpoint, 0.45 of the images, are most with 0.4 alone.
     hinges = [run_of([(0.0, 0.0), (0.45, 0.1), (0.9, 0.9)], seed) for seed in range(5)]
-    (judged,) = judge_runs("generation-phases", hinges)
+    (judged,) = decide_runs("generation-phases", hinges)
     assert judged.verdict == "not reproduced"
     others = {at: verdict for at, verdict in judged.moved.items() if verdict != judged.verdict}
     assert others == {"single 0.4": "reproduced"}
     assert len(judged.moved) == 4
     clear = [run_of([(0.0, 0.0), (0.8, 0.1), (0.9, 0.9)], seed) for seed in range(5)]
-    (judged,) = judge_runs("generation-phases", clear)
+    (judged,) = decide_runs("generation-phases", clear)
     assert set(judged.moved.values()) == {"reproduced"}
 
 
@@ -331,12 +324,12 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
     ],
 )
 def test_a_condition_names_what_is_not_as_usual(fields, named):
-    assert condition(SimpleNamespace(configuration=configure("quick", **fields))) == named
+    assert setting(SimpleNamespace(configuration=configure("quick", **fields))) == named
 
 
 def test_what_had_been_seen_are_conditions_of_the_books_runs():
     made = {
-        condition(SimpleNamespace(configuration=c))
+        setting(SimpleNamespace(configuration=c))
         for e in EXPERIMENTS.values()
         for c in e.configurations()
     }
@@ -349,7 +342,7 @@ def test_each_size_of_image_is_judged_by_itself():
     small = [record(accurate, ordered, control=0.6) for _ in range(4)]
     large = [record(accurate, [0] * 5, control=0.6, N=32) for _ in range(4)]
     found = {
-        (one.name, one.condition): one for one in judge_networks([*large, *small], [*large, *small])
+        (one.name, one.setting): one for one in decide_networks([*large, *small], [*large, *small])
     }
     usual, larger = "sinusoidal with warm-up", "sinusoidal with warm-up on 32 × 32 pixels"
     assert found["order-necessary", usual].verdict == "reproduced"
@@ -371,9 +364,9 @@ def test_several_sizes_are_judged_as_each_by_itself():
         return [[record.id for record in records] for records in runs]
 
     assert [ids(runs) for runs in both.each()] == [ids(runs) for runs in each]
-    judged = [judge_by_size(runs) for runs in (both, *each)]
+    judged = [decide_by_size(runs) for runs in (both, *each)]
     every, small, large = (
-        {(one.name, one.condition): str(one.values) for one in found} for found in judged
+        {(one.name, one.setting): str(one.values) for one in found} for found in judged
     )
     assert every == small | large and not small.keys() & large.keys()
     assert {name for name, _ in large} == set(CLAIMS)

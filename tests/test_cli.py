@@ -3,7 +3,7 @@ import pytest
 from click.testing import CliRunner
 
 from bump_diffusion import cli
-from bump_diffusion.store import ROOT
+from bump_diffusion.files import ROOT
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from bump_diffusion.data import axis_positions, bump_height, label_grid, render_bumps
+from bump_diffusion.data.bumps import axis_positions, bump_height, label_grid, render_bumps
 
 positions = st.floats(0, 31.9)
 

@@ -6,7 +6,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bump_diffusion.diffusion import (
+from bump_diffusion.training.diffusion import (
     NoiseSchedule,
     add_noise,
     ancestral_step,

@@ -10,22 +10,21 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bump_diffusion.config import configure
-from bump_diffusion.data import bump_height, label_grid, render_bumps
-from bump_diffusion.generation import sort_images
-from bump_diffusion.phases import (
+from bump_diffusion.analysis.learning import explained_by_overlap, explained_on_grid
+from bump_diffusion.analysis.phases import (
     agreement,
     assign_phases,
-    explain,
-    explained_by_overlap,
-    explained_on_grid,
     first_steps,
     in_order,
     order_parameters,
-    passed,
-    with_range,
 )
-from bump_diffusion.representation import probe_r2
+from bump_diffusion.config import configure
+from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
+from bump_diffusion.metrics.outcomes import classify_images
+from bump_diffusion.metrics.probes import probe_r2
+from bump_diffusion.page.words import with_range
+from bump_diffusion.papers.semantics.figures.comparisons import passed
+from bump_diffusion.papers.semantics.figures.phases import explain
 
 N = 16
 LABELS = label_grid(N, 1.0, 1.0)
@@ -33,7 +32,7 @@ LABELS = label_grid(N, 1.0, 1.0)
 
 def checkpoint(heights, features, step=0):
     """The rows that a record would have of images and label-ablated features."""
-    found = sort_images(heights, LABELS, 1.0)
+    found = classify_images(heights, LABELS, 1.0)
     targets = {"requested": LABELS.numpy(), "generated": found.position.numpy()}
     probes = [
         {"features": "ablated", "reduction": "direct", "target": t, "axis": a, "r2": r2}
@@ -219,7 +218,7 @@ def test_noise_between_seeds_bounds_what_can_be_explained():
         found.append(explained_by_overlap(runs, "accuracy"))
     explained = np.mean([one.explained for one in found])
     assert 0.8 < explained < 0.95
-    assert np.mean([one.at_best for one in found]) == pytest.approx(explained, abs=0.03)
+    assert np.mean([one.noise_ceiling for one in found]) == pytest.approx(explained, abs=0.03)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS[:3], [*SETTINGS[:3], SETTINGS[0]]])

@@ -6,8 +6,8 @@ import tomllib
 import nbformat
 import yaml
 
-from bump_diffusion.book import notebooks
-from bump_diffusion.store import ROOT
+from bump_diffusion.book.build import notebooks
+from bump_diffusion.files import ROOT
 
 
 def canonical(name):

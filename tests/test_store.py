@@ -3,20 +3,15 @@ import shutil
 
 import pytest
 
-from bump_diffusion import store as stores
+from bump_diffusion import files
 from bump_diffusion.config import FORMAT
 from bump_diffusion.errors import UserError
-from bump_diffusion.experiments import load_or_run
-from bump_diffusion.store import (
-    Record,
-    Store,
-    default_store,
-    read_manifest,
-    ship,
-    shipped_faults,
-    to_json,
-    write_atomically,
-)
+from bump_diffusion.files import to_json, write_atomically
+from bump_diffusion.runs import shipped
+from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.shipped import read_manifest, ship, shipped_faults
+from bump_diffusion.runs.store import Store, default_store
 
 
 @pytest.fixture
@@ -106,8 +101,8 @@ def test_a_local_record_that_holds_less_does_not_hide_the_shipped_one(record, tm
 
 
 def test_shipping_lists_a_record_and_notices_its_loss(record, tmp_path, monkeypatch):
-    monkeypatch.setattr(stores, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(stores, "MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "MANIFEST", tmp_path / "manifest.json")
     assert list(shipped_faults()) == []
     ship(record)
     assert read_manifest() == {record.id: record.digest}
@@ -121,7 +116,7 @@ def test_shipping_lists_a_record_and_notices_its_loss(record, tmp_path, monkeypa
 def test_the_shipped_records_are_those_of_the_manifest():
     assert list(shipped_faults()) == []
     for id in read_manifest():
-        folder = stores.SHIPPED / id
+        folder = shipped.SHIPPED / id
         files = [f for f in folder.iterdir() if f.name != "weights.safetensors"]
         assert sum(f.stat().st_size for f in files) < 1_000_000
 
@@ -141,7 +136,7 @@ def test_an_interrupted_write_leaves_the_old_content(tmp_path, monkeypatch):
     def interrupted(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stores.os, "fsync", interrupted)
+    monkeypatch.setattr(files.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -11,30 +11,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bump_diffusion.claims import (
-    BY_CONTROL,
-    by_claim,
-    judge_claims,
-    order_at_end,
-    runs_of,
-    without_and_with_warm_up,
-)
-from bump_diffusion.diagrams import (
+from bump_diffusion.analysis.learning import explained_on_grid, learning_time, overlap_times
+from bump_diffusion.analysis.phases import ORDER, phases_over_training
+from bump_diffusion.analysis.settings import by_setting
+from bump_diffusion.files import ROOT
+from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.papers.semantics.claims import BY_CONTROL
+from bump_diffusion.papers.semantics.figures.claims import by_claim
+from bump_diffusion.papers.semantics.figures.imbalance import (
     placed_given_one_bump,
     placement_coupling,
-    places_table,
-    ways,
 )
-from bump_diffusion.generation import KINDS
-from bump_diffusion.phases import (
-    ORDER,
-    by_setting,
-    explained_on_grid,
-    learning_time,
-    overlap_times,
-    phases_over_training,
+from bump_diffusion.papers.semantics.figures.larger import (
+    exchanged_places_table,
+    transfer_fractions,
 )
-from bump_diffusion.store import ROOT
+from bump_diffusion.papers.semantics.quantities import order_at_end
+from bump_diffusion.papers.semantics.verdicts import decide_claims, runs_of, without_and_with_warmup
 
 pytestmark = pytest.mark.usefixtures("shipped_only")
 
@@ -60,14 +53,14 @@ def said(page, words):
 
 @pytest.fixture(scope="module")
 def judged():
-    """What was judged of the shipped runs: by claim, then by condition."""
-    found = judge_claims("own", 5, 3)
-    return {name: {one.condition: one for one in own} for name, own in by_claim(found).items()}
+    """What was judged of the shipped runs: by claim, then by setting."""
+    found = decide_claims("own", 5, 3)
+    return {name: {one.setting: one for one in own} for name, own in by_claim(found).items()}
 
 
 @pytest.fixture(scope="module")
 def three_phases():
-    return without_and_with_warm_up("three-phases", "own", 5)
+    return without_and_with_warmup("three-phases", "own", 5)
 
 
 def share_with_b(records):
@@ -86,9 +79,7 @@ def test_single_misplaced_bumps_come_between(three_phases):
             assert misplaced.argmax() < correct.argmax() and misplaced[-1] < 0.1
     assert said(CLAIMS, "in most where the label enters as two numbers and the learning rate is")
     assert said(CLAIMS, "in few where it enters as sines and cosines")
-    shares = {
-        name: share_with_b(own) for name, own in by_setting(three_phases, "condition").items()
-    }
+    shares = {name: share_with_b(own) for name, own in by_setting(three_phases, "setting").items()}
     assert shares["scalar with warm-up"] > 0.5 > shares["sinusoidal with warm-up"]
     assert shares["sinusoidal at full rate"] < 0.5
     assert said(CLAIMS, "for wide bumps")
@@ -111,8 +102,8 @@ def test_in_noise_all_order_was_learned():
     assert said(README, "nearly finished images, and none when they are noisy")
     assert said(CLAIMS, "In noise none is read from an untrained network")
     assert said(ORDER_CHAPTER, "some is, a quarter of the way to pure noise, and half way nothing")
-    runs = [*without_and_with_warm_up("controls", "own", 3), *runs_of("larger-controls", "own", 3)]
-    for own in by_setting(runs, "condition").values():
+    runs = [*without_and_with_warmup("controls", "own", 3), *runs_of("larger-controls", "own", 3)]
+    for own in by_setting(runs, "setting").values():
         probed = "layer == 'layer4' and target == 'requested' and input == 'bump'"
         order = [
             record.layers.query(probed).groupby(["timestep", "features"])["r2"].min()
@@ -153,7 +144,7 @@ def test_order_is_learned_also_where_nothing_of_layer_4_reaches_the_image():
 def test_exchanging_layer_4_moves_nothing():
     assert said(README, "no bump moves to the other's place, and nearly all images stay right")
     assert said(CLAIMS, "about one in seven of those that were, where the label is a learned table")
-    runs = by_setting(without_and_with_warm_up("controls", "own", 3), "condition")
+    runs = by_setting(without_and_with_warmup("controls", "own", 3), "setting")
     for where, own in runs.items():
         rows = [record.interventions.set_index(["intervention", "layer"]) for record in own]
         exchanged = sum(table.loc[("other features", "layer4")] for table in rows)
@@ -166,7 +157,7 @@ def test_exchanging_layer_4_moves_nothing():
 def test_where_the_position_enters():
     assert said(CLAIMS, "without warm-up mainly at `layer2` and `up3`, with it mainly at `layer3`")
     harm = {}
-    for record in without_and_with_warm_up("controls", "own", 3):
+    for record in without_and_with_warmup("controls", "own", 3):
         rows = record.interventions.query("intervention == 'other label'").set_index("layer")
         warm = bool(record.configuration.warmup)
         harm.setdefault((record.configuration.conditioning, warm), []).append(rows["correct"])
@@ -250,13 +241,13 @@ def test_order_and_accuracy_come_together_as_in_an_untrained_network(judged):
     assert said(CLAIMS, "order is found wherever most images are right")
     for name in ("order-necessary", "order-sufficient"):
         for one in judged[name].values():
-            if "pixels" not in one.condition and one.verdict != "undecided":
-                assert one.outcome == BY_CONTROL, (name, one.condition)
+            if "pixels" not in one.setting and one.verdict != "undecided":
+                assert one.outcome == BY_CONTROL, (name, one.setting)
 
 
 def test_networks_with_a_table_often_end_before_they_are_accurate():
     assert said(CLAIMS, "Many networks with a table end with fewer than half of their images right")
-    runs = without_and_with_warm_up("three-phases", "own", 5, conditioning="table")
+    runs = without_and_with_warmup("three-phases", "own", 5, conditioning="table")
     short = [np.isnan(learning_time(r.checkpoints, "accuracy", 0.5)) for r in runs]
     assert np.mean(short) >= 0.3
 
@@ -294,7 +285,7 @@ def test_bfloat16_lowers_the_order_of_layer_4_and_not_accuracy():
 def test_samplers_differ_under_way_and_not_at_the_end():
     assert said(MODEL, "at the end of training which sampler is used, and with how many steps;")
     tables = [record.samplers for record in runs_of("samplers", "own", 3)]
-    mean = pd.concat(tables).groupby(["step", "sampler", "sampler_steps"])[list(KINDS)].mean()
+    mean = pd.concat(tables).groupby(["step", "sampler", "sampler_steps"])[list(OUTCOMES)].mean()
     assert mean["correct"].xs(mean.index.levels[0].max()).min() > 0.95
     assert (mean.groupby("step").max() - mean.groupby("step").min()).max().max() > 0.7
 
@@ -354,8 +345,10 @@ def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
     assert said(
         CLAIMS, "in three of five runs most come near it, and in two one axis follows layer 4"
     )
-    runs = runs_of("larger-places", "own", 5)
-    table = places_table(runs).pivot(index="seed", columns="exchanged", values="follow it")
+    runs = runs_of("larger-patching", "own", 5)
+    table = exchanged_places_table(runs).pivot(
+        index="seed", columns="exchanged", values="follow it"
+    )
     assert sorted(zip(table["layer3"], table["layer4"], strict=True)) == [
         *[("neither", "x, y")] * 3,
         ("x", "y"),
@@ -368,7 +361,7 @@ def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
     for record in runs:
         follow = table.loc[record.configuration.seed]
         within = 2 if follow["layer4"] == "x, y" else 3
-        for layer, part in ways(record).dropna().groupby("layer"):
+        for layer, part in transfer_fractions(record).dropna().groupby("layer"):
             for axis in "xy":
                 there = float(layer == "up3" or axis in follow.get(layer, "").split(", "))
                 off = (part[f"way_{axis}"] - there).abs()

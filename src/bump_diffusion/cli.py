@@ -10,10 +10,13 @@ import click
 import pandas as pd
 import yaml
 
-from .config import PROFILES, Configuration, as_number, configure, distinguishing
-from .errors import UserError, choose
-from .experiments import EXPERIMENTS, experiment, find_experiment, load_or_run, with_extras
-from .store import EXTRAS, SHIPPED, Record, Store, default_store, ship, shipped_faults
+from bump_diffusion.config import PROFILES, Configuration, as_number, configure, distinguishing
+from bump_diffusion.errors import UserError, choose
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, find_experiment
+from bump_diffusion.runs.load import load_or_run, with_extras
+from bump_diffusion.runs.record import EXTRAS, Record
+from bump_diffusion.runs.shipped import SHIPPED, ship, shipped_faults
+from bump_diffusion.runs.store import Store, default_store
 
 SETTINGS = click.option(
     "--set",
@@ -22,7 +25,11 @@ SETTINGS = click.option(
     metavar="FIELD=VALUE",
     help="Replace a field of the configuration, for example --set d_x=0.5; may be repeated.",
 )
+
+
 REMAKE = click.option("--remake", is_flag=True, help="Train again what is stored damaged.")
+
+
 EXTRAS_OPTION = click.option(
     "--extra",
     "extras",
@@ -196,7 +203,7 @@ def book_command(chapter: str | None, settings: tuple[str, ...]) -> None:
 
     A notebook whose code, parameters and records have not changed is not run again.
     """
-    from .book import build
+    from bump_diffusion.book.build import build
 
     build(chapter, parse_settings(settings))
 
@@ -210,7 +217,7 @@ def verify_command(record: str | None, checksums: bool) -> None:
     Checks the shipped files against the manifest first. Exits with 1 if anything differs more than
     it may.
     """
-    from .verify import differences
+    from bump_diffusion.analysis.verify import differences
 
     faults = list(shipped_faults())
     for fault in faults:

@@ -12,21 +12,22 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import UserError, choose
+from bump_diffusion.errors import UserError, choose
 
 # The version of a record's layout. Raise it when a record's files or their meaning change:
 # records of another version are refused by name, and made again.
 FORMAT = 2
-
 PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
     files(__package__).joinpath("profiles.yml").read_text("utf-8")
 )
+
 
 MOST_LABELS = 2_000_000
 """Most labels of a data set: every one is held in memory."""
 
 LEAST_SIGNAL = 1e-12
 """Least share of the signal's variance at the last timestep: a sampler divides by it."""
+
 
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
 """The network's layers in the order in which they run."""

@@ -1,0 +1,70 @@
+"""Whether a record that was made again is the same."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bump_diffusion.analysis.phases import assign_phases, order_parameters
+from bump_diffusion.runs.record import TABLES, Record
+
+ACCURACY_BOUND = 0.1
+"""Largest difference in final accuracy between two machines: rounding differs in the last digit,
+grows over training as any perturbation does, and ends as another seed would end."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison of two records found."""
+
+    identical: bool
+    same_enough: bool
+    sentence: str
+
+
+def differences(original: Record, again: Record) -> Comparison:
+    """Compare the figures of two records of one configuration.
+
+    On the same processor type and versions they should be equal bit for bit; elsewhere the final
+    accuracy should differ by at most `ACCURACY_BOUND` and the final phases from both sides agree;
+    lines have none.
+    """
+    unequal = [name for name in TABLES if not getattr(original, name).equals(getattr(again, name))]
+    names = dict.fromkeys([*original.arrays, *again.arrays])
+    unequal += [
+        name for name in names if not _equal(original.arrays.get(name), again.arrays.get(name))
+    ]
+    if not unequal:
+        return Comparison(True, True, f"Record {original.id}: the same, bit for bit.")
+    machine = ("device", "threads", "versions")
+    alike = all(original.provenance[k] == again.provenance[k] for k in machine)
+    accuracies = [r.checkpoints["accuracy"].iloc[-1] for r in (original, again)]
+    phases = [_final_phases(record) for record in (original, again)]
+    close = abs(accuracies[0] - accuracies[1]) <= ACCURACY_BOUND and phases[0] == phases[1]
+    return Comparison(
+        False,
+        close and not alike,
+        f"Record {original.id}: different in {', '.join(unequal)}, on "
+        f"{'the same' if alike else 'another'} kind of device and versions; final accuracy "
+        f"{accuracies[0]:.3f} and {accuracies[1]:.3f} (bound {ACCURACY_BOUND}), final phases "
+        f"{phases[0] or 'none'} and {phases[1] or 'none'}: "
+        + (
+            "within bounds."
+            if close and not alike
+            else "it should have been the same bit for bit, unless the code has changed what it "
+            f"computes (commits {original.provenance['commit']} and {again.provenance['commit']})."
+            if close
+            else "out of bounds."
+        ),
+    )
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return False
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def _final_phases(record: Record) -> dict[str, str]:
+    if record.configuration.axes != "xy":
+        return {}
+    return assign_phases(order_parameters(record.checkpoints, record.probes)).iloc[-1].to_dict()

@@ -1,0 +1,63 @@
+"""The data of the paper: grids of 2D Gaussian bumps, rendered when they are needed."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bump_diffusion.config import Configuration
+
+
+def axis_positions(N: int, d: float) -> Float[Tensor, " n"]:
+    """Positions along one axis: 0, d, 2d, ... below `N` (pixels).
+
+    With N = 32, d = 0.1 gives 320 positions an axis and so 102,400 images, d = 1 gives 1,024:
+    the sizes that the paper states (arXiv 2402.03305, section 2). `d` may be any positive number
+    up to `N`; 1e-9 of a step is forgiven, so that 32 / 0.1 counts 320 and not 321 positions.
+    """
+    count = max(1, int(-(-N // d) if abs(N / d - round(N / d)) > 1e-9 else round(N / d)))
+    return torch.arange(count, dtype=torch.float32) * d
+
+
+def label_grid(N: int, d_x: float, d_y: float) -> Float[Tensor, "n 2"]:
+    """All labels (mu_x, mu_y) of a data set in pixels, mu_y varying fastest.
+
+    `d_x` and `d_y` are the increments along x and y in pixels (arXiv 2402.03305, section 2).
+    """
+    return torch.cartesian_prod(axis_positions(N, d_x), axis_positions(N, d_y))
+
+
+def data_labels(c: Configuration) -> Float[Tensor, "n 2"]:
+    """The labels of a configuration's data set; those of lines have mu_y = 0."""
+    return label_grid(c.N, c.d_x, c.d_y if c.axes == "xy" else c.N)
+
+
+def render_bumps(
+    labels: Float[Tensor, "batch 2"],
+    N: int,
+    sigma: float,
+    polarity: str = "dark",
+    height: int | None = None,
+) -> Float[Tensor, "batch 1 height N"]:
+    """Draw one bump per label, on the labels' device, with values in [-1, 1].
+
+    The bump is g = exp(-((i - mu_x)^2 + (j - mu_y)^2) / (2 sigma^2)) with i the column (x) and j
+    the row (y), both counted in pixels from 0 (arXiv 2402.03305, section 2). `polarity` "dark"
+    draws 1 - g, dark on a light ground; "light" draws g. Pixel values in [0, 1] are then mapped
+    to [-1, 1], the range that the diffusion works in. Images have `height` rows, by default N; a
+    single one, where mu_y is 0, is a bump in one dimension.
+    """
+    pixels = torch.arange(N, dtype=labels.dtype, device=labels.device)
+    rows = N if height is None else height
+    along_x, along_y = (
+        torch.exp(-((pixels[:n] - mu[:, None]) ** 2) / (2 * sigma**2))
+        for n, mu in zip((N, rows), labels.unbind(1), strict=True)
+    )
+    bumps = along_y[:, None, :, None] * along_x[:, None, None, :]
+    return 1 - 2 * bumps if polarity == "dark" else 2 * bumps - 1
+
+
+def bump_height(
+    images: Float[Tensor, "batch 1 height N"], polarity: str = "dark"
+) -> Float[Tensor, "batch height N"]:
+    """The bump g itself, 0 on the ground and 1 at the peak: undoes polarity and scaling."""
+    return ((1 - images) if polarity == "dark" else (1 + images))[:, 0] / 2

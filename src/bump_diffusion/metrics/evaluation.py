@@ -1,0 +1,224 @@
+"""One checkpoint, measured from both sides: what it generates and what its features hold."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bump_diffusion.config import Configuration
+from bump_diffusion.data.bumps import bump_height, data_labels, render_bumps
+from bump_diffusion.metrics.geometry import (
+    effective_dimension,
+    intrinsic_dimension,
+    neighbourhood_order,
+    umap_embedding,
+)
+from bump_diffusion.metrics.outcomes import Classification, classify_images
+from bump_diffusion.metrics.probes import probe_r2
+from bump_diffusion.models.hooks import layer_output
+from bump_diffusion.models.unet import UNet
+from bump_diffusion.seeds import generator
+from bump_diffusion.training.diffusion import NoiseSchedule, add_noise, sample
+
+SHOWN = 32
+"""Sample images kept of each evaluation."""
+
+BATCH = 256
+"""Images in one pass through the network."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is kept of one evaluated checkpoint."""
+
+    metrics: dict[str, float]
+    probes: pd.DataFrame
+    "Columns features, reduction, target, axis, r2."
+    samplers: pd.DataFrame
+    "Columns sampler, sampler_steps and the generation metrics; empty for the untrained network."
+    arrays: dict[str, np.ndarray]
+
+
+def evaluation_labels(c: Configuration) -> Float[Tensor, "n 2"]:
+    """The labels that are requested: the whole grid, as often as there is room for all of it, or a
+    random choice if it has more than there is room for.
+    """
+    grid = data_labels(c)
+    if len(grid) <= c.evaluation_images:
+        return grid.repeat(c.evaluation_images // len(grid), 1)
+    chosen = torch.randperm(len(grid), generator=generator("cpu", c.seed, "evaluation labels"))
+    return grid[chosen[: c.evaluation_images].sort().values]
+
+
+def generate(
+    c: Configuration,
+    model: UNet,
+    labels: Float[Tensor, "n 2"],
+    sampler: str,
+    steps: int,
+    key: tuple[int | str, ...],
+) -> tuple[Float[Tensor, "n 1 height N"], Float[Tensor, "n 1 height N"], int]:
+    """Sample an image per label; also returns the probed input and its timestep (see `sample`)."""
+    schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
+    device = labels.device
+    alpha_bar = schedule.alpha_bar(device)
+    timesteps = schedule.sampler_timesteps(steps)
+    draws = generator(device, c.seed, "sample", *key)
+    images, seen = [], []
+    for batch in labels.split(BATCH):
+        noise = torch.randn(len(batch), 1, c.height, c.N, generator=draws, device=device)
+        with torch.inference_mode():
+            denoise = partial(_denoise, model, model.conditioning(batch))
+        image, probed, t = sample(
+            denoise,
+            noise,
+            timesteps,
+            alpha_bar,
+            sampler,
+            draws,
+            c.probe_timestep,
+            c.clip_sample,
+        )
+        images.append(image)
+        seen.append(probed)
+    return torch.cat(images), torch.cat(seen), t
+
+
+def _denoise(model: UNet, embedding: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    return model(x.contiguous(memory_format=torch.channels_last), t, embedding)
+
+
+@torch.inference_mode()
+def read_features(
+    model: UNet, layer: str, x: Float[Tensor, "n 1 N N"], t: int, embedding: Float[Tensor, "n e"]
+) -> Float[np.ndarray, "n features"]:
+    """The named layer's output, flattened, for images `x` at timestep `t`."""
+    features = []
+    for images, labels in zip(x.split(BATCH), embedding.split(BATCH), strict=True):
+        timesteps = torch.full((len(images),), t, device=x.device)
+        output = layer_output(model, layer, images, timesteps, labels)
+        features.append(output.flatten(1).float().cpu())
+    return torch.cat(features).numpy()
+
+
+@torch.inference_mode()
+def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evaluation:
+    """Measure a checkpoint: `model` after `step` steps, beside the `untrained` network it was.
+
+    All features are read on the same inputs: by the network as published ("trained"), with the
+    label's part replaced by its mean over the data ("ablated"), and both for the untrained network.
+    Every probe is repeated with the requested positions shuffled, which nothing can predict.
+    """
+    device = next(model.parameters()).device
+    labels = evaluation_labels(c).to(device)
+    images, x, t = generate(c, model, labels, c.sampler, c.sampler_steps, (step,))
+    found = classify(c, images, labels)
+    if c.axes == "x":  # lines have no plane of positions
+        lines = {"lines": _as_bytes(images)[:, 0]}
+        return Evaluation(found.metrics(), pd.DataFrame(), pd.DataFrame(), lines)
+    if c.probe_input != "sample":
+        noise = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
+        level = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)[t]
+        bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+        x = add_noise(bumps, level.expand(len(x)), noise) if c.probe_input == "bump" else noise
+
+    features = {}
+    for name, network in (("trained", model), ("untrained", untrained)):
+        given = network.conditioning(labels)
+        ablated = mean_embedding(c, network).expand_as(given)
+        features[name] = read_features(network, c.probe_layer, x, t, given)
+        ablated_name = "ablated" if name == "trained" else "untrained, ablated"
+        features[ablated_name] = read_features(network, c.probe_layer, x, t, ablated)
+
+    requested = labels.cpu().numpy()
+    generated = found.position.cpu().numpy()
+    shuffle = torch.randperm(len(labels), generator=generator("cpu", c.seed, "shuffle")).numpy()
+    targets = {"requested": requested, "generated": generated, "shuffled": requested[shuffle]}
+
+    metrics, groups = found.metrics(), fold_groups(labels)
+    probes, arrays = [], {}
+    for name, values in features.items():
+        reduced = {"umap": umap_embedding(values, seed=c.seed % 2**31), "direct": values}
+        for reduction, points in reduced.items():
+            for target, positions in targets.items():
+                for axis, r2 in zip("xy", probe_r2(points, positions, groups), strict=True):
+                    probes.append((name, reduction, target, axis, r2))
+        if not name.startswith("untrained"):
+            arrays[f"umap_{name}"] = reduced["umap"].astype(np.float16)
+            metrics |= {
+                f"intrinsic_dimension_{name}": intrinsic_dimension(values),
+                f"effective_dimension_{name}": effective_dimension(values),
+                f"neighbourhood_requested_{name}": neighbourhood_order(values, requested),
+                f"neighbourhood_generated_{name}": neighbourhood_order(values, generated),
+            }
+
+    arrays["position"] = generated
+    arrays["kind"] = found.kind.cpu().numpy().astype(np.uint8)
+    arrays["images"] = _as_bytes(images[shown(len(images)).to(device)])
+    columns = ["features", "reduction", "target", "axis", "r2"]
+    samplers = compare_samplers(c, model) if step else pd.DataFrame()
+    return Evaluation(metrics, pd.DataFrame(probes, columns=columns), samplers, arrays)
+
+
+def classify(
+    c: Configuration, images: Float[Tensor, "n 1 height N"], labels: Tensor
+) -> Classification:
+    """Sort generated images by their bumps; lines are first composed with a true bump along y."""
+    heights = bump_height(images, c.polarity)
+    if c.axes == "x":
+        middle = torch.tensor([[c.N // 2, 0.0]], device=labels.device)
+        along_y = bump_height(render_bumps(middle, c.N, c.sigma, c.polarity, 1), c.polarity)
+        heights = compose(heights, along_y.expand_as(heights))
+        labels = labels + middle.flip(1)
+    return classify_images(heights, labels, c.sigma)
+
+
+def compose(
+    along_x: Float[Tensor, "n 1 N"], along_y: Float[Tensor, "n 1 N"]
+) -> Float[Tensor, "n N N"]:
+    """The heights of images from those of two lines: a bump is the product of its two profiles."""
+    return along_y.transpose(1, 2) * along_x
+
+
+def mean_embedding(c: Configuration, model: UNet) -> Float[Tensor, " features"]:
+    """The mean of a network's label embeddings over the data set: the label, ablated."""
+    grid = data_labels(c).to(next(model.parameters()).device)
+    with torch.inference_mode():
+        return sum(model.conditioning(part).sum(dim=0) for part in grid.split(4096)) / len(grid)
+
+
+def fold_groups(labels: Float[Tensor, "n 2"]) -> Int[np.ndarray, " n"]:
+    """A number for each label, the same where the same is requested: a probe that is fitted to some
+    images of a label must not be judged by the others.
+    """
+    return labels.cpu().unique(dim=0, return_inverse=True)[1].numpy()
+
+
+def shown(images: int) -> Int[Tensor, " shown"]:
+    """Indices of the images that are kept for showing, chosen before anything is generated."""
+    chosen = torch.randperm(images, generator=generator("cpu", "shown"))[:SHOWN]
+    return chosen.sort().values
+
+
+def _as_bytes(images: Float[Tensor, "n 1 N N"]) -> np.ndarray:
+    return ((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+
+
+def compare_samplers(c: Configuration, model: UNet) -> pd.DataFrame:
+    """The generation metrics of one network under both samplers, each with `compared_steps` steps.
+
+    The sampler is part of the measurement: a deterministic one leaves specks that count as faults
+    of the network if nothing sets them apart.
+    """
+    labels = evaluation_labels(c).to(next(model.parameters()).device)
+    rows = []
+    for sampler in ("ddim", "ancestral"):
+        for steps in c.compared_steps:
+            images, _, _ = generate(c, model, labels, sampler, steps, (sampler, steps))
+            found = classify(c, images, labels)
+            rows.append({"sampler": sampler, "sampler_steps": steps, **found.metrics()})
+    return pd.DataFrame(rows)

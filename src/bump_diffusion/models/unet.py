@@ -1,0 +1,169 @@
+"""The conditional U-Net of the paper, and how labels enter it (arXiv 2402.03305, section 2)."""
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bump_diffusion.models.conditioning import LABEL_FEATURES, positional_encoding
+from bump_diffusion.models.hooks import read_layers
+
+TIME_FEATURES = 128
+
+
+class DoubleConvolution(nn.Module):
+    """Convolution, group norm, GELU, twice; `residual` adds the input before the last GELU.
+
+    The norm takes all channels as one group. Smaller groups would remove an image's brightness, and
+    sampling, uncorrected, would then drift to all black or all white.
+    """
+
+    def __init__(self, channels_in: int, channels: int, residual: bool = False):
+        super().__init__()
+        self.residual = residual
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels_in, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(1, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(1, channels),
+        )
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch k h w"]:
+        y = self.layers(x)
+        return F.gelu(x + y if self.residual else y)
+
+
+class SelfAttention(nn.Module):
+    """Pre-norm self-attention over the pixels, a head per 16 channels, and a perceptron."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.heads = max(1, channels // 16)
+        self.norm = nn.LayerNorm(channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(channels),
+            nn.Linear(channels, channels),
+            nn.GELU(),
+            nn.Linear(channels, channels),
+        )
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+        batch, c, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        qkv = self.query_key_value(self.norm(tokens))
+        q, k, v = qkv.view(batch, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        tokens = tokens + self.project(attended.transpose(1, 2).reshape(batch, h * w, c))
+        tokens = tokens + self.perceptron(tokens)
+        return tokens.transpose(1, 2).reshape(batch, c, h, w)
+
+
+class Block(nn.Module):
+    """Two double convolutions, the injected timestep and label, self-attention."""
+
+    def __init__(self, channels_in: int, channels: int):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            DoubleConvolution(channels_in, channels_in, residual=True),
+            DoubleConvolution(channels_in, channels),
+        )
+        self.inject = nn.Linear(TIME_FEATURES + LABEL_FEATURES, channels)
+        self.attention = SelfAttention(channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch c h w"], embedding: Float[Tensor, "batch e"]
+    ) -> Float[Tensor, "batch k h w"]:
+        return self.attention(self.convolutions(x) + self.inject(embedding)[:, :, None, None])
+
+
+class UNet(nn.Module):
+    """Predicts the noise in an image, given the timestep and the embedded label.
+
+    Three down-sampling and three up-sampling blocks, each max-pooling (or bilinear up-sampling)
+    followed by two double convolutions and self-attention, with skip connections; timestep and
+    label are injected at each of the six (arXiv 2402.03305, section 2, and the architecture
+    figure of arXiv 2408.13256). Channels are w, 2w, 4w, 4w on the way down and 8w in the
+    bottleneck, for a `width` w (a multiple of 8; the paper's is not stated).
+
+    The label's part of every injection is linear in what `conditioning` returns, so putting the
+    mean of `conditioning` over a data set in its place removes exactly what varies with the label.
+
+    With `precision` "bfloat16" matrix products are taken in bfloat16 and sums in float32 (torch's
+    autocast); weights, optimizer and what is returned stay float32.
+    """
+
+    def __init__(self, width: int, conditioning: nn.Module, precision: str = "float32"):
+        super().__init__()
+        w = width
+        self.precision = precision
+        self.conditioning = conditioning
+        self.layer1 = DoubleConvolution(1, w)
+        self.layer2 = Block(w, 2 * w)
+        self.layer3 = Block(2 * w, 4 * w)
+        self.layer4 = Block(4 * w, 4 * w)
+        self.bottleneck = nn.Sequential(
+            DoubleConvolution(4 * w, 8 * w),
+            DoubleConvolution(8 * w, 8 * w),
+            DoubleConvolution(8 * w, 4 * w),
+        )
+        self.up3 = Block(8 * w, 2 * w)
+        self.up2 = Block(4 * w, w)
+        self.up1 = Block(2 * w, w)
+        self.output = nn.Conv2d(w, 1, 1)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch 1 height N"],
+        t: Int[Tensor, " batch"],
+        label_embedding: Float[Tensor, "batch features"],
+    ) -> Float[Tensor, "batch 1 height N"]:
+        """`t` counts noising steps from 0; `label_embedding` is `self.conditioning(labels)`."""
+        mixed = self.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
+            return self._predict(x, t, label_embedding).float()
+
+    def _predict(self, x: Tensor, t: Tensor, label_embedding: Tensor) -> Tensor:
+        embedding = torch.cat([positional_encoding(t, TIME_FEATURES), label_embedding], dim=1)
+        x1 = self.layer1(x)
+        # Images one pixel high are lines: down- and up-sampling are along x alone.
+        factors = (2 if x.shape[2] > 1 else 1, 2)
+        x2 = self.layer2(F.max_pool2d(x1, factors), embedding)
+        x3 = self.layer3(F.max_pool2d(x2, factors), embedding)
+        x4 = self.layer4(F.max_pool2d(x3, factors), embedding)
+        y = self.bottleneck(x4)
+        # The bottleneck keeps layer 4's resolution, so the first up-sampling meets layer 3.
+        y = self.up3(torch.cat([x3, _upsample(y, factors)], dim=1), embedding)
+        y = self.up2(torch.cat([x2, _upsample(y, factors)], dim=1), embedding)
+        y = self.up1(torch.cat([x1, _upsample(y, factors)], dim=1), embedding)
+        return self.output(y)
+
+
+def _upsample(x: Float[Tensor, "batch c h w"], factors: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, scale_factor=factors, mode="bilinear", align_corners=False)
+
+
+def summary(model: UNet, N: int) -> pd.DataFrame:
+    """The output shape and the number of parameters of each part of the network, for images of
+    `N` pixels a side.
+    """
+    names = [name for name, _ in model.named_children()]
+    device = next(model.parameters()).device
+    with torch.inference_mode(), read_layers(model, names) as outputs:
+        embedding = model.conditioning(torch.zeros(1, 2, device=device))
+        t = torch.zeros(1, dtype=torch.long, device=device)
+        model(torch.zeros(1, 1, N, N, device=device), t, embedding)
+    rows = [
+        {
+            "part": name,
+            "output": " × ".join(str(n) for n in outputs[name].shape[1:]),
+            "parameters": f"{sum(p.numel() for p in part.parameters()):,}",
+        }
+        for name, part in model.named_children()
+    ]
+    total = f"{sum(p.numel() for p in model.parameters()):,}"
+    rows.append({"part": "all", "output": f"1 × {N} × {N}", "parameters": total})
+    return pd.DataFrame(rows).set_index("part")

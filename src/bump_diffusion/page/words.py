@@ -1,0 +1,25 @@
+"""Numbers in words, as tables and sentences show them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def short(value: float) -> str:
+    """A number in three digits, or all that stand before the point; "<0.001" for what is less."""
+    if 0 < abs(value) < 0.001:
+        return "<0.001"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:
+    """The mean of the values with their range, and how many are `missing` (NaN)."""
+    values = np.array(list(values), dtype=float)
+    known = values[~np.isnan(values)]
+    lacking = f"{missing} in {len(values) - len(known)} of {len(values)}"
+    if not len(known):
+        return lacking
+    text = f"{short(known.mean())}{unit}"
+    if len(known) > 1:
+        text += f" ({short(known.min())} to {short(known.max())})"
+    return text + (f"; {lacking}" if len(known) < len(values) else "")

@@ -1,0 +1,150 @@
+"""The store: one folder per run, named by its configuration's hash, never half written.
+
+A finished record's folder holds
+
+- `configuration.json`: every field of its `Configuration` that there was when it was made (later
+  ones have their default), and the format's version;
+- `provenance.json`: versions, device, threads, commit, when it was finished, seconds in all and, of
+  these, of evaluation;
+- `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
+  probe of one, and per sampler that one was compared under;
+- `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
+- of the extras, what was asked for: `weights.safetensors`, the averaged weights in half precision;
+  `layers.parquet` and `interventions.parquet`, the dissection of the trained network;
+  `signals.parquet`, how much each layer tells images apart; `places.parquet`, where bumps go if a
+  layer is exchanged;
+- `checksums.json`: the SHA-256 of each of these files.
+
+Records that are shipped lie in `data/records`, are never written to, and are listed with the
+SHA-256 of their `checksums.json` in `data/manifest.json`. New ones go to `data/local`, or to the
+folder that the environment variable BUMP_DIFFUSION_STORE names. While a run is being made its
+evaluations and its checkpoint lie in `partial/`; the record's folder appears when it is complete.
+
+Any number of processes may share a store, on one machine or on several: who makes a run holds a
+lock, by flock, which the kernel frees if the process dies. The file system must honour such locks
+between the machines.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from filelock import FileLock
+
+from bump_diffusion.config import FORMAT, Configuration
+from bump_diffusion.errors import UserError
+from bump_diffusion.files import (
+    ROOT,
+    folder_named_by,
+    is_held,
+    make_writable,
+    to_json,
+    write_atomically,
+)
+from bump_diffusion.runs.partial import Partial
+from bump_diffusion.runs.record import Record
+
+SHIPPED = ROOT / "data" / "records"
+"The folder of the records that the repository ships."
+
+
+class Store:
+    """Finished records, shipped and local, and runs under way.
+
+    `local` is where new records go; `shipped` a second, read-only folder, or None. A record made
+    again locally takes the place of the shipped one.
+    """
+
+    def __init__(self, local: Path, shipped: Path | None = None):
+        if local.exists() and not local.is_dir():
+            raise UserError(f"The store {str(local)!r} is a file; it must be a folder.")
+        self.local = local.absolute()  # a worker process may have another current folder
+        self.roots = [self.local] if shipped is None else [self.local, shipped]
+
+    def folder(self, id: str) -> Path | None:
+        """The folder of a finished record, unopened; None if there is none."""
+        return next((root / id for root in self.roots if (root / id).is_dir()), None)
+
+    def get(
+        self, c: Configuration, extras: Iterable[str] = (), remake: bool = False
+    ) -> Record | None:
+        """The record of a configuration; None if there is none.
+
+        One that lacks some of the `extras` is taken for none. One that is damaged raises
+        UserError, or with `remake` is taken for none too.
+        """
+        for root in self.roots:
+            if not (root / c.id).is_dir():
+                continue
+            try:
+                record = Record(root / c.id)
+            except UserError:
+                if remake:
+                    return None
+                raise
+            if record.extras.issuperset(extras):
+                return record
+        return None
+
+    def ids(self) -> list[str]:
+        """The names of all finished records, sorted."""
+        return sorted(
+            {
+                entry.name
+                for root in self.roots
+                if root.is_dir()
+                for entry in root.iterdir()
+                if len(entry.name) == 12 and (entry / "checksums.json").exists()
+            }
+        )
+
+    def lock(self, c: Configuration) -> FileLock:
+        """Held while a run is made; a second process that wants the same run waits for it."""
+        make_writable(self.local, "store")
+        return FileLock(self._lock_file(c))
+
+    def is_being_made(self, c: Configuration) -> bool:
+        """Whether some process, here or on another machine, makes the run now."""
+        return is_held(self._lock_file(c))
+
+    def _lock_file(self, c: Configuration) -> Path:
+        return self.local / f".{c.id}.lock"
+
+    def partial(self, c: Configuration) -> Partial:
+        return Partial(self.local / "partial" / c.id)
+
+    def finish(self, c: Configuration, files: dict[str, bytes]) -> Record:
+        """Publish a record made of `files` (name to content) at once, and drop its partial run."""
+        files = {"configuration.json": to_json({"format": FORMAT, **c.model_dump()}), **files}
+        partial = self.partial(c).folder
+        staged = partial / "record"
+        shutil.rmtree(staged, ignore_errors=True)
+        for name, content in files.items():
+            write_atomically(staged / name, content)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        write_atomically(staged / "checksums.json", to_json(sums))
+        self.remove(c)
+        os.replace(staged, self.local / c.id)
+        shutil.rmtree(partial, ignore_errors=True)  # a file that is being read may linger on NFS
+        return Record(self.local / c.id)
+
+    def remove(self, c: Configuration) -> None:
+        """Drop the local record of a configuration, if there is one."""
+        folder = self.local / c.id
+        if folder.exists():
+            # Renamed first: a record half deleted must not be taken for one.
+            doomed = Path(tempfile.mkdtemp(prefix=".removed-", dir=self.local))
+            os.replace(folder, doomed / c.id)
+            shutil.rmtree(doomed)
+
+
+def default_store() -> Store:
+    """Shipped records and `data/local`; BUMP_DIFFUSION_STORE, if set, is the only folder used.
+
+    The variable is how everything is made again from nothing: nothing shipped is seen then.
+    """
+    named = folder_named_by("BUMP_DIFFUSION_STORE")
+    return Store(ROOT / "data" / "local", SHIPPED) if named is None else Store(named)

@@ -1,0 +1,147 @@
+"""A network in training: one optimizer step, drawn from the seed and the step's number."""
+
+from functools import lru_cache, partial
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from bump_diffusion.config import Configuration
+from bump_diffusion.data.bumps import data_labels, render_bumps
+from bump_diffusion.errors import UserError
+from bump_diffusion.files import write_atomically
+from bump_diffusion.models.conditioning import CONDITIONINGS
+from bump_diffusion.models.unet import UNet
+from bump_diffusion.seeds import generator
+from bump_diffusion.training.diffusion import NoiseSchedule, noise_prediction_loss
+
+
+def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
+    """The untrained network of a configuration, its initial weights drawn from the seed."""
+    grid = data_labels(c)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
+        conditioning = CONDITIONINGS[c.conditioning](grid, c.N, c.label_scale)
+        model = UNet(c.width, conditioning, c.precision)
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def training_labels(c: Configuration, step: int) -> Float[Tensor, "batch 2"]:
+    """The labels of a step's batch: the grid in random order, anew in each epoch.
+
+    Steps count from 0; an epoch's last images and the next one's first may share a batch.
+    """
+    positions = torch.arange(step * c.batch_size, (step + 1) * c.batch_size)
+    grid = _grid(c)
+    epochs, places = positions // len(grid), positions % len(grid)
+    chosen = torch.empty_like(positions)
+    for epoch in epochs.unique().tolist():
+        here = epochs == epoch
+        chosen[here] = _epoch_order(c.seed, epoch, len(grid))[places[here]]
+    return grid[chosen]
+
+
+@lru_cache(maxsize=2)
+def _grid(c: Configuration) -> Tensor:
+    return data_labels(c)
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, images: int) -> Tensor:
+    return torch.randperm(images, generator=generator("cpu", seed, "epoch", epoch))
+
+
+class Trainer:
+    """A network in training: its weights, their moving average, the optimizer, the losses."""
+
+    def __init__(self, c: Configuration, device: torch.device):
+        self.c, self.device = c, device
+        self.step = 0
+        self.model = build_model(c, device)
+        self.average = AveragedModel(self.model, multi_avg_fn=partial(_average, c.ema_decay))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=c.learning_rate, fused=True)
+        self.losses = torch.zeros(c.steps, device=device)
+        schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
+        self.alpha_bar = schedule.alpha_bar(device)
+
+    def train_step(self) -> None:
+        """One optimizer step on one batch, drawn from the seed and the step's number."""
+        c = self.c
+        draws = generator(self.device, c.seed, "train", self.step)
+        labels = training_labels(c, self.step).to(self.device)
+        x = render_bumps(labels, c.N, c.sigma, c.polarity, c.height)
+        t = torch.randint(c.timesteps, (c.batch_size,), generator=draws, device=self.device)
+        noise = torch.randn(x.shape, generator=draws, device=self.device)
+        embedding = self.model.conditioning(labels)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            x_t = x_t.contiguous(memory_format=torch.channels_last)
+            return self.model(x_t, t, embedding)
+
+        rise = min(1.0, (self.step + 1) / c.warmup) if c.warmup else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = c.learning_rate * rise
+        self.optimizer.zero_grad()
+        loss = noise_prediction_loss(denoise, x, t, noise, self.alpha_bar)
+        loss.backward()
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.losses[self.step] = loss.detach()
+        self.step += 1
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint: all that the next step depends on."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        tensors["losses"] = self.losses
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        metadata = {"step": str(self.step), "configuration": self.c.id}
+        write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint. Raises UserError if it cannot be read."""
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata["configuration"] != self.c.id:
+                raise ValueError("another run's")
+            self._restore(tensors, int(metadata["step"]))
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
+            raise UserError(
+                f"The checkpoint {path} cannot be read; delete its folder to start the run anew."
+            ) from None
+
+    def _restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.step = step
+        self.model.load_state_dict(part("model."))
+        self.average.load_state_dict(part("average."))
+        self.losses.copy_(tensors["losses"])
+        state = {}
+        for i, parameter in enumerate(self.model.parameters()):
+            # The fused optimizer walks through memory: its state must lie as the weights do.
+            state[i] = {
+                name: torch.empty_like(parameter).copy_(value) if value.ndim else value
+                for name, value in part(f"optimizer.{i}.").items()
+            }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+@torch.no_grad()
+def _average(decay: float, averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+    """Move the averages towards the weights, faster at first: an average over 200 steps that began
+    with random weights would show a network long gone.
+    """
+    n = float(updates)
+    torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))

@@ -1,0 +1,282 @@
+"""What the comparing figures compute before they draw."""
+
+import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import special_ortho_group
+
+from bump_diffusion.analysis.phases import assign_phases, order_parameters, through_all_phases
+from bump_diffusion.config import configure
+from bump_diffusion.metrics.evaluation import shown
+from bump_diffusion.metrics.interventions import LAYERS
+from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.papers.semantics.figures.bottleneck import variation_table
+from bump_diffusion.papers.semantics.figures.comparisons import (
+    _boundary,
+    _median_phase,
+    learning_in_words,
+)
+from bump_diffusion.papers.semantics.figures.gallery import _aligned, _of_kind, _svg
+from bump_diffusion.papers.semantics.figures.imbalance import (
+    placed_given_one_bump,
+    placement_coupling,
+    times_of_data_sets,
+)
+from bump_diffusion.papers.semantics.figures.larger import (
+    exchanged_places_table,
+    transfer_fractions,
+)
+from bump_diffusion.papers.semantics.figures.phases import passed_by_threshold
+from bump_diffusion.papers.semantics.figures.spread import phases_at_the_end
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_embeddings_that_differ_by_a_turn_and_a_shift_stand_still():
+    points = np.random.default_rng(0).normal(size=(40, 3)) * [3, 2, 1]
+    turns = special_ortho_group.rvs(3, size=6, random_state=0)
+    turned = np.stack([points @ turn * size + size for size, turn in enumerate(turns, 1)])
+    paths = _aligned(turned)
+    assert paths.shape == (6, 40, 2)
+    assert np.abs(paths - paths[0]).max() < 1e-6
+    assert paths[0].std() > 0.3
+
+
+def test_the_moving_picture_moves_every_point_through_every_checkpoint():
+    paths = [np.random.default_rng(i).normal(size=(5, 7, 2)) for i in range(2)]
+    colours = np.full((7, 4), 0.5)
+    root = ElementTree.fromstring(_svg(["a", "b"], paths, colours, list("12345")))
+    circles = root.findall(f"{SVG}circle")
+    assert len(circles) == 14
+    for circle in circles:
+        for animate in circle.findall(f"{SVG}animate"):
+            assert len(animate.get("values").split(";")) == 5
+    width, height = map(float, root.get("viewBox").split()[2:])
+    places = [(float(c.get("cx")), float(c.get("cy"))) for c in circles]
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+
+
+def run(single, placed):
+    """A stand-in for a record with the given order parameters of generation."""
+    steps = np.arange(len(single)) * 10
+    correct = np.array(single) * np.array(placed)
+    checkpoints = pd.DataFrame({"step": steps, "correct": correct})
+    checkpoints["misplaced"] = np.array(single) - correct
+    probes = [
+        (step, "ablated", "direct", target, axis, r2)
+        for step, r2 in zip(steps, single, strict=True)
+        for target in ("requested", "generated")
+        for axis in "xy"
+    ]
+    columns = ["step", "features", "reduction", "target", "axis", "r2"]
+    return SimpleNamespace(
+        configuration=configure("quick"),
+        checkpoints=checkpoints,
+        probes=pd.DataFrame(probes, columns=columns),
+    )
+
+
+SHARES = st.lists(st.floats(0, 1), min_size=6, max_size=6)
+
+
+@given(SHARES, SHARES, st.sampled_from([0, 2]))
+def test_a_boundary_comes_no_earlier_with_a_higher_threshold(single, placed, phase):
+    groups = {"1": [run(single, placed)]}
+    lower, base, higher = (
+        np.nan_to_num(_boundary(groups, "generation", phase, {"single": s})[0], nan=np.inf)
+        for s in (0.4, 0.5, 0.6)
+    )
+    assert lower <= base <= higher
+
+
+def test_the_boundary_is_where_the_rule_says():
+    record = run([0, 0.2, 0.6, 0.6, 0.9, 0.9], [0, 0, 0.1, 0.2, 0.7, 0.9])
+    phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
+    assert "".join(phases) == "AABBCC"
+    groups = {"1": [record]}
+    batch = record.configuration.batch_size
+    # Half way, in the logarithm, from the checkpoint before.
+    assert _boundary(groups, "generation", 0, {}) == pytest.approx([(10 * 20) ** 0.5 * batch])
+    assert _boundary(groups, "generation", 2, {}) == pytest.approx([(30 * 40) ** 0.5 * batch])
+    assert np.isnan(_boundary(groups, "generation", 2, {"placed": 0.95})[0])
+
+
+def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
+    record = run([0, 0.2, 0.6, 0.6, 0.9, 0.9], [0, 0, 0.1, 0.2, 0.7, 0.9])
+    batch = record.configuration.batch_size
+    record.configuration = record.configuration.model_copy(update={"d_x": 0.5, "d_y": 2.0})
+    record.checkpoints["images_seen"] = record.checkpoints["step"] * batch
+    record.checkpoints["accuracy_x"] = [0, 0.5, 0.9, 0.9, 0.9, 0.9]
+    record.checkpoints["accuracy_y"] = [0, 0.1, 0.1, 0.1, 0.1, 0.1]
+    table = times_of_data_sets([record]).set_index(["d_x", "d_y"])
+    assert len(table) == 2
+    one, other = table.loc[(0.5, 2.0)], table.loc[(2.0, 0.5)]
+    assert one["2 generation"] == other["2 generation"] == pytest.approx(1200**0.5 * batch)
+    assert one["0 generation"] == other["0 generation"] == pytest.approx(200**0.5 * batch)
+    assert one["no 2 representation"] == other["no 2 representation"] == "ends in C"
+    assert one["50_x"] == other["50_y"] == 10 * batch
+    assert one["90_x"] == other["90_y"] == pytest.approx(20 * batch)
+    assert np.isnan([one["50_y"], other["50_x"]]).all()
+    assert one["no 50_y"] == other["no 50_x"] == "never in\n1 of 1"
+
+
+def test_where_seeds_are_in_three_phases_most_have_reached_the_second():
+    votes = pd.DataFrame({0: [3, 1, 1, 2], 1: [0, 1, 2, 0], 2: [0, 1, 0, 2]}, index=[1, 2, 4, 8])
+    assert _median_phase(votes).tolist() == [0, 1, 1, 0]  # of four seeds two are not most
+
+
+def test_the_end_is_that_of_most_seeds():
+    ends = {(1.0, 1.0): [(0.9, 0.9), (0.9, 0.8), (0.6, 0.1)], (2.0, 0.5): [(0.9, 0.1)]}
+    records = []
+    for (spacing, sigma), last in ends.items():
+        for single, placed in last:
+            record = run([0, 0.1, single], [0, 0, placed])
+            fields = {"d_x": spacing, "d_y": spacing, "sigma": sigma}
+            record.configuration = record.configuration.model_copy(update=fields)
+            records.append(record)
+    _, alt = phases_at_the_end.__wrapped__(records)
+    assert "generation at d 1, sigma 1: C, 53%;" in alt  # the mean of 0.81, 0.72 and 0.06
+    assert "representation at d 1, sigma 1: C, 0.80;" in alt
+    assert "generation at d 2, sigma 0.5: B, 9%;" in alt
+    assert alt.count(": ") == 4
+
+
+@pytest.mark.parametrize("kind", range(len(OUTCOMES) - 1))
+def test_the_gallery_shows_what_its_metrics_found(smoke_record, kind):
+    kept = shown(len(smoke_record.arrays["labels"])).numpy()
+    trained = smoke_record.arrays["kind"][1:][:, kept]
+    found = _of_kind([smoke_record], "A", kind) + _of_kind([smoke_record], "B", kind)
+    found += _of_kind([smoke_record], "C", kind)
+    assert len(found) == (trained == kind).sum()
+    for _, _, bumps in found:
+        assert bumps.shape[1] == 2
+        expected = {"none": 0, "several": max(2, len(bumps)), "misplaced": 1}
+        assert len(bumps) == expected[OUTCOMES[kind]]
+
+
+def test_the_moving_run_is_the_first_to_pass_through_all_phases_on_both_sides():
+    straight = run([0, 0.1, 0.9, 0.9], [0, 0, 0.9, 0.9])
+    through = run([0, 0.1, 0.6, 0.9], [0, 0, 0.1, 0.9])
+    through.probes.loc[
+        (through.probes["target"] == "requested") & (through.probes["step"] == 20), "r2"
+    ] = 0.2
+    assert through_all_phases([straight, through, through]) is through
+    assert through_all_phases([straight]) is straight
+
+
+def test_a_phase_that_hinges_on_a_threshold_is_counted_with_each():
+    nearly_b = run([0, 0.1, 0.45, 0.9], [0, 0, 0.1, 0.9])
+    clearly_b = run([0, 0.1, 0.8, 0.9], [0, 0, 0.1, 0.9])
+    table = passed_by_threshold([nearly_b, clearly_b], "sigma")
+    counted = table[table["side"] == "generation"].set_index("threshold")["1"].to_dict()
+    assert counted == {
+        "all as stated": "1 of 2",
+        "single 0.4": "2 of 2",
+        "single 0.6": "1 of 2",
+        "placed 0.4": "1 of 2",
+        "placed 0.6": "1 of 2",
+    }
+
+
+SHARE = st.floats(0.1, 0.9)
+
+
+@given(st.lists(st.tuples(SHARE, SHARE), min_size=1, max_size=6))
+def test_placement_is_coupled_between_nothing_and_all(shares):
+    table = pd.DataFrame(shares, columns=["x", "y"])
+    table["product"] = table["x"] * table["y"]
+    together = table[["x", "y"]].min(axis=1)
+    for coupled, both in ((0, table["product"]), (1, together)):
+        assert placement_coupling(table.assign(both=both)) == pytest.approx(coupled, abs=1e-9)
+    assert np.isnan(placement_coupling(table.assign(x=1.0, y=1.0, product=1.0, both=1.0)))
+
+
+def test_placement_is_read_where_enough_images_show_one_bump():
+    checkpoints = pd.DataFrame(
+        {
+            "step": [0, 10, 20],
+            "correct": [0.9, 0.1, 0.2],
+            "misplaced": [0.0, 0.05, 0.2],  # at step 10 one bump in 38 of 256 images
+            "accuracy_x": [0.9, 0.12, 0.3],
+            "accuracy_y": [0.9, 0.13, 0.28],
+        }
+    )
+    run = SimpleNamespace(configuration=configure("quick"), checkpoints=checkpoints)
+    (row,) = placed_given_one_bump(run).to_dict("records")
+    assert row == pytest.approx({"x": 0.75, "y": 0.7, "both": 0.5, "product": 0.525})
+
+
+def test_signals_are_told_apart_by_condition_and_by_network():
+    def measured(share, **fields):
+        rows = [
+            (layer, t, network, s)
+            for layer in LAYERS
+            for t in (0, 500)
+            for network, s in (("trained", share), ("untrained", 0.2))
+        ]
+        table = pd.DataFrame(rows, columns=["layer", "timestep", "network", "variation"])
+        return SimpleNamespace(configuration=configure("quick", **fields), signals=table)
+
+    runs = [measured(0.01, warmup=0), measured(0.4), measured(0.6)]
+    table = variation_table(runs, "variation")
+    assert table["layer"].tolist() == list(LAYERS)
+    assert set(table["untrained"]) == {"20 % (20 to 20)"}
+    assert set(table["sinusoidal at full rate"]) == {"1 % (1 to 1)"}
+    assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}
+
+
+@given(st.lists(st.tuples(st.floats(0, 31.9), st.floats(0, 31.9)), min_size=1, max_size=5))
+def test_the_way_to_the_other_request_ends_there(requests):
+    """Along x the bump is at the other's place, half a frame away, along y halfway to it."""
+    mu_x, mu_y = np.array(requests).T
+    found = {"x": mu_x + np.where(mu_x < 16, 16, -16), "y": mu_y + np.where(mu_y < 16, 8, -8)}
+    table = pd.DataFrame({"mu_x": mu_x, "mu_y": mu_y, **found})
+    run = SimpleNamespace(configuration=configure("medium"), patching=table)
+    table = transfer_fractions(run)
+    assert table["way_x"].to_numpy() == pytest.approx(1)
+    assert table["way_y"].to_numpy() == pytest.approx(0.5)
+
+
+def test_an_axis_follows_a_layer_along_which_most_bumps_go_most_of_the_way():
+    def placed(layer, x, y):
+        return pd.DataFrame({"layer": layer, "mu_x": 4.0, "mu_y": 20.0, "x": x, "y": y})
+
+    layers = [
+        placed("layer3", [4.0, 5.0, 4.0, np.nan], [4.5, 4.0, 12.5, np.nan]),
+        placed("layer4", [20.0, 12.5, 4.0, 5.0], [20.0, 20.0, 4.0, 19.0]),
+    ]
+    run = SimpleNamespace(configuration=configure("medium"), patching=pd.concat(layers))
+    table = exchanged_places_table([run]).set_index("exchanged")
+    assert table["follow it"].to_dict() == {"layer3": "y", "layer4": "neither"}
+    assert table["one bump"].to_dict() == {"layer3": "75%", "layer4": "100%"}
+    assert table.loc["layer3", "along y"].startswith("0.97 (")
+
+
+def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
+    def at(spacing, images, accuracy=0.5):
+        seen = [images, 2 * images]
+        checkpoints = {"step": [1, 2], "images_seen": seen, "accuracy": [accuracy, accuracy]}
+        return SimpleNamespace(
+            configuration=configure("quick", d_x=spacing, d_y=spacing),
+            checkpoints=pd.DataFrame(checkpoints),
+        )
+
+    text = learning_in_words(
+        [at(1.0, 10_000), at(1.0, 15_000), at(2.0, 12_000), at(4.0, 5_000)], "d_x"
+    ).data
+    assert "between 5k (d = 4) and 12.5k (d = 1), a factor of 2.5 (1.0 without d = 4)" in text
+    assert "of one d by factors of up to 1.5" in text
+    # 12.5k images are 48.8 times 256, 5k are 312 times 16.
+    assert "48.8 (d = 1) to 312 (d = 4), a factor of 6.4, where" in text
+    assert "differ in size by one of 16." in text
+    assert "without" not in learning_in_words([at(1.0, 10_000), at(2.0, 12_000)], "d_x").data
+    assert "epochs" not in learning_in_words([at(1.0, 10_000), at(1.0, 12_000)], "sigma").data
+    slow = [at(1.0, 10_000), at(2.0, 12_000), at(2.0, 12_000, accuracy=0.4)]
+    lacking = "Left out: runs never get there (1 of 2 at d = 2)."
+    assert learning_in_words(slow, "d_x").data.endswith(lacking)
+    assert learning_in_words(slow[1:], "d_x").data.startswith("At no d do all runs")

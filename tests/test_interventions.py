@@ -1,0 +1,184 @@
+"""Layers read and interventions made, against what must follow from how the network is wired."""
+
+import pytest
+import torch
+from torch import nn
+
+from bump_diffusion.config import configure
+from bump_diffusion.data.bumps import data_labels, render_bumps
+from bump_diffusion.errors import UserError
+from bump_diffusion.metrics import interventions
+from bump_diffusion.metrics.interventions import (
+    BLOCKS,
+    LAYERS,
+    between_image_variation,
+    find_exchanged_places,
+    intervene,
+    probe_layers,
+)
+from bump_diffusion.runs.run import train
+from bump_diffusion.runs.store import Store
+from bump_diffusion.training.trainer import build_model
+
+OUTCOMES = ["none", "several", "misplaced", "correct"]
+
+
+def untrained(conditioning):
+    c = configure("smoke", conditioning=conditioning, compared_steps=())
+    return c, build_model(c)
+
+
+def test_what_is_put_in_is_read_before_any_training():
+    """With pure noise as input only the label tells one image from another: a scheme that comes
+    with the plane's order shows it at once, a random table does not, and nothing does once the
+    label is ablated.
+    """
+    read = {}
+    for scheme in ("scalar", "table"):
+        c, model = untrained(scheme)
+        table = probe_layers(c, model, model).query("input == 'noise' and target == 'requested'")
+        assert list(dict.fromkeys(table["layer"])) == list(LAYERS)
+        for features in ("untrained", "untrained, ablated"):
+            at = table.query("layer == 'layer2' and features == @features")
+            read[scheme, features] = at["r2"].mean()
+        same = [table.query("features == @f")["r2"].to_numpy() for f in ("trained", "untrained")]
+        assert (same[0] == same[1]).all()
+    assert read["scalar", "untrained"] > 0.8
+    assert read["table", "untrained"] < 0.2
+    assert max(read["scalar", "untrained, ablated"], read["table", "untrained, ablated"]) < 0.2
+
+
+def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monkeypatch):
+    """A stand-in whose last block holds the whole image: whoever changes that block's label, or
+    its output, changes what is drawn, and whoever changes another block's does not.
+    """
+    c, model = untrained("table")
+    seen = {}
+
+    def drawn_from_the_last_block(c, model, labels, sampler, steps, key):
+        x = torch.zeros(len(labels), 1, c.N, c.N)
+        t = torch.zeros(len(labels), dtype=torch.long)
+        with torch.inference_mode():
+            model(x, t, model.conditioning(labels))
+            known = model.conditioning(grid)
+        nearest = torch.cdist(seen["label"].clone(), known.clone()).argmin(dim=1)
+        place = grid[nearest] if seen["label"].std(dim=0).max() > 0.1 else grid[nearest] * 0
+        return interventions.render_bumps(place, c.N, c.sigma, c.polarity), x, 0
+
+    grid = data_labels(c)
+    features = model.conditioning(grid).shape[1]
+
+    def keep(module, inputs):
+        seen["label"] = inputs[1][:, -features:]
+
+    monkeypatch.setattr(interventions, "generate", drawn_from_the_last_block)
+    # Hooks run in the order in which they were registered: this one must see what others changed.
+    original = interventions._drawn
+
+    def drawn(c, model, labels, others):
+        handle = model.up1.register_forward_pre_hook(keep)
+        try:
+            return original(c, model, labels, others)
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(interventions, "_drawn", drawn)
+    table = intervene(c, model).set_index(["intervention", "layer"])
+    assert (table[OUTCOMES].sum(axis=1) - 1).abs().max() < 1e-6
+    assert table.loc[("nothing", ""), "correct"] == 1
+    for block in BLOCKS:
+        last = block == "up1"
+        # One request of the pairs is at the stand-in's place for "no label": it is right by chance.
+        assert table.loc[("other label", block), "at_other"] == pytest.approx(float(last), abs=0.1)
+        assert table.loc[("other label", block), "correct"] == pytest.approx(
+            float(not last), abs=0.1
+        )
+        assert table.loc[("label here alone", block), "correct"] == pytest.approx(
+            float(last), abs=0.1
+        )
+        assert table.loc[("no label", block), "correct"] == pytest.approx(float(not last), abs=0.1)
+
+
+def test_the_label_of_another_in_every_block_draws_what_the_other_requested(monkeypatch):
+    """All six injections together are the label: exchanged, the images are the other's exactly."""
+    c, model = untrained("sinusoidal")
+    own, others = torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 6.0]])
+    x, t = torch.randn(1, 1, c.N, c.N), torch.tensor([3])
+    label = model.conditioning(others)
+
+    def hook(module, inputs):
+        x, embedding = inputs
+        return x, torch.cat([embedding[:, : interventions.TIME_FEATURES], label], dim=1)
+
+    with torch.inference_mode():
+        expected = model(x, t, label)
+        with interventions._hooked(model, dict.fromkeys(BLOCKS, hook), {}):
+            given = model(x, t, model.conditioning(own))
+        after = model(x, t, label)
+    assert torch.equal(given, expected)
+    assert torch.equal(after, expected)
+
+
+class Places(nn.Module):
+    """Draws bumps where its layers say: 3 has x, 4 has y, `up3` both."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer3, self.layer4, self.up3 = nn.Identity(), nn.Identity(), nn.Identity()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, labels):
+        x, y = self.layer3(labels)[:, 0], self.layer4(labels)[:, 1]
+        return self.up3(torch.stack([x, y], dim=1))
+
+
+def test_places_tell_which_layer_says_what(monkeypatch):
+    def draw(c, model, labels, *_):
+        return render_bumps(model(labels), c.N, c.sigma, c.polarity), None, None
+
+    monkeypatch.setattr(interventions, "generate", draw)
+    c = configure("quick", d_x=0.5, d_y=0.5)
+    found = find_exchanged_places(c, Places()).set_index("layer")
+    assert found.groupby("layer").size().eq(2 * interventions.PAIRS).all()
+    for layer, exchanged in {"": "", "layer3": "x", "layer4": "y", "up3": "xy"}.items():
+        for axis in "xy":
+            request = found.loc[layer, f"mu_{axis}"]
+            told = (request + c.N / 2 * (axis in exchanged)) % c.N
+            assert found.loc[layer, axis].to_numpy() == pytest.approx(told.to_numpy(), abs=0.1)
+
+
+@pytest.mark.parametrize("extra", ["interventions", "variation", "patching"])
+def test_lines_cannot_be_taken_apart(extra, tmp_path):
+    c = configure("smoke", axes="x")
+    with pytest.raises(UserError, match=f"axes is 'x', it must be 'xy' for {extra}"):
+        train(c, Store(tmp_path), extras=[extra])
+
+
+def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(interventions, "PAIRS", 8)
+    store = Store(tmp_path)
+    c = configure("smoke", compared_steps=(), steps=2, evaluations=1)
+    assert train(c, store).extras == set()
+    record = train(c, store, extras=["interventions", "variation", "patching"])
+    assert record.extras == {"interventions", "variation", "patching"}
+    assert set(record.layers["layer"]) == set(LAYERS)
+    assert len(record.interventions) == 1 + 3 * len(BLOCKS) + len(LAYERS)
+    assert record.variation.groupby("network").size().eq(3 * len(LAYERS)).all()
+    all_four = train(c, store, extras=["weights"])
+    assert all_four.extras == {"interventions", "variation", "patching", "weights"}
+
+
+def test_behind_a_shut_bottleneck_nothing_of_layer_4_arrives():
+    c, model = untrained("sinusoidal")
+    open_ = between_image_variation(c, model)
+    assert list(dict.fromkeys(open_["layer"])) == list(LAYERS)
+    assert (open_[["variation", "change"]] > 1e-3).all(axis=None)
+    with torch.no_grad():  # its last gain: what is left is the same for all images
+        model.bottleneck[-1].layers[-1].weight.zero_()
+    shut = between_image_variation(c, model).groupby("layer").max()
+    assert shut.loc["bottleneck", "variation"] < 1e-6
+    assert shut.loc[["layer4", "bottleneck"], "change"].max() < 1e-6
+    assert (
+        shut.loc["layer4", "variation"] == open_.groupby("layer").max().loc["layer4", "variation"]
+    )
+    assert shut.loc["layer3", "change"] > 1e-3

@@ -1,0 +1,174 @@
+"""Dimensions, R^2 and trustworthiness on manifolds whose answers are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from bump_diffusion.metrics.geometry import (
+    effective_dimension,
+    intrinsic_dimension,
+    neighbourhood_order,
+    umap_embedding,
+)
+from bump_diffusion.metrics.probes import MINIMUM_POINTS, RIDGE_ALPHAS, probe_r2, ridge_alpha
+
+
+def plane(n=500, features=20, seed=0):
+    """Points of a plane, turned into many dimensions, and their coordinates on it."""
+    generator = np.random.default_rng(seed)
+    position = generator.uniform(0, 16, (n, 2))
+    frame = np.linalg.qr(generator.normal(size=(features, 2)))[0]
+    return position @ frame.T, position
+
+
+def torus(n=1500, seed=0):
+    """A Clifford torus in four dimensions, and its two angles."""
+    angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, (n, 2))
+    points = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+    return points, angles
+
+
+def noise(n=500, features=20, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, features))
+
+
+def test_position_is_read_from_a_plane_and_not_from_shuffled_labels_or_noise():
+    points, position = plane()
+    assert min(probe_r2(points, position)) > 0.999
+    assert max(probe_r2(points, np.random.default_rng(1).permutation(position))) < 0.05
+    assert max(probe_r2(noise(), position)) < 0.05
+
+
+def test_more_features_than_points_do_not_explain_noise():
+    assert max(probe_r2(noise(n=100, features=400), plane(n=100)[1])) < 0.2
+
+
+def labels_repeated(labels, times, features=60, seed=0):
+    """Noisy features of a plane's points, each of whose labels occurs several times."""
+    generator = np.random.default_rng(seed)
+    position = np.repeat(generator.uniform(0, 16, (labels, 2)), times, axis=0)
+    codes = np.repeat(generator.normal(size=(labels, features)), times, axis=0)
+    points = 0.05 * position @ generator.normal(size=(2, features)) + codes
+    points += 0.05 * generator.normal(size=points.shape)
+    return points, position, np.repeat(np.arange(labels), times)
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.integers(15, 40), st.integers(2, 5), st.integers(0, 99))
+def test_ridge_strength_is_what_leaving_out_groups_finds(labels, times, seed):
+    points, position, group = labels_repeated(labels, times, seed=seed)
+    scaled = StandardScaler().fit_transform(points)
+    errors = []
+    for strength in RIDGE_ALPHAS:
+        read = cross_val_predict(
+            Ridge(strength), scaled, position, groups=group, cv=LeaveOneGroupOut()
+        )
+        errors.append(((read - position) ** 2).sum())
+    found = errors[RIDGE_ALPHAS.tolist().index(ridge_alpha(points, group, position))]
+    assert found == pytest.approx(min(errors), rel=1e-6)
+
+
+def test_labels_that_repeat_do_not_vouch_for_each_other():
+    """What a label's own code adds must be shrunk away, though its repeats agree on it."""
+    for seed in range(4):
+        points, position, group = labels_repeated(labels=64, times=4, features=50, seed=seed)
+        assert min(probe_r2(points, position, group)) > 0.3
+
+
+def test_nearly_equal_points_are_read_without_a_warning_and_as_in_double_precision(recwarn):
+    first, position, group = labels_repeated(16, 8, features=2000)
+    points = first.reshape(16, 8, -1)[:, :1].repeat(8, axis=1).reshape(first.shape)
+    points += 1e-3 * noise(*points.shape)
+    single = probe_r2(points.astype(np.float32), position, group)
+    assert not recwarn.list
+    assert single == pytest.approx(probe_r2(points, position, group), abs=1e-3)
+
+
+def test_each_axis_is_judged_by_itself():
+    _, position = plane()
+    x, y = probe_r2(position[:, :1], position)
+    assert x > 0.999 and y < 0.05
+
+
+def test_an_axis_that_does_not_vary_has_nothing_to_be_read():
+    points, position = plane()
+    position[:, 1] = 3
+    x, y = probe_r2(points, position)
+    assert x > 0.999 and np.isnan(y)
+
+
+def test_few_features_are_fitted_by_least_squares():
+    points, position = plane()
+    reduced = points[:, :3] + 0.5 * noise(features=3)
+    in_sample = LinearRegression().fit(reduced, position).score(reduced, position)
+    assert np.mean(probe_r2(reduced, position)) == pytest.approx(in_sample, abs=0.02)
+
+
+def test_points_without_a_target_are_left_out():
+    points, position = plane()
+    position[:100] = np.nan
+    points[:100] = 1e6
+    assert min(probe_r2(points, position)) > 0.999
+    position[: len(position) - MINIMUM_POINTS + 1] = np.nan
+    assert np.isnan(probe_r2(points, position)).all()
+
+
+@pytest.mark.parametrize(
+    ("points", "dimension"),
+    [(plane(2000)[0], 2), (torus()[0], 2), (noise(2000, 5), 5), (plane(2000)[0][:, :1], 1)],
+)
+def test_intrinsic_dimension(points, dimension):
+    assert intrinsic_dimension(points) == pytest.approx(dimension, rel=0.12)
+
+
+def test_intrinsic_dimension_counts_coinciding_points_once():
+    points = plane(2000)[0]
+    assert intrinsic_dimension(np.concatenate([points, points])) == pytest.approx(
+        intrinsic_dimension(points)
+    )
+    assert np.isnan(intrinsic_dimension(np.ones((500, 4))))
+
+
+@pytest.mark.parametrize(("points", "dimension"), [(plane()[0], 2), (torus()[0], 4)])
+def test_effective_dimension(points, dimension):
+    assert effective_dimension(points) == pytest.approx(dimension, rel=0.05)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=8))
+def test_effective_dimension_of_known_variances(spreads):
+    """Against the formula on a covariance whose eigenvalues are set."""
+    n = len(spreads)
+    corners = np.concatenate([np.eye(n), -np.eye(n)]) * spreads
+    eigenvalues = np.square(spreads)
+    expected = eigenvalues.sum() ** 2 / np.square(eigenvalues).sum()
+    assert effective_dimension(corners) == pytest.approx(expected)
+
+
+def test_neighbours_of_a_plane_are_neighbours_and_of_shuffled_ones_are_not():
+    points, position = plane()
+    assert neighbourhood_order(points, position) > 0.999
+    shuffled = np.random.default_rng(1).permutation(position)
+    assert neighbourhood_order(points, shuffled) == pytest.approx(0.5, abs=0.05)
+    bent = np.stack([np.cos(position[:, 0] / 6), np.sin(position[:, 0] / 6), position[:, 1] / 6], 1)
+    assert neighbourhood_order(bent, position) > 0.99
+
+
+def test_repeats_of_a_point_are_not_its_neighbours():
+    position = np.repeat(plane(n=64)[1], 16, axis=0)
+    codes = np.repeat(noise(n=64), 16, axis=0) + 0.01 * noise(n=1024)
+    assert neighbourhood_order(codes, position) == pytest.approx(0.5, abs=0.1)
+    assert np.isnan(neighbourhood_order(codes[:320], position[:320]))  # of 20 positions
+
+
+@settings(deadline=None, max_examples=3)
+@given(st.integers(0, 99))
+def test_umap_keeps_a_planes_order_and_is_repeatable(seed):
+    points, position = plane(n=300)
+    embedding = umap_embedding(points, seed)
+    assert embedding.shape == (300, 3)
+    assert neighbourhood_order(embedding, position) > 0.95
+    assert np.array_equal(embedding, umap_embedding(points, seed))

@@ -1,0 +1,277 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bump_diffusion.analysis.verify import differences
+from bump_diffusion.config import configure
+from bump_diffusion.data.bumps import label_grid
+from bump_diffusion.errors import UserError
+from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.run import load_model, train
+from bump_diffusion.runs.store import Store
+from bump_diffusion.training.device import one_thread, pick_device
+from bump_diffusion.training.trainer import Trainer, build_model, training_labels
+
+from .conftest import BIN
+
+CPU = torch.device("cpu")
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 100), st.sampled_from([1.0, 2.0, 3.0, 8.0]), st.integers(0, 9))
+def test_each_epoch_sees_each_label_once(batch_size, d, seed):
+    c = configure("smoke", batch_size=batch_size, d_x=d, d_y=d, seed=seed)
+    grid = label_grid(c.N, d, d)
+    epochs = 3
+    steps = -(-epochs * len(grid) // batch_size)
+    seen = torch.cat([training_labels(c, step) for step in range(steps)])
+    orders = []
+    for epoch in seen[: epochs * len(grid)].split(len(grid)):
+        order = [tuple(label) for label in epoch.tolist()]
+        assert sorted(order) == sorted(tuple(label) for label in grid.tolist())
+        orders.append(order)
+    if len(grid) > 10:
+        assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("warmup", [0, 6])
+@pytest.mark.parametrize("conditioning", ["sinusoidal", "scalar", "table"])
+def test_a_step_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(conditioning, warmup, tmp_path):
+    c = configure("smoke", conditioning=conditioning, warmup=warmup)
+    with one_thread():
+        straight, stopped = Trainer(c, CPU), Trainer(c, CPU)
+        for _ in range(4):
+            straight.train_step()
+            stopped.train_step()
+        stopped.save(tmp_path / "checkpoint.safetensors")
+        resumed = Trainer(c, CPU)
+        resumed.load(tmp_path / "checkpoint.safetensors")
+        for _ in range(4):
+            straight.train_step()
+            resumed.train_step()
+    for ours, theirs in (
+        (resumed.model, straight.model),
+        (resumed.average, straight.average),
+    ):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), name
+    assert torch.equal(resumed.losses, straight.losses)
+
+
+def test_the_learning_rate_rises_linearly_over_the_warm_up():
+    c = configure("smoke", warmup=4, learning_rate=0.01)
+    trainer = Trainer(c, CPU)
+    with one_thread():
+        for expected in (0.0025, 0.005, 0.0075, 0.01, 0.01):
+            before = trainer.model.output.bias.detach().clone()
+            trainer.train_step()
+            (group,) = trainer.optimizer.param_groups
+            assert group["lr"] == pytest.approx(expected)
+            # Adam's first steps are as long as the learning rate.
+            if trainer.step == 1:
+                moved = (trainer.model.output.bias - before).abs().max()
+                assert float(moved.detach()) == pytest.approx(expected, rel=0.01)
+
+
+def test_average_starts_as_a_mean_and_ends_with_the_decay():
+    """Against the weights averaged by hand."""
+    c = configure("smoke", ema_decay=0.4, steps=6)
+    trainer = Trainer(c, CPU)
+    expected = None
+    for n in range(6):
+        trainer.train_step()
+        weights = trainer.model.output.weight.detach().clone()
+        keep = min(0.4, (1 + n) / (10 + n))
+        expected = weights if expected is None else keep * expected + (1 - keep) * weights
+        assert torch.allclose(trainer.average.module.output.weight, expected, atol=1e-6)
+
+
+def test_seeds_give_other_networks_and_one_seed_the_same():
+    a, b, c = (build_model(configure("smoke", seed=s)).output.weight for s in (0, 0, 1))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_training_reduces_the_loss(tmp_path):
+    c = configure("smoke", steps=150, evaluations=1)
+    trainer = Trainer(c, CPU)
+    for _ in range(150):
+        trainer.train_step()
+    assert trainer.losses[-20:].mean() < 0.5 * trainer.losses[:20].mean()
+
+
+def test_record_holds_what_it_says(smoke_record):
+    c = smoke_record.configuration
+    assert smoke_record.checkpoints["step"].tolist() == c.evaluation_steps
+    shares = smoke_record.checkpoints[list(OUTCOMES)].sum(axis=1)
+    assert np.allclose(shares, 1)
+    arrays = smoke_record.arrays
+    assert np.array_equal(arrays["labels"], label_grid(c.N, c.d_x, c.d_y).numpy())
+    kinds = (arrays["kind"] == OUTCOMES.index("correct")).mean(axis=1)
+    assert np.allclose(kinds, smoke_record.checkpoints["accuracy"])
+    assert len(smoke_record.probes) == len(c.evaluation_steps) * 4 * 2 * 3 * 2
+    assert arrays["losses"].shape == (c.steps,)
+    assert smoke_record.provenance["threads"] == 1
+    assert smoke_record.provenance["versions"]["torch"].startswith("2.13.0")
+    untrained = smoke_record.probes.query("step == 0")
+    trained, control = (
+        untrained.query("features == @name")["r2"].to_numpy() for name in ("trained", "untrained")
+    )
+    assert np.array_equal(trained, control, equal_nan=True)
+
+
+def test_shipped_weights_are_the_trained_networks(smoke_record):
+    c = smoke_record.configuration
+    trainer = Trainer(c, CPU)
+    with one_thread():
+        for _ in range(c.steps):
+            trainer.train_step()
+    loaded = load_model(smoke_record).state_dict()
+    for name, value in trainer.average.module.state_dict().items():
+        assert torch.allclose(loaded[name], value, atol=2e-3), name
+
+
+def test_a_run_that_diverges_says_so(store):
+    c = configure("smoke", learning_rate=1.0, steps=20, ema_decay=0.0)
+    trainer = Trainer(c, CPU)
+    trainer.losses[3] = float("nan")
+    run = store.partial(c)
+    trainer.step = 10
+    trainer.save(run.checkpoint)
+    with pytest.raises(UserError, match=r"diverged before step 20.*learning_rate is 1\.0"):
+        train(c, store)
+
+
+def test_a_broken_checkpoint_is_named(store):
+    c = configure("smoke")
+    run = store.partial(c)
+    run.folder.mkdir(parents=True)
+    run.checkpoint.write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors cannot be read"):
+        train(c, store)
+
+
+def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
+    monkeypatch.setenv("BUMP_DIFFUSION_DEVICE", "cpu")
+    assert pick_device().type == "cpu"
+    monkeypatch.setenv("BUMP_DIFFUSION_DEVICE", "gpu")
+    with pytest.raises(UserError, match="'gpu' is not a device"):
+        pick_device()
+
+
+def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, store):
+    """kill -9 at five random moments, in processes of their own."""
+    c = configure("smoke", steps=100, evaluations=24)
+    uninterrupted = train(c, store, extras=["weights"])
+    folder = tmp_path / "killed"
+    command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", "--extra", "weights"]
+    command += ["--set", "steps=100", "--set", "evaluations=24"]
+    environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(folder)}
+    moments = random.Random(0)
+    partial = folder / "partial" / c.id
+    for _ in range(5):
+        before = set(partial.glob("*"))
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # Counted from when training began: starting takes longer than all of it.
+        while process.poll() is None and set(partial.glob("*")) == before:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.7))
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / c.id).exists()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    again = Record(folder / c.id)
+    verdict = differences(uninterrupted, again)
+    assert verdict.identical, verdict.sentence
+    assert again.weights.read_bytes() == uninterrupted.weights.read_bytes()
+    assert not partial.exists()
+
+
+def test_two_processes_make_one_record_once(tmp_path):
+    environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(tmp_path)}
+    command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke"]
+    processes = [
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert [p.returncode for p in processes] == [0, 0]
+    assert outputs[0][0] == outputs[1][0]
+    # Only the one that trained shows a finished bar.
+    assert sum("20/20" in err for _, err in outputs) == 1
+
+
+def test_differences_are_told(smoke_record, store):
+    again = train(smoke_record.configuration, store)
+    assert differences(smoke_record, again).identical
+    table = again.checkpoints
+    table.loc[table.index[-1], "accuracy"] += 0.5
+    verdict = differences(smoke_record, again)
+    assert not verdict.identical and not verdict.same_enough
+    assert "checkpoints" in verdict.sentence
+    provenance = {**json.loads(json.dumps(again.provenance)), "device": "another"}
+    again.provenance = provenance
+    table.loc[table.index[-1], "accuracy"] -= 0.45
+    assert differences(smoke_record, again).same_enough
+
+
+def test_differences_of_lines_are_told(store, tmp_path):
+    lines = configure("smoke", axes="x", steps=2, evaluations=1, compared_steps=())
+    original, again = train(lines, store), train(lines, Store(tmp_path / "again"))
+    assert differences(original, again).identical
+    again.checkpoints.loc[again.checkpoints.index[-1], "accuracy"] += 0.05
+    again.provenance = {**again.provenance, "device": "another"}
+    assert differences(original, again).same_enough
+
+
+def test_few_labels_are_trained_and_their_probes_undefined(store):
+    short = {"steps": 2, "evaluations": 1, "compared_steps": ()}
+    # Four labels, each asked for often: more images than a probe needs, fewer labels than folds.
+    few = train(configure("smoke", d_x=4.0, d_y=4.0, **short), store)
+    assert few.probes["r2"].isna().all()
+    # Twelve, each asked for once: too few points for UMAP.
+    fewer = train(configure("smoke", d_x=8.0, d_y=0.7, evaluation_images=20, **short), store)
+    assert len(fewer.arrays["labels"]) == 12
+    assert fewer.probes["r2"].isna().all()
+    assert not fewer.arrays["umap_trained"].any()
+
+
+def test_a_store_that_cannot_be_written_is_refused():
+    with pytest.raises(UserError, match="'/proc/store' cannot be written to"):
+        train(configure("smoke"), Store(Path("/proc/store")))
+
+
+def test_a_store_in_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="it must be a folder"):
+        Store(tmp_path / "file")
+
+
+def test_a_checkpoint_with_a_part_missing_is_refused_by_name(tmp_path):
+    c = configure("smoke")
+    path = tmp_path / "checkpoint.safetensors"
+    trainer = Trainer(c, CPU)
+    with one_thread():
+        trainer.train_step()
+    trainer.save(path)
+    tensors = safetensors.torch.load_file(path)
+    del tensors["model.output.weight"]
+    path.write_bytes(safetensors.torch.save(tensors, {"step": "1", "configuration": c.id}))
+    with pytest.raises(UserError, match="cannot be read; delete its folder to start the run anew"):
+        Trainer(c, CPU).load(path)
