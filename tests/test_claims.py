@@ -324,15 +324,11 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
     ],
 )
 def test_a_condition_names_what_is_not_as_usual(fields, named):
-    assert setting(SimpleNamespace(configuration=configure("quick", **fields))) == named
+    assert setting(configure("quick", **fields)) == named
 
 
 def test_what_had_been_seen_are_conditions_of_the_books_runs():
-    made = {
-        setting(SimpleNamespace(configuration=c))
-        for e in EXPERIMENTS.values()
-        for c in e.configurations()
-    }
+    made = {setting(c) for e in EXPERIMENTS.values() for c in e.configurations()}
     for claim in CLAIMS.values():
         assert set(claim.seen) <= made
 

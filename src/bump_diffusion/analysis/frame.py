@@ -1,10 +1,10 @@
 """The tidy table: a row per run and checkpoint, which every figure, criterion and sentence reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
-from bump_diffusion.analysis.phases import assign_phases, order_parameters
+from bump_diffusion.analysis.phases import assign_phases
 from bump_diffusion.analysis.settings import setting
 from bump_diffusion.runs.record import Record
 
@@ -17,40 +17,63 @@ CONTROLS = {
 """By suffix of a column: the features and the reduction that its order parameters are read from."""
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """A row per run and checkpoint, in the order of the records and of their steps.
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Build a row per run and checkpoint, in the order of the records and of their steps.
 
-    Columns: `record` (its id); `setting`; every field of the configuration; `step`, `images_seen`,
-    `loss` and the metrics of `Record.checkpoints`; the order parameters `single`, `placed`,
-    `manifold` and `order` (`phases.order_parameters`), the latter two also of each of `CONTROLS`
-    (`order_untrained`); the phases `phase_generation` and `phase_representation`, the latter also
-    of the untrained network (`phase_representation_untrained`); and each probe's R^2 as
-    `r2_FEATURES_REDUCTION_TARGET_AXIS` (`r2_untrained, ablated_direct_requested_x`). Runs of lines
-    have neither probes nor phases: NaN.
+    Columns:
+
+    - `record` (its id), `setting` (`settings.setting`) and every field of the configuration;
+    - `step`, `images_seen`, `loss` and the metrics of `Record.checkpoints`;
+    - `single`, the share of images with one bump, and `placed`, the share of these at the right
+      place (NaN where there are none);
+    - `manifold` and `order`, the cross-validated R^2 of the generated and of the requested position
+      read from the features with the label ablated, the lower of the two axes' (NaN where either
+      is undefined), and the same of each of `CONTROLS`, as in `order_untrained`;
+    - `phase_generation` and `phase_representation` (`phases.assign_phases`), the latter also of the
+      untrained network on the same images, `phase_representation_untrained`;
+    - each probe's R^2, as in `r2_untrained, ablated_direct_requested_x`.
+
+    A record that is given twice counts once. Runs of lines have neither probes nor phases: NaN.
     """
-    return pd.concat([_of_run(record) for record in records], ignore_index=True)
-
-
-def _of_run(record: Record) -> pd.DataFrame:
-    c, checkpoints, probes = record.configuration, record.checkpoints, record.probes
-    about = {"record": record.id, "setting": setting(record), **c.model_dump()}
-    columns = {name: [value] * len(checkpoints) for name, value in about.items()}
-    table = pd.DataFrame(columns).join(checkpoints.reset_index(drop=True))
-    if probes.empty:
-        return table
+    unique = {record.id: record for record in records}
+    runs = [
+        {"record": id, "setting": setting(r.configuration), **r.configuration.model_dump()}
+        for id, r in unique.items()
+    ]
+    table = pd.DataFrame(runs).merge(_gather(unique, "checkpoints"), on="record")
+    probes = _gather(unique, "probes")
+    if "r2" in probes:
+        names = ["features", "reduction", "target", "axis"]
+        r2 = probes.pivot(index=["record", "step"], columns=names, values="r2")
+        r2.columns = ["_".join(["r2", *column]) for column in r2.columns]
+        table = table.merge(r2, on=["record", "step"], how="left")
+    single = table["misplaced"] + table["correct"]
+    columns = {"single": single, "placed": table["correct"] / single.where(single > 0)}
     for suffix, (features, reduction) in CONTROLS.items():
-        found = order_parameters(checkpoints, probes, features, reduction).reset_index(drop=True)
-        if suffix:
-            found = found[["manifold", "order"]].add_suffix(suffix)
-        table = table.join(found)
-    for suffix in ("", "_untrained"):
-        read = table[["single", "placed"]].assign(
-            manifold=table[f"manifold{suffix}"], order=table[f"order{suffix}"]
-        )
-        phases = assign_phases(read)
-        if not suffix:
-            table["phase_generation"] = phases["generation"]
-        table[f"phase_representation{suffix}"] = phases["representation"]
-    names = "r2_" + probes[["features", "reduction", "target", "axis"]].agg("_".join, axis=1)
-    wide = probes.assign(name=names).pivot(index="step", columns="name", values="r2")
-    return table.join(wide.rename_axis(columns=None), on="step")
+        for name, target in {"manifold": "generated", "order": "requested"}.items():
+            axes = table.reindex(
+                columns=[f"r2_{features}_{reduction}_{target}_{axis}" for axis in "xy"]
+            )
+            columns[name + suffix] = axes.min(axis=1, skipna=False)
+    table = table.assign(**columns)
+    probed = table["axes"] == "xy"
+    phases = {
+        "phase_generation": assign_phases(table)["generation"],
+        "phase_representation": assign_phases(table)["representation"],
+        "phase_representation_untrained": assign_phases(table, "_untrained")["representation"],
+    }
+    return table.assign(**{name: phase.where(probed) for name, phase in phases.items()})
+
+
+def _gather(records: dict[str, Record], name: str) -> pd.DataFrame:
+    tables = {id: getattr(record, name) for id, record in records.items()}
+    return pd.concat(tables, names=["record"]).reset_index("record")
+
+
+def split(table: pd.DataFrame, field: str) -> dict[str, pd.DataFrame]:
+    """Split a `frame` by the values of a column, as they are printed, sorted.
+
+    Settings stay in the order in which they occur.
+    """
+    groups = table.groupby(field, sort=field != "setting")
+    return {value if isinstance(value, str) else f"{value:g}": own for value, own in groups}

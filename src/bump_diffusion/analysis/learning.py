@@ -41,6 +41,18 @@ def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> floa
     return float(np.exp(np.log(seen[after - 1]) * (1 - share) + np.log(seen[after]) * share))
 
 
+def learning_times(
+    table: pd.DataFrame, measure: str, level: float, or_end: bool = False
+) -> pd.Series:
+    """Compute `learning_time` of each run of a `frame`, by record, in its order.
+
+    With `or_end` a run that never reaches the level has all examples seen, a lower bound.
+    """
+    runs = table.groupby("record", sort=False)
+    times = pd.Series({id: learning_time(own, measure, level) for id, own in runs}, dtype=float)
+    return times.fillna(runs["images_seen"].last()) if or_end else times
+
+
 def learning_time_or_end(checkpoints: pd.DataFrame, measure: str, level: float) -> float:
     """`learning_time`, or all examples seen, a lower bound, if the level is never reached."""
     time = learning_time(checkpoints, measure, level)

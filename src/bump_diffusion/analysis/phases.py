@@ -86,25 +86,50 @@ def checkpoints_with_order(
 
 
 def assign_phases(
-    parameters: pd.DataFrame,
+    table: pd.DataFrame,
+    suffix: str = "",
+    *,
     single: float = SINGLE,
     placed: float = PLACED,
     manifold: float = MANIFOLD,
     order: float = ORDER,
 ) -> pd.DataFrame:
-    """The phase ("A", "B" or "C") of each checkpoint from each side, indexed by step.
+    """Name the phase ("A", "B" or "C") of each checkpoint from each side.
 
-    `parameters` are `order_parameters`; the other arguments are the thresholds. An undefined order
+    `table` has the columns `single`, `placed`, `manifold` and `order` of a `frame`, the last two
+    with the `suffix`, as "_untrained"; the other arguments are their thresholds. An undefined order
     parameter counts as below its threshold: a position that too few images have is not read.
+    Returns the columns generation and representation, on the table's index.
     """
-    sides = {"generation": ("single", single, "placed", placed)}
-    sides["representation"] = ("manifold", manifold, "order", order)
-    phases = {}
-    for side, (first, first_least, second, second_least) in sides.items():
-        beyond_a = parameters[first] >= first_least
-        beyond_b = beyond_a & (parameters[second] >= second_least)
-        phases[side] = np.select([beyond_b, beyond_a], ["C", "B"], "A")
-    return pd.DataFrame(phases, index=parameters.index)
+    sides = {"generation": (table["single"] >= single, table["placed"] >= placed)}
+    sides["representation"] = (
+        table[f"manifold{suffix}"] >= manifold,
+        table[f"order{suffix}"] >= order,
+    )
+    return pd.DataFrame(
+        {
+            side: np.select([beyond_a & in_c, beyond_a], ["C", "B"], "A")
+            for side, (beyond_a, in_c) in sides.items()
+        },
+        index=table.index,
+    )
+
+
+def first_phases(table: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Find the images seen at the first trained checkpoint of each phase, from one side.
+
+    `table` is a `frame`, `side` "generation" or "representation". A row per record, columns A, B
+    and C, NaN where a phase does not occur. Step 0 is left out: what an untrained network draws and
+    holds is no result of learning.
+    """
+    trained = table[table["step"] > 0]
+    first = trained.groupby(["record", f"phase_{side}"])["images_seen"].first().unstack()
+    return first.reindex(index=table["record"].unique(), columns=list(PHASES))
+
+
+def pass_in_order(first: pd.DataFrame) -> pd.Series:
+    """Whether all three phases occur, and first in the order A, B, C: by record, of `first_phases`."""
+    return (first["A"] < first["B"]) & (first["B"] < first["C"])
 
 
 def phases_over_training(

@@ -7,21 +7,21 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.runs.record import Record
 
 
-def setting(record: Record) -> str:
-    """Under which setting a run is judged: its data set where that is imbalanced, else how the
-    label enters, and whether training was warmed up; and what else of these is not as usual.
+def setting(c: Configuration) -> str:
+    """Name the setting under which a run is judged: its data set where that is imbalanced, else how
+    the label enters, and whether training was warmed up; and what else of these is not as usual.
     """
-    c, usual = record.configuration, Configuration()
+    usual = Configuration()
     if c.d_x != c.d_y:
-        said = [f"d_x = {c.d_x:g} and d_y = {c.d_y:g}"]
-        said += [f"with {c.conditioning}"] * (c.conditioning != usual.conditioning)
+        parts = [f"d_x = {c.d_x:g} and d_y = {c.d_y:g}"]
+        parts += [f"with {c.conditioning}"] * (c.conditioning != usual.conditioning)
     else:
-        said = [f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"]
-        said += [f"at d = {c.d_x:g}"] * (c.d_x != usual.d_x)
-    said += [f"at sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
-    said += [f"on {c.N} × {c.N} pixels"] * (c.N != usual.N)
-    said += [f"in {c.precision}"] * (c.precision != usual.precision)
-    return " ".join(said)
+        parts = [f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"]
+        parts += [f"at d = {c.d_x:g}"] * (c.d_x != usual.d_x)
+    parts += [f"at sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
+    parts += [f"on {c.N} × {c.N} pixels"] * (c.N != usual.N)
+    parts += [f"in {c.precision}"] * (c.precision != usual.precision)
+    return " ".join(parts)
 
 
 def grouped(records: Iterable[Record], name_of: Callable[[Record], str]) -> dict[str, list[Record]]:
@@ -37,7 +37,7 @@ def by_setting(records: list[Record], field: str) -> dict[str, list[Record]]:
     `setting`, as they come.
     """
     if field == "setting":
-        return grouped(records, setting)
+        return grouped(records, lambda record: setting(record.configuration))
 
     def value(record: Record) -> Any:
         return getattr(record.configuration, field)

@@ -144,7 +144,7 @@ def decide_imbalance(profile: str, seeds: int, fewer_seeds: int, **fields: Any) 
 def decide_runs(name: str, records: Sequence[Record]) -> list[Decision]:
     """The verdicts on a claim that a run by itself tells of, for each setting among the runs."""
     found = []
-    for where, part in grouped(records, setting).items():
+    for where, part in grouped(records, lambda r: setting(r.configuration)).items():
         judged = decide(name, where, [QUANTITIES[name](r) for r in part], part)
         if name in OF_UNTRAINED:
             values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
@@ -186,7 +186,7 @@ def decide_axes(records: list[Record], lines: list[Record]) -> list[Decision]:
     found = coupling(imbalanced, lines)
     c = imbalanced[0].configuration
     balanced = coupling_by_balanced(records, c.d_x, c.d_y)
-    where, behind = setting(imbalanced[0]), [*imbalanced, *lines]
+    where, behind = setting(c), [*imbalanced, *lines]
     (together,) = decide_runs("rise-together", imbalanced)
     return [
         together._replace(control=interval(found["farthest_apart_1d"], "mean")[0]),
