@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ def test_a_step_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(conditioning,
         for _ in range(4):
             straight.train_step()
             stopped.train_step()
-        stopped.save(tmp_path / "checkpoint.safetensors")
+        stopped.save(tmp_path / "checkpoint.safetensors", {})
         resumed = Trainer(c, CPU)
         resumed.load(tmp_path / "checkpoint.safetensors")
         for _ in range(4):
@@ -148,7 +149,7 @@ def test_a_run_that_diverges_says_so(store):
     trainer.losses[3] = float("nan")
     run = store.partial(c)
     trainer.step = 10
-    trainer.save(run.checkpoint)
+    trainer.save(run.checkpoint, {})
     with pytest.raises(UserError, match=r"diverged before step 20.*learning_rate is 1\.0"):
         train(c, store)
 
@@ -263,15 +264,60 @@ def test_a_store_in_a_file_is_refused(tmp_path):
         Store(tmp_path / "file")
 
 
-def test_a_checkpoint_with_a_part_missing_is_refused_by_name(tmp_path):
-    c = configure("smoke")
-    path = tmp_path / "checkpoint.safetensors"
-    trainer = Trainer(c, CPU)
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The checkpoint of a smoke run after one step; do not change it."""
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.safetensors"
+    trainer = Trainer(configure("smoke"), CPU)
     with one_thread():
         trainer.train_step()
-    trainer.save(path)
-    tensors = safetensors.torch.load_file(path)
-    del tensors["model.output.weight"]
-    path.write_bytes(safetensors.torch.save(tensors, {"step": "1", "configuration": c.id}))
+    trainer.save(path, {"commit": "abc"})
+    return path
+
+
+@settings(max_examples=25)
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(checkpoint, where, bit):
+    content = bytearray(checkpoint.read_bytes())
+    content[int(where * len(content))] ^= 1 << bit
+    damaged = checkpoint.with_name("damaged.safetensors")
+    damaged.write_bytes(content)
     with pytest.raises(UserError, match="cannot be read; delete its folder to start the run anew"):
-        Trainer(c, CPU).load(path)
+        Trainer(configure("smoke"), CPU).load(damaged)
+
+
+def _without_a_tensor(tensors, metadata):
+    del tensors["model.output.weight"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without_a_tensor,
+        lambda tensors, metadata: metadata.clear(),
+        lambda tensors, metadata: metadata.pop("digest"),
+        lambda tensors, metadata: metadata.update(step="-5"),
+        lambda tensors, metadata: metadata.update(provenance="{}"),
+        lambda tensors, metadata: tensors["losses"].zero_(),
+    ],
+)
+def test_a_changed_checkpoint_is_refused(checkpoint, change, tmp_path):
+    with safetensors.safe_open(checkpoint, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(checkpoint)
+    change(tensors, metadata)
+    path = tmp_path / "changed.safetensors"
+    path.write_bytes(safetensors.torch.save(tensors, metadata or None))
+    with pytest.raises(UserError, match="cannot be read; delete its folder to start the run anew"):
+        Trainer(configure("smoke"), CPU).load(path)
+
+
+def test_a_checkpoint_of_another_run_or_of_an_impossible_step_is_refused(checkpoint, tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        Trainer(configure("smoke", seed=1), CPU).load(checkpoint)
+    trainer = Trainer(configure("smoke"), CPU)
+    for step in (-5, trainer.c.steps + 1):
+        trainer.step = step
+        trainer.save(tmp_path / "odd.safetensors", {})
+        with pytest.raises(UserError, match="cannot be read"):
+            Trainer(trainer.c, CPU).load(tmp_path / "odd.safetensors")

@@ -174,8 +174,8 @@ def find_exchanged_places(c: Configuration, model: UNet) -> pd.DataFrame:
     """Where bumps are that are drawn with the features of a layer exchanged within pairs.
 
     The images are those of `intervene`, for "nothing" (layer is "") and for "other features" of
-    each of `EXCHANGED_LAYERS`. Returns a row per image: layer, mu_x and mu_y (its own request), x and y
-    (the place of its bump, NaN if it has not exactly one); pixels.
+    each of `EXCHANGED_LAYERS`. Returns a row per image: layer, mu_x and mu_y (its own request), x
+    and y (the place of its bump, NaN if it has not exactly one); pixels.
     """
     labels = _pairs(c).to(next(model.parameters()).device)
     parts = []

@@ -34,7 +34,7 @@ def probe_r2(
     embedding) are fitted by least squares, more by ridge regression with its strength chosen within
     each fold, by leaving out one group at a time. Points of one group share a fold; by default each
     is its own. Rows whose target is NaN are left out; with fewer than `MINIMUM_POINTS` left, or
-    fewer groups than folds, R^2 is NaN, and so is that of an axis along which the target does not vary.
+    fewer groups than folds, R^2 is NaN; so is that of an axis along which the target is constant.
     """
     known = ~np.isnan(target).any(axis=1)
     points, target = points[known], target[known]

@@ -25,8 +25,12 @@ def _provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, ob
         "platform": platform.platform(),
         "python": platform.python_version(),
         "commit": _commit(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": package_versions(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 def cpu_name() -> str:

@@ -24,7 +24,7 @@ from bump_diffusion.metrics.interventions import (
 )
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.runs.partial import Partial
-from bump_diffusion.runs.provenance import _commit, _provenance
+from bump_diffusion.runs.provenance import _commit, _provenance, package_versions
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device
@@ -98,6 +98,7 @@ def _train(
     device = pick_device()
     trainer = Trainer(c, device)
     untrained = build_model(c, device)
+    code = {"commit": _commit(), "versions": package_versions()}
     clock = Clock(run.folder / "seconds.json")
     if run.checkpoint.exists():
         trainer.load(run.checkpoint)
@@ -127,7 +128,7 @@ def _train(
                 run.save_evaluation(trainer.step, done)
                 clock.save(evaluating=True)
                 bar.set_postfix(correct=f"{done.metrics['accuracy']:.0%}")
-                trainer.save(run.checkpoint)
+                trainer.save(run.checkpoint, code)
             if trainer.step == c.steps:
                 clock.save()
                 return trainer, clock.seconds
@@ -136,7 +137,7 @@ def _train(
             if each_step is not None:
                 each_step()
             if clock.since_save() > CHECKPOINT_SECONDS:
-                trainer.save(run.checkpoint)
+                trainer.save(run.checkpoint, code)
                 clock.save()
 
 

@@ -1,7 +1,10 @@
 """A network in training: one optimizer step, drawn from the seed and the step's number."""
 
+import hashlib
+import json
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -94,26 +97,35 @@ class Trainer:
         self.losses[self.step] = loss.detach()
         self.step += 1
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint: all that the next step depends on."""
+    def save(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the checkpoint: all that the next step depends on, and what code it was made by."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         tensors["losses"] = self.losses
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        metadata = {"step": str(self.step), "configuration": self.c.id}
+        metadata = {
+            "step": str(self.step),
+            "configuration": self.c.id,
+            "provenance": json.dumps(provenance, sort_keys=True),
+        }
+        metadata["digest"] = _digest(tensors, metadata)
         write_atomically(path, safetensors.torch.save(tensors, metadata))
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises UserError if it cannot be read."""
+        """Continue from a checkpoint. Raises UserError if it is damaged or of another run."""
         try:
             with safetensors.safe_open(path, "pt") as file:
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata["configuration"] != self.c.id:
-                raise ValueError("another run's")
-            self._restore(tensors, int(metadata["step"]))
+            digest = metadata.pop("digest", None)
+            if digest != _digest(tensors, metadata) or metadata["configuration"] != self.c.id:
+                raise ValueError("damaged, or another run's")
+            step = int(metadata["step"])
+            if not 0 <= step <= self.c.steps:
+                raise ValueError("no step of this run")
+            self._restore(tensors, step)
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
             raise UserError(
                 f"The checkpoint {path} cannot be read; delete its folder to start the run anew."
@@ -136,6 +148,15 @@ class Trainer:
             }
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """The SHA-256 of a checkpoint's content."""
+    digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 @torch.no_grad()
