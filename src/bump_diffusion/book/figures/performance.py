@@ -13,8 +13,9 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results, _reached
-from bump_diffusion.page.axes import IMAGES_SEEN, _over_training, _tables, _thousands, band, curve
+from bump_diffusion.page.axes import IMAGES_SEEN, band, curve, panels_over_training, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Table
 from bump_diffusion.runs.record import Record
@@ -103,21 +104,12 @@ def benchmark_ratios(results: Results) -> tuple[Figure, str]:
 @drawn
 def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
     """Accuracy over training with the network's arithmetic in float32 and in bfloat16."""
-    precisions = {r.id: r.configuration.precision for r in records}
-    table = _tables(records, "checkpoints").query("step > 0")
-    table = table.assign(precision=table["record"].map(precisions))
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
-    _over_training([ax], records)
-    curve(
-        ax,
-        table,
-        "accuracy",
-        hue="precision",
-        style="precision",
-    )
+    table = frame(records).query("step > 0")
+    figure, ((ax,),) = panels_over_training(table, height=3.2)
+    curve(ax, table, "accuracy", hue="precision", style="precision")
     ax.set(xlabel="", ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend(title=None)
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
     last = table[table["step"] == table["step"].max()].groupby("precision")["accuracy"]
     ends = ", ".join(f"{p} {a.mean():.1%} ({a.min():.1%} to {a.max():.1%})" for p, a in last)
     return figure, f"Accuracy against images seen, by precision. At the end: {ends}."
@@ -133,7 +125,7 @@ def learning_by_recipe(results: Results) -> tuple[Figure, str]:
         images = np.array(curve["images"])
         ax.plot(images, curve["accuracy"], line, marker="o", markersize=3, label=label)
         ends.append(f"{label} {curve['accuracy'][-1]:.0%} after {images[-1]:,} images")
-    ax.xaxis.set_major_formatter(lambda images, _: _thousands(images))
+    ax.xaxis.set_major_formatter(lambda images, _: thousands(images))
     ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend()
     return figure, f"Accuracy against images seen, by recipe. Last: {'; '.join(ends)}."

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_time
 from bump_diffusion.analysis.phases import (
     MANIFOLD,
@@ -28,11 +29,10 @@ from bump_diffusion.analysis.settings import by_setting
 from bump_diffusion.data.bumps import data_labels
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
-    _over_training,
-    _thousands,
     band,
     curve,
     images_axis,
+    thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
@@ -101,7 +101,8 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
         r"control: untrained ($R^2$)": ("order", "untrained, ablated"),
     }
     figure, axes = plt.subplots(3, 1, figsize=(WIDTH, 6.6), sharex=True)
-    _over_training(axes, records)
+    for ax in axes:
+        images_axis(ax.xaxis, frame(records))
     ends = {value: [] for value in groups}
     tables = {
         (value, features): _trained_checkpoints(own, features)
@@ -121,7 +122,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     figure.legend(
         handles=handles, title=FIELD_NAMES[field], loc="outside upper center", ncols=len(handles)
     )
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
     said = "; ".join(f"{value}: {', '.join(own)}" for value, own in ends.items())
     return figure, f"{field} and, at the end, accuracy, order, and order of the control: {said}."
 
@@ -153,7 +154,7 @@ def learning_in_words(records: list[Record], field: str) -> Markdown:
     fastest, slowest = by_time[0], by_time[-1]
     text = (
         "Images to half of all correct, means over seeds, lie between "
-        f"{_thousands(means[fastest])} ({symbol} = {fastest}) and {_thousands(means[slowest])} "
+        f"{thousands(means[fastest])} ({symbol} = {fastest}) and {thousands(means[slowest])} "
         f"({symbol} = {slowest}), a factor of {means[slowest] / means[fastest]:.1f}"
     )
     if len(means) > 2:
@@ -207,7 +208,7 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
         ax.set(title=side, xscale="log")
         ax.grid(False)
         if by == "images":
-            images_axis(ax.xaxis, records)
+            images_axis(ax.xaxis, frame(records))
         else:
             ax.xaxis.set_major_formatter("{x:g}")
     figure.supylabel(FIELD_NAMES[field], fontsize=9)
@@ -287,7 +288,7 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
             factors += np.exp(np.abs(np.log(moved / base)))[both].tolist()
             vanished += int((np.isnan(moved) != np.isnan(base)).sum())
         ax.set(title=side, xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
-        images_axis(ax.xaxis, records)
+        images_axis(ax.xaxis, frame(records))
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
     handles = axes[0].get_legend_handles_labels()[0]

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
-from bump_diffusion.page.axes import _pixels
+from bump_diffusion.page.axes import show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
 
 
@@ -21,7 +21,7 @@ def bumps_by_spread(N: int, spreads: list[float], polarity: str) -> tuple[Figure
     for row, (place, label) in zip(axes, places.items(), strict=True):
         for ax, sigma in zip(row, spreads, strict=True):
             image = render_bumps(torch.tensor([label], dtype=torch.float32), N, sigma, polarity)
-            _pixels(ax, image[0, 0].numpy())
+            show_pixels(ax, image[0, 0].numpy())
             if place == "on a pixel":
                 ax.set_title(rf"$\sigma$ = {sigma:g}")
         row[0].set_ylabel(place)

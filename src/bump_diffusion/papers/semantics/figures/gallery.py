@@ -15,8 +15,9 @@ from bump_diffusion.data.bumps import bump_height
 from bump_diffusion.metrics.bumps import find_bumps
 from bump_diffusion.metrics.evaluation import shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
-from bump_diffusion.page.axes import IMAGES_SEEN, _pixels, _thousands, position_colours
+from bump_diffusion.page.axes import IMAGES_SEEN, show_pixels, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.palette import position_colours
 from bump_diffusion.runs.record import Record
 
 
@@ -44,7 +45,7 @@ def failures(records: list[Record]) -> tuple[Figure, str]:
             counts.append(f"{len(found)} of kind {kind} in {phase}")
             for ax, (image, request, bumps) in zip(row, found[:each], strict=False):
                 ax.axis("on")
-                _pixels(ax, image, 0, 255)
+                show_pixels(ax, image, 0, 255)
                 ax.plot(*request, "+", color="#D55E00", markersize=7)
                 ax.plot(*bumps.T, "o", mfc="none", color="#0072B2", markersize=9)
                 side = len(image)  # a mark at the edge must not widen the image
@@ -107,7 +108,7 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
     checkpoints = record.checkpoints.query("step > 0")
     phases = phases_over_training(record)
     labels = [
-        f"{_thousands(images)} images seen: generation {phases.loc[step, 'generation']}, "
+        f"{thousands(images)} images seen: generation {phases.loc[step, 'generation']}, "
         f"representation {phases.loc[step, 'representation']}"
         for step, images in zip(checkpoints["step"], checkpoints["images_seen"], strict=True)
     ]
@@ -126,7 +127,7 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
         row[0].set_ylabel(title)
     for ax, place in zip(axes[0], stills, strict=True):
         ax.set_title(
-            f"{_thousands(checkpoints['images_seen'].iloc[place])}: generation "
+            f"{thousands(checkpoints['images_seen'].iloc[place])}: generation "
             f"{phases['generation'].iloc[place]},\nrepresentation {passed[place]}",
             fontsize=9,
         )

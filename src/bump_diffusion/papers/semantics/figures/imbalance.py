@@ -11,11 +11,19 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_time
 from bump_diffusion.analysis.phases import PHASES
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.probes import MINIMUM_POINTS
-from bump_diffusion.page.axes import IMAGES_SEEN, _over_training, _tables, _thousands, band, curve
+from bump_diffusion.page.axes import (
+    IMAGES_SEEN,
+    band,
+    curve,
+    images_axis,
+    panels_over_training,
+    thousands,
+)
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.factorized import (
@@ -44,7 +52,9 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
     for ax in axes.flat[len(data_sets) :]:
         ax.remove()
     axes = axes.flat[: len(data_sets)]
-    _over_training(axes, [*records, *lines])
+    table = frame([*records, *lines])
+    for ax in axes:
+        images_axis(ax.xaxis, table)
     styles = {"accuracy_x": ("x", "#D55E00"), "accuracy_y": ("y", "#0072B2")}
     for ax, ((d_x, d_y), own) in zip(axes, data_sets.items(), strict=True):
         for (measure, (_, colour)), d in zip(styles.items(), (d_x, d_y), strict=True):
@@ -52,7 +62,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
             for source, of, line in ((own, measure, "-"), (alone, "accuracy_x", ":")):
                 curve(
                     ax,
-                    _tables(source, "checkpoints").query("step > 0"),
+                    frame(source).query("step > 0"),
                     of,
                     color=colour,
                     linestyle=line,
@@ -65,7 +75,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
         for how, line in (("in images", "-"), ("learned alone", ":"))
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    figure.supxlabel(f"training examples seen; {band(records)}", fontsize=8)
+    figure.supxlabel(f"training examples seen; {band(table)}", fontsize=8)
     figure.supylabel("accuracy (share of images, of lines)", fontsize=9)
     gaps = [
         f"{with_range(max_axis_gap(r.checkpoints) for r in own)} at ({d_x:g}, {d_y:g})"
@@ -264,7 +274,7 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
         location="top",
         shrink=0.6,
         ticks=mpl.ticker.MaxNLocator(5),
-        format=lambda images, _: _thousands(images),
+        format=lambda images, _: thousands(images),
     ).ax.minorticks_off()
     figure.supxlabel("$d_x$ (pixels)", fontsize=9)
     figure.supylabel("$d_y$ (pixels)", fontsize=9)
@@ -277,7 +287,7 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
 
 
 def _thousands_or_why_not(row: dict, name: str) -> str:
-    return row[f"no {name}"] if np.isnan(row[name]) else _thousands(row[name])
+    return row[f"no {name}"] if np.isnan(row[name]) else thousands(row[name])
 
 
 def balanced_table(records: list[Record]) -> pd.DataFrame:
@@ -334,15 +344,15 @@ def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figur
     """
     table = pd.concat(composed(*pair) for pair in zip(along_x, along_y, strict=True))
     table = table.query("step > 0").assign(images_seen=lambda t: t["images_seen"] / 2)
-    figure, ax = plt.subplots(figsize=(WIDTH, 3))
-    _over_training([ax], [*along_x, *along_y])
+    runs = frame([*along_x, *along_y])
+    figure, ((ax,),) = panels_over_training(runs, height=3)
     for records, colour, name in ((along_x, "#D55E00", "x"), (along_y, "#0072B2", "y")):
-        own = _tables(records, "checkpoints").query("step > 0")
+        own = frame(records).query("step > 0")
         label = f"lines along {name}, d = {records[0].configuration.d_x:g}"
         curve(ax, own, "accuracy_x", color=colour, linestyle=":", label=label)
     curve(ax, table, "accuracy", color="black", label="images composed")
     ax.set(
-        xlabel=f"lines seen of each axis; {band(along_x)}",
+        xlabel=f"lines seen of each axis; {band(runs)}",
         ylabel="accuracy (share of lines, of images)",
         ylim=(-0.02, 1.02),
     )

@@ -2,12 +2,14 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import axis_positions, data_labels, render_bumps
 from bump_diffusion.metrics.evaluation import generate
@@ -15,7 +17,7 @@ from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
-from bump_diffusion.page.axes import IMAGES_SEEN, _over_training, _pixels, _tables, band, curve
+from bump_diffusion.page.axes import IMAGES_SEEN, band, curve, images_axis, show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
@@ -37,7 +39,7 @@ def noising(c: Configuration) -> tuple[Figure, str]:
     grid = figure.add_gridspec(2, len(steps), height_ratios=[1, 2])
     for i, t in enumerate(steps):
         ax = figure.add_subplot(grid[0, i])
-        _pixels(ax, images[i, 0].numpy(), -2, 2)
+        show_pixels(ax, images[i, 0].numpy(), -2, 2)
         ax.set_title(f"t = {t}")
     ax = figure.add_subplot(grid[1, :])
     ax.plot(alpha_bar.sqrt(), label=r"signal $\sqrt{\bar\alpha_t}$")
@@ -102,10 +104,10 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
             ("denoising",),
         )
         for ax, image in zip(axes[:, column], seen, strict=True):
-            _pixels(ax, image[0].numpy(), -2, 2)
+            show_pixels(ax, image[0].numpy(), -2, 2)
         axes[0, column].set_title(f"t = {t}")
     for ax, image, place in zip(axes[:, -1], final, places, strict=True):
-        _pixels(ax, image[0].numpy())
+        show_pixels(ax, image[0].numpy())
         ax.plot(*place, "+", color="#D55E00", markersize=7)
     axes[0, -1].set_title("image")
     for ax, place in zip(axes[:, 0], places.tolist(), strict=True):
@@ -117,11 +119,18 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
     return figure, alt
 
 
+def _samplers(records: list[Record]) -> pd.DataFrame:
+    tables = [
+        r.samplers.assign(images_seen=r.samplers["step"] * r.configuration.batch_size)
+        for r in records
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
 @drawn
 def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
     """Kinds of image from the same networks over training, under different samplers."""
-    table = _tables(records, "samplers")
-    table["images_seen"] = table["step"] * records[0].configuration.batch_size
+    table = _samplers(records)
     panels = {
         "correct": "one bump, right place",
         "misplaced": "one bump, wrong place",
@@ -132,7 +141,8 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
     colours = dict(zip(steps, sns.color_palette("viridis_r", len(steps)), strict=True))
     styles = {"ancestral": "-", "ddim": ":"}
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharex=True, sharey=True)
-    _over_training(axes.flat, records)
+    for ax in axes.flat:
+        images_axis(ax.xaxis, frame(records))
     for ax, (kind, title) in zip(axes.flat, panels.items(), strict=True):
         for (sampler, count), part in table.groupby(["sampler", "sampler_steps"]):
             curve(
@@ -149,13 +159,13 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
         for count in steps
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
     return figure, f"Shares of images over training by sampler. {sampler_dependence(records).data}"
 
 
 def sampler_dependence(records: list[Record]) -> Markdown:
     """How far few steps, and the deterministic sampler, are from the most ancestral steps."""
-    table = _tables(records, "samplers")
+    table = _samplers(records)
     mean = table.groupby(["sampler", "sampler_steps", "step"])[list(OUTCOMES)].mean()
     most, last = table["sampler_steps"].max(), table["step"].max()
     reference = mean.loc["ancestral", most]
@@ -183,10 +193,11 @@ def outcomes_by_clipping(records: list[Record]) -> tuple[Figure, str]:
     not.
     """
     clipped = {r.id: r.configuration.clip_sample for r in records}
-    table = _tables(records, "checkpoints").query("step > 0")
+    table = frame(records).query("step > 0")
     table["sampler"] = table["record"].map(clipped).map({True: "clipped", False: "not clipped"})
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6), sharex=True, sharey=True)
-    _over_training(axes.flat, records)
+    for ax in axes.flat:
+        images_axis(ax.xaxis, frame(records))
     for ax, kind in zip(axes.flat, OUTCOMES, strict=True):
         curve(
             ax,
@@ -198,7 +209,7 @@ def outcomes_by_clipping(records: list[Record]) -> tuple[Figure, str]:
         )
         ax.set(title=kind, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
     axes[0, 0].legend(title=None)
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
     mean = table.groupby(["sampler", "step"])[list(OUTCOMES)].mean()
     most = (mean.loc["clipped"] - mean.loc["not clipped"]).abs().max()
     ends = mean["correct"].groupby("sampler").last()

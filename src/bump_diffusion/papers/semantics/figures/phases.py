@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import (
     MANIFOLD,
     ORDER,
@@ -27,18 +28,19 @@ from bump_diffusion.analysis.phases import (
 from bump_diffusion.analysis.settings import by_setting
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
-    _few_checkpoints,
-    _last,
-    _over_training,
-    _tables,
-    _thousands,
     band,
     curve,
-    position_colours,
+    images_axis,
+    spaced_indices,
+    thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
-from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, PHASE_COLOURS
+from bump_diffusion.papers.semantics.palette import (
+    FEATURE_STYLES,
+    PHASE_COLOURS,
+    position_colours,
+)
 from bump_diffusion.runs.record import Record
 
 
@@ -138,11 +140,11 @@ def explain(records: list[Record]) -> Markdown:
 def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Accuracy, and accuracy in x and in y apart."""
     names = {"accuracy": "x and y", "accuracy_x": "x alone", "accuracy_y": "y alone"}
-    long = _tables(records, "checkpoints").query("step > 0")
+    long = frame(records).query("step > 0")
     long = long.melt(["images_seen", "seed"], list(names), "measure", "share")
     long["measure"] = long["measure"].map(names)
     figure, ax = plt.subplots(figsize=(WIDTH, 3))
-    _over_training([ax], records)
+    images_axis(ax.xaxis, frame(records))
     curve(
         ax,
         long,
@@ -152,12 +154,10 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
     )
     ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend(title=None)
-    figure.supxlabel(band(records), fontsize=8)
-    alt = (
-        f"Accuracy against images seen; at the end {_last(records, 'accuracy')}, in x "
-        f"{_last(records, 'accuracy_x')}, in y {_last(records, 'accuracy_y')}."
-    )
-    return figure, alt
+    figure.supxlabel(band(frame(records)), fontsize=8)
+    ends = long[long["images_seen"] == long["images_seen"].max()].groupby("measure")["share"].mean()
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in ends.items())
+    return figure, f"Accuracy against images seen; means at the end: {shares}."
 
 
 @drawn
@@ -168,7 +168,7 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
     the label ablated, each coloured by the requested position and by the generated one.
     """
     c = record.configuration
-    columns = _few_checkpoints(record, 5)
+    columns = spaced_indices(len(record.checkpoints), 5)
     rows = [
         ("trained", "requested", "as published,\nby request"),
         ("trained", "generated", "as published,\nby bump found"),
@@ -191,7 +191,7 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
             ax.grid(False)
         line[0].set_ylabel(name, fontsize=8)
     for ax, column in zip(axes[0], columns, strict=True):
-        ax.set_title(_thousands(int(record.checkpoints["images_seen"].iloc[column])))
+        ax.set_title(thousands(int(record.checkpoints["images_seen"].iloc[column])))
     figure.supxlabel(
         f"{IMAGES_SEEN} (top). Colour: blue to orange along x, dark to light along y;\n"
         "grey where not exactly one bump was found",
@@ -215,11 +215,12 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
 @drawn
 def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
     """R squared of the published probe and all its controls."""
-    table = _tables(records, "probes").query("step > 0")
+    table = pd.concat(r.probes.assign(record=r.id) for r in records).query("step > 0")
     batch = {r.id: r.configuration.batch_size for r in records}
     table["images_seen"] = table["step"] * table["record"].map(batch)
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey=True)
-    _over_training(axes.flat, records)
+    for ax in axes.flat:
+        images_axis(ax.xaxis, frame(records))
     for row, target in zip(axes, ("requested", "generated"), strict=True):
         for ax, reduction in zip(row, ("umap", "direct"), strict=True):
             for name, (_, colour, line) in FEATURE_STYLES.items():
@@ -283,7 +284,8 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
         tables.append(parameters.assign(images_seen=seen, seed=record.configuration.seed))
     table = pd.concat(tables).query("images_seen > 0")
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 4.8), sharex=True)
-    _over_training(axes, records)
+    for ax in axes:
+        images_axis(ax.xaxis, frame(records))
     for ax, (side, names) in zip(axes, sides.items(), strict=True):
         for name, (label, colour) in names.items():
             curve(
@@ -298,7 +300,7 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
         of = "share of images" if side == "generation" else r"$R^2$, label ablated"
         ax.set(title=side, ylim=(-0.15, 1.03), ylabel=of, xlabel="")
         ax.legend(loc="best")
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
     means = table[table["images_seen"] == table["images_seen"].max()].mean()
     ends = ", ".join(f"{n} {means[n]:.2f}" for n in ("single", "placed", "manifold", "order"))
     return figure, f"Order parameters against images seen; means at the end: {ends}."
@@ -312,7 +314,8 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
     )
     schemes = len({r.configuration.conditioning for r in records})
     axes = axes[:, 0]
-    _over_training(axes, records)
+    for ax in axes:
+        images_axis(ax.xaxis, frame(records))
     colours = mpl.colors.ListedColormap([PHASE_COLOURS[p] for p in PHASES])
     said = []
     for ax, side in zip(axes, ("generation", "representation"), strict=True):
@@ -385,9 +388,10 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
         "neighbourhood_requested": "trustworthiness,\nrequested plane",
         "neighbourhood_generated": "trustworthiness,\ngenerated plane",
     }
-    table = _tables(records, "checkpoints").query("step > 0")
+    table = frame(records).query("step > 0")
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharex=True)
-    _over_training(axes.flat, records)
+    for ax in axes.flat:
+        images_axis(ax.xaxis, frame(records))
     for ax, (measure, title) in zip(axes.flat, panels.items(), strict=True):
         for features in ("trained", "ablated"):
             label, colour, _ = FEATURE_STYLES[features]
@@ -406,7 +410,7 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
         else:
             ax.set_ylim(bottom=0)
         ax.set(title=title, xlabel="", ylabel="")
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(records)}", fontsize=8)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
     last = table[table["step"] == table["step"].max()].mean(numeric_only=True)
     ends = ", ".join(
         f"{m.replace('_', ' ')} {last[f'{m}_trained']:.2f}, ablated {last[f'{m}_ablated']:.2f}"

@@ -6,8 +6,9 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.intervals import interval
 from bump_diffusion.analysis.learning import (
     ONE_CURVE,
@@ -25,7 +26,7 @@ from bump_diffusion.papers.semantics.claims import LIMITS
 from bump_diffusion.papers.semantics.figures.claims import in_words
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES, _median_phase, _votes
 from bump_diffusion.papers.semantics.figures.imbalance import _by_pair
-from bump_diffusion.papers.semantics.palette import PHASE_COLOURS
+from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 
@@ -85,8 +86,7 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
         ax.grid(False)
     axes[0].set_ylabel(FIELD_NAMES["sigma"])
     figure.supxlabel(FIELD_NAMES["d_x"], fontsize=9)
-    handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    phase_legend(figure)
     return figure, (
         "Phase at the end of training over spacing and spread, with the share of correct images "
         f"and the R^2 of the requested position. {'; '.join(said)}."
@@ -119,7 +119,7 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
                 style = {"color": colour, "markersize": 5, "alpha": 0.7, "clip_on": False}
                 ax.plot(run[x], run["time"], shape, **style)
         row[0].set_title(title, loc="left")
-        images_axis(row[0].yaxis, records)
+        images_axis(row[0].yaxis, frame(records))
         said.append(f"{title}: never in {table['never'].sum()} of {len(records)} runs")
     for ax, (x, label) in zip(axes[-1], against.items(), strict=True):
         ticks = sorted(table[x].unique())
