@@ -1,4 +1,4 @@
-"""The tidy table: a row per run and checkpoint, which every figure, criterion and sentence reads."""
+"""The tidy table, a row per run and checkpoint: every figure, criterion and sentence reads it."""
 
 from collections.abc import Iterable
 
@@ -35,13 +35,8 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
     A record that is given twice counts once. Runs of lines have neither probes nor phases: NaN.
     """
-    unique = {record.id: record for record in records}
-    runs = [
-        {"record": id, "setting": setting(r.configuration), **r.configuration.model_dump()}
-        for id, r in unique.items()
-    ]
-    table = pd.DataFrame(runs).merge(_gather(unique, "checkpoints"), on="record")
-    probes = _gather(unique, "probes")
+    records = list(records)
+    table, probes = gather(records, "checkpoints"), gather(records, "probes")
     if "r2" in probes:
         names = ["features", "reduction", "target", "axis"]
         r2 = probes.pivot(index=["record", "step"], columns=names, values="r2")
@@ -65,15 +60,28 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     return table.assign(**{name: phase.where(probed) for name, phase in phases.items()})
 
 
-def _gather(records: dict[str, Record], name: str) -> pd.DataFrame:
-    tables = {id: getattr(record, name) for id, record in records.items()}
-    return pd.concat(tables, names=["record"]).reset_index("record")
+def gather(records: Iterable[Record], name: str) -> pd.DataFrame:
+    """Stack a table of the records, as "interventions", with each run's fields in every row.
+
+    The columns `record` (its id), `setting` and every field of the configuration come first, save
+    those that the table has itself, as `sampler`. The order is that of the records and of their
+    tables' rows; a record that is given twice counts once.
+    """
+    unique = {record.id: record for record in records}
+    runs = pd.DataFrame(
+        {"record": id, "setting": setting(r.configuration), **r.configuration.model_dump()}
+        for id, r in unique.items()
+    )
+    tables = pd.concat({id: getattr(r, name) for id, r in unique.items()}, names=["record"])
+    return runs[runs.columns.difference(tables.columns, sort=False)].merge(
+        tables.reset_index("record"), on="record"
+    )
 
 
 def split(table: pd.DataFrame, field: str) -> dict[str, pd.DataFrame]:
-    """Split a `frame` by the values of a column, as they are printed, sorted.
+    """Split a `frame`, or what `gather` gives, by a column's values as they are printed.
 
-    Settings stay in the order in which they occur.
+    The values are sorted; settings stay in the order in which they occur.
     """
     groups = table.groupby(field, sort=field != "setting")
     return {value if isinstance(value, str) else f"{value:g}": own for value, own in groups}

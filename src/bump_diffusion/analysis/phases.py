@@ -53,9 +53,9 @@ def order_parameters(
     """The four order parameters of each checkpoint, indexed by step.
 
     `checkpoints` has a row per checkpoint (columns step and `outcomes.OUTCOMES`), `probes` a row
-    per probe (columns step, features, reduction, target, axis, r2), as in a run record. `single` and
-    `placed` are shares of images; `manifold` and `order` are cross-validated R^2, the lower of the
-    two axes', of the generated and the requested position, read directly from the features with
+    per probe (columns step, features, reduction, target, axis, r2), as in a run record. `single`
+    and `placed` are shares of images; `manifold` and `order` are cross-validated R^2, the lower of
+    the two axes', of the generated and the requested position, read directly from the features with
     the label ablated; with `features` "untrained, ablated" they are those of the untrained network
     on the same images, the control, and with `reduction` "umap" read from the UMAP embedding. NaN
     where a quantity is undefined: `placed` without any single bump, `manifold` with too few of them
@@ -128,7 +128,7 @@ def first_phases(table: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def pass_in_order(first: pd.DataFrame) -> pd.Series:
-    """Whether all three phases occur, and first in the order A, B, C: by record, of `first_phases`."""
+    """Whether all phases occur, and first in the order A, B, C: by record, of `first_phases`."""
     return (first["A"] < first["B"]) & (first["B"] < first["C"])
 
 

@@ -56,8 +56,8 @@ def runs_by_size(
 
     `seeds` is the number of seeds of `larger-images`, `fewer_seeds`, at most as many, that of the
     others. With `patching` the largest of these images are those of `larger-patching`. Missing
-    records are trained. Raises UserError for two profiles with images of one size, which could not be told
-    apart.
+    records are trained. Raises UserError for two profiles with images of one size,
+    which could not be told apart.
     """
     sizes = {p: experiment("larger-images", p, seeds)[0].N for p in profiles}
     if len(set(sizes.values())) < len(profiles):
