@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from unittest import mock
 
-from bump_diffusion import evaluation
 from bump_diffusion.config import configure
+from bump_diffusion.metrics import evaluation
+from bump_diffusion.models.build import build_model
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.run import load_model
 from bump_diffusion.training.device import one_thread, pick_device
-from bump_diffusion.training.trainer import Trainer, build_model
+from bump_diffusion.training.trainer import Trainer
 
 PARTS = {"sampling": "generate", "features": "read_features", "UMAP": "umap_embedding"}
 """Parts of an evaluation, and the functions of `evaluation` that they are spent in."""

@@ -43,7 +43,8 @@ class Ours:
 
     def sample(self, images: int) -> None:
         labels = evaluation_labels(self.c)[:images].to(self.trainer.device)
-        generate(self.c, self.network, labels, "ddim", SAMPLER_STEPS, ("benchmark",))
+        sampled = self.c.model_copy(update={"sampler": "ddim", "sampler_steps": SAMPLER_STEPS})
+        generate(sampled, self.network, labels, ("benchmark",))
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         labels = torch.zeros(len(x), 2, device=x.device)

@@ -20,8 +20,9 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.metrics.evaluation import evaluation_labels, generate
 from bump_diffusion.metrics.outcomes import classify_images
+from bump_diffusion.models.build import build_model
 from bump_diffusion.training.device import one_thread, pick_device
-from bump_diffusion.training.trainer import Trainer, build_model
+from bump_diffusion.training.trainer import Trainer
 
 from .measure import peak_mib
 
@@ -118,7 +119,7 @@ def learn(name: str, c: Configuration) -> tuple[dict[str, list[float]], float | 
 def accuracy(c: Configuration, network: nn.Module) -> float:
     """The share of all training labels whose generated image is one bump at the right place."""
     labels = evaluation_labels(c).to(pick_device())
-    images, _, _ = generate(c, network, labels, c.sampler, c.sampler_steps, ("benchmark",))
+    images, _, _ = generate(c, network, labels, ("benchmark",))
     return classify_images(bump_height(images, c.polarity), labels, c.sigma).metrics()["accuracy"]
 
 

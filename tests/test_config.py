@@ -23,7 +23,7 @@ from bump_diffusion.runs.experiments import EXPERIMENTS, Experiment, experiment
         ({"learnin_rate": 1}, "did you mean 'learning_rate'?"),
         ({"d_x": 17.0}, "d_x is 17.0, it must be at most N (here 16)."),
         ({"sampler_steps": 2000}, "sampler_steps is 2000, it must be at most timesteps"),
-        ({"conditioning": "table", "label_scale": 2.0}, "label_scale is 2.0, it must be 1 unless"),
+        ({"conditioning": "table", "label_scale": 2.0}, "label_scale is 2.0, it must be 1 where"),
         ({"compared_steps": [10, 0]}, "compared_steps.1 is 0, it should be greater than"),
     ],
 )

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from bump_diffusion.config import Configuration, configure
 from bump_diffusion.data.bumps import axis_positions, bump_height, label_grid, render_bumps
+from bump_diffusion.data.tasks import TASKS, task_of
 
 positions = st.floats(0, 31.9)
 
@@ -53,3 +57,19 @@ def test_batch_holds_what_each_label_gives_alone():
     batch = render_bumps(labels, 16, 1.3)
     for label, image in zip(labels, batch, strict=True):
         assert torch.allclose(image, render_bumps(label[None], 16, 1.3)[0])
+
+
+def test_every_task_of_a_configuration_has_a_class():
+    assert set(TASKS) == set(get_args(Configuration.model_fields["axes"].annotation))
+
+
+@pytest.mark.parametrize("axes", TASKS)
+def test_a_tasks_images_have_its_height_and_show_where_their_label_is(axes):
+    task = task_of(configure("quick", axes=axes))
+    labels = task.labels()
+    images = task.render(labels)
+    assert images.shape == (len(labels), 1, task.height, 16)
+    heights, requested = task.to_classify(images, labels)
+    row, column = (heights.flatten(1).argmax(1) // 16, heights.flatten(1).argmax(1) % 16)
+    assert torch.equal(torch.stack([column, row], 1).float(), requested)
+    assert task.has_plane == bool((labels.std(dim=0) > 0).all())

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from bump_diffusion.analysis.learning import learning_time
 from bump_diffusion.config import configure
-from bump_diffusion.data.bumps import bump_height, data_labels, label_grid, render_bumps
-from bump_diffusion.metrics.evaluation import classify, compose, evaluation_labels
+from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
+from bump_diffusion.data.lines import compose
+from bump_diffusion.data.tasks import task_of
+from bump_diffusion.metrics.evaluation import classify, evaluation_labels
+from bump_diffusion.models.build import build_model
 from bump_diffusion.papers.semantics.factorized import (
     composed,
     coupling,
@@ -21,7 +24,6 @@ from bump_diffusion.papers.semantics.factorized import (
 )
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.store import default_store
-from bump_diffusion.training.trainer import build_model
 
 N = 16
 
@@ -38,7 +40,7 @@ def test_an_image_is_the_product_of_two_lines(mu_x, mu_y, sigma):
 
 def test_lines_have_one_label_for_each_position_and_are_one_pixel_high():
     c = configure("quick", axes="x", d_x=0.5)
-    labels = data_labels(c)
+    labels = task_of(c).labels()
     assert labels[:, 0].tolist() == [i / 2 for i in range(32)]
     assert labels[:, 1].abs().max() == 0
     assert len(evaluation_labels(c)) == 256  # each of the 32 eight times
@@ -52,7 +54,7 @@ def test_lines_have_one_label_for_each_position_and_are_one_pixel_high():
 @pytest.mark.parametrize("sigma", [1.0, 2.0])
 def test_true_lines_are_judged_correct_and_shifted_ones_misplaced(sigma):
     c = configure("quick", axes="x", d_x=0.5, sigma=sigma)
-    labels = data_labels(c)
+    labels = task_of(c).labels()
     lines = render_bumps(labels, N, sigma, height=1)
     assert classify(c, lines, labels).correct.all()
     shifted = labels + torch.tensor([3.0, 0.0])
@@ -82,14 +84,14 @@ def run(c, times, lines=None, accuracy=None):
     table = {a: 1 / (1 + (t / np.maximum(images, 1)) ** 8) for a, t in times.items()}
     both = table["accuracy_x"] if accuracy is None else np.full(len(images), accuracy)
     checkpoints = curve(images, both, **table)
-    arrays = {"labels": data_labels(c).numpy(), "lines": lines}
+    arrays = {"labels": task_of(c).labels().numpy(), "lines": lines}
     if lines is not None:
         arrays["lines"] = np.repeat(lines[None], len(images), axis=0)
     return SimpleNamespace(configuration=c, checkpoints=checkpoints, arrays=arrays)
 
 
 def true_lines(c):
-    lines = render_bumps(data_labels(c), c.N, c.sigma, c.polarity, 1)
+    lines = render_bumps(task_of(c).labels(), c.N, c.sigma, c.polarity, 1)
     return ((lines[:, 0, 0] + 1) * 127.5).round().byte().numpy()
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bump_diffusion.config import configure
-from bump_diffusion.data.bumps import data_labels, render_bumps
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics import interventions
 from bump_diffusion.metrics.interventions import (
@@ -16,9 +16,9 @@ from bump_diffusion.metrics.interventions import (
     intervene,
     probe_layers,
 )
+from bump_diffusion.models.build import build_model
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
-from bump_diffusion.training.trainer import build_model
 
 OUTCOMES = ["none", "several", "misplaced", "correct"]
 
@@ -55,7 +55,7 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
     c, model = untrained("table")
     seen = {}
 
-    def drawn_from_the_last_block(c, model, labels, sampler, steps, key):
+    def drawn_from_the_last_block(c, model, labels, key):
         x = torch.zeros(len(labels), 1, c.N, c.N)
         t = torch.zeros(len(labels), dtype=torch.long)
         with torch.inference_mode():
@@ -63,9 +63,9 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
             known = model.conditioning(grid)
         nearest = torch.cdist(seen["label"].clone(), known.clone()).argmin(dim=1)
         place = grid[nearest] if seen["label"].std(dim=0).max() > 0.1 else grid[nearest] * 0
-        return interventions.render_bumps(place, c.N, c.sigma, c.polarity), x, 0
+        return task_of(c).render(place), x, 0
 
-    grid = data_labels(c)
+    grid = task_of(c).labels()
     features = model.conditioning(grid).shape[1]
 
     def keep(module, inputs):
@@ -134,7 +134,7 @@ class Places(nn.Module):
 
 def test_places_tell_which_layer_says_what(monkeypatch):
     def draw(c, model, labels, *_):
-        return render_bumps(model(labels), c.N, c.sigma, c.polarity), None, None
+        return task_of(c).render(model(labels)), None, None
 
     monkeypatch.setattr(interventions, "generate", draw)
     c = configure("quick", d_x=0.5, d_y=0.5)

@@ -1,18 +1,26 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
-from bump_diffusion.config import configure
+from bump_diffusion.config import Configuration, configure
 from bump_diffusion.data.bumps import label_grid
+from bump_diffusion.models.build import build_model
 from bump_diffusion.models.conditioning import CONDITIONINGS, positional_encoding
 from bump_diffusion.models.hooks import layer_output, read_layers
 from bump_diffusion.models.unet import Block
 from bump_diffusion.training.diffusion import noise_prediction_loss
-from bump_diffusion.training.trainer import build_model
 
 
 def network(conditioning="sinusoidal", **overrides):
     return build_model(configure("quick", width=8, conditioning=conditioning, **overrides))
+
+
+def test_every_conditioning_of_a_configuration_has_a_class():
+    assert set(CONDITIONINGS) == set(
+        get_args(Configuration.model_fields["conditioning"].annotation)
+    )
 
 
 def test_shapes_of_the_papers_network():

@@ -19,11 +19,12 @@ from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import label_grid
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.models.build import build_model
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import load_model, train
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device
-from bump_diffusion.training.trainer import Trainer, build_model, training_labels
+from bump_diffusion.training.trainer import Trainer, training_labels
 
 from .conftest import BIN
 

@@ -21,13 +21,20 @@ PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
     files(__package__).joinpath("profiles.yml").read_text("utf-8")
 )
 
-
 MOST_LABELS = 2_000_000
 """Most labels of a data set: every one is held in memory."""
 
 LEAST_SIGNAL = 1e-12
 """Least share of the signal's variance at the last timestep: a sampler divides by it."""
 
+
+UNUSED = {
+    ("axes", "x"): "d_y",
+    ("conditioning", "scalar"): "label_scale",
+    ("conditioning", "table"): "label_scale",
+}
+"""Fields without effect where another has some value: there they keep their default, so that a run
+has one name."""
 
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
 """The network's layers in the order in which they run."""
@@ -124,8 +131,12 @@ class Configuration(BaseModel):
         ):
             if value > limit:
                 raise ValueError(f"{name} is {value}, it must be {allowed} (here {limit:g})")
-        if self.axes == "x" and self.d_y != 1:
-            raise ValueError(f"d_y is {self.d_y}, it must be 1 where axes is 'x': a line has no y")
+        for (name, value), unused in UNUSED.items():
+            given, default = getattr(self, unused), type(self).model_fields[unused].default
+            if getattr(self, name) == value and given != default:
+                raise ValueError(
+                    f"{unused} is {given}, it must be {default:g} where {name} is {value!r}"
+                )
         labels = np.ceil(self.N / self.d_x) * np.ceil(self.N / self.d_y)
         if labels > MOST_LABELS:
             raise ValueError(
@@ -138,16 +149,7 @@ class Configuration(BaseModel):
                 f"beta_end is {self.beta_end}, it must be so low that after {self.timesteps} "
                 f"timesteps a share of {LEAST_SIGNAL:g} of the signal is left"
             )
-        if self.conditioning != "sinusoidal" and self.label_scale != 1:
-            raise ValueError(
-                f"label_scale is {self.label_scale}, it must be 1 unless conditioning is sinusoidal"
-            )
         return self
-
-    @property
-    def height(self) -> int:
-        """Height of an image, pixels."""
-        return self.N if self.axes == "xy" else 1
 
     @property
     def id(self) -> str:

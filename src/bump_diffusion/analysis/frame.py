@@ -51,7 +51,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
             )
             columns[name + suffix] = axes.min(axis=1, skipna=False)
     table = table.assign(**columns)
-    probed = table["axes"] == "xy"
+    probed = table["record"].isin(probes["record"])
     phases = {
         "phase_generation": assign_phases(table)["generation"],
         "phase_representation": assign_phases(table)["representation"],

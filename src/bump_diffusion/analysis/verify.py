@@ -65,6 +65,6 @@ def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
 
 
 def _final_phases(record: Record) -> dict[str, str]:
-    if record.configuration.axes != "xy":
+    if record.probes.empty:
         return {}
     return assign_phases(order_parameters(record.checkpoints, record.probes)).iloc[-1].to_dict()

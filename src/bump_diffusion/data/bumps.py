@@ -1,5 +1,8 @@
 """The data of the paper: grids of 2D Gaussian bumps, rendered when they are needed."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,11 +27,6 @@ def label_grid(N: int, d_x: float, d_y: float) -> Float[Tensor, "n 2"]:
     `d_x` and `d_y` are the increments along x and y in pixels (arXiv 2402.03305, section 2).
     """
     return torch.cartesian_prod(axis_positions(N, d_x), axis_positions(N, d_y))
-
-
-def data_labels(c: Configuration) -> Float[Tensor, "n 2"]:
-    """The labels of a configuration's data set; those of lines have mu_y = 0."""
-    return label_grid(c.N, c.d_x, c.d_y if c.axes == "xy" else c.N)
 
 
 def render_bumps(
@@ -61,3 +59,31 @@ def bump_height(
 ) -> Float[Tensor, "batch height N"]:
     """The bump g itself, 0 on the ground and 1 at the peak: undoes polarity and scaling."""
     return ((1 - images) if polarity == "dark" else (1 + images))[:, 0] / 2
+
+
+@dataclass(frozen=True)
+class Bumps:
+    """Images of one bump each, at the positions of a grid: the paper's task."""
+
+    c: Configuration
+    has_plane: ClassVar[bool] = True
+    "Whether labels vary in x and y: only then is there a plane of positions to be probed."
+
+    @property
+    def height(self) -> int:
+        """Height of an image, pixels."""
+        return self.c.N
+
+    def labels(self) -> Float[Tensor, "n 2"]:
+        """All labels (mu_x, mu_y) of the data set in pixels."""
+        return label_grid(self.c.N, self.c.d_x, self.c.d_y)
+
+    def render(self, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 1 height N"]:
+        """Draw an image per label."""
+        return render_bumps(labels, self.c.N, self.c.sigma, self.c.polarity, self.height)
+
+    def to_classify(
+        self, images: Float[Tensor, "n 1 height N"], labels: Float[Tensor, "n 2"]
+    ) -> tuple[Float[Tensor, "n N N"], Float[Tensor, "n 2"]]:
+        """Heights in which bumps are searched to classify images, and where bumps are requested."""
+        return bump_height(images, self.c.polarity), labels

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bump_diffusion.config import Configuration
-from bump_diffusion.data.bumps import bump_height, data_labels, render_bumps
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.geometry import (
     effective_dimension,
     intrinsic_dimension,
@@ -47,7 +47,7 @@ def evaluation_labels(c: Configuration) -> Float[Tensor, "n 2"]:
     """The labels that are requested: the whole grid, as often as there is room for all of it, or a
     random choice if it has more than there is room for.
     """
-    grid = data_labels(c)
+    grid = task_of(c).labels()
     if len(grid) <= c.evaluation_images:
         return grid.repeat(c.evaluation_images // len(grid), 1)
     chosen = torch.randperm(len(grid), generator=generator("cpu", c.seed, "evaluation labels"))
@@ -58,19 +58,20 @@ def generate(
     c: Configuration,
     model: UNet,
     labels: Float[Tensor, "n 2"],
-    sampler: str,
-    steps: int,
     key: tuple[int | str, ...],
 ) -> tuple[Float[Tensor, "n 1 height N"], Float[Tensor, "n 1 height N"], int]:
-    """Sample an image per label; also returns the probed input and its timestep (see `sample`)."""
-    schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
+    """Sample an image per label; also returns the probed input and its timestep (see `sample`).
+
+    The draws are those of the configuration's seed and `key`.
+    """
+    schedule = NoiseSchedule.of(c)
     device = labels.device
     alpha_bar = schedule.alpha_bar(device)
-    timesteps = schedule.sampler_timesteps(steps)
+    timesteps = schedule.sampler_timesteps(c.sampler_steps)
     draws = generator(device, c.seed, "sample", *key)
     images, seen = [], []
     for batch in labels.split(BATCH):
-        noise = torch.randn(len(batch), 1, c.height, c.N, generator=draws, device=device)
+        noise = torch.randn(len(batch), 1, task_of(c).height, c.N, generator=draws, device=device)
         with torch.inference_mode():
             denoise = partial(_denoise, model, model.conditioning(batch))
         image, probed, t = sample(
@@ -78,7 +79,7 @@ def generate(
             noise,
             timesteps,
             alpha_bar,
-            sampler,
+            c.sampler,
             draws,
             c.probe_timestep,
             c.clip_sample,
@@ -115,15 +116,15 @@ def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evalu
     """
     device = next(model.parameters()).device
     labels = evaluation_labels(c).to(device)
-    images, x, t = generate(c, model, labels, c.sampler, c.sampler_steps, (step,))
+    images, x, t = generate(c, model, labels, (step,))
     found = classify(c, images, labels)
-    if c.axes == "x":  # lines have no plane of positions
+    if not task_of(c).has_plane:
         lines = {"lines": _as_bytes(images)[:, 0]}
         return Evaluation(found.metrics(), pd.DataFrame(), pd.DataFrame(), lines)
     if c.probe_input != "sample":
         noise = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
-        level = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)[t]
-        bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+        level = NoiseSchedule.of(c).alpha_bar(device)[t]
+        bumps = task_of(c).render(labels)
         x = add_noise(bumps, level.expand(len(x)), noise) if c.probe_input == "bump" else noise
 
     features = {}
@@ -165,28 +166,16 @@ def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evalu
 
 
 def classify(
-    c: Configuration, images: Float[Tensor, "n 1 height N"], labels: Tensor
+    c: Configuration, images: Float[Tensor, "n 1 height N"], labels: Float[Tensor, "n 2"]
 ) -> Classification:
-    """Sort generated images by their bumps; lines are first composed with a true bump along y."""
-    heights = bump_height(images, c.polarity)
-    if c.axes == "x":
-        middle = torch.tensor([[c.N // 2, 0.0]], device=labels.device)
-        along_y = bump_height(render_bumps(middle, c.N, c.sigma, c.polarity, 1), c.polarity)
-        heights = compose(heights, along_y.expand_as(heights))
-        labels = labels + middle.flip(1)
-    return classify_images(heights, labels, c.sigma)
-
-
-def compose(
-    along_x: Float[Tensor, "n 1 N"], along_y: Float[Tensor, "n 1 N"]
-) -> Float[Tensor, "n N N"]:
-    """The heights of images from those of two lines: a bump is the product of its two profiles."""
-    return along_y.transpose(1, 2) * along_x
+    """Classify generated images of a configuration's task by their bumps."""
+    heights, requested = task_of(c).to_classify(images, labels)
+    return classify_images(heights, requested, c.sigma)
 
 
 def mean_embedding(c: Configuration, model: UNet) -> Float[Tensor, " features"]:
     """The mean of a network's label embeddings over the data set: the label, ablated."""
-    grid = data_labels(c).to(next(model.parameters()).device)
+    grid = task_of(c).labels().to(next(model.parameters()).device)
     with torch.inference_mode():
         return sum(model.conditioning(part).sum(dim=0) for part in grid.split(4096)) / len(grid)
 
@@ -218,7 +207,8 @@ def compare_samplers(c: Configuration, model: UNet) -> pd.DataFrame:
     rows = []
     for sampler in ("ddim", "ancestral"):
         for steps in c.compared_steps:
-            images, _, _ = generate(c, model, labels, sampler, steps, (sampler, steps))
+            sampled = c.model_copy(update={"sampler": sampler, "sampler_steps": steps})
+            images, _, _ = generate(sampled, model, labels, (sampler, steps))
             found = classify(c, images, labels)
             rows.append({"sampler": sampler, "sampler_steps": steps, **found.metrics()})
     return pd.DataFrame(rows)

@@ -17,15 +17,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bump_diffusion.config import Configuration, Layer
-from bump_diffusion.data.bumps import bump_height, render_bumps
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.evaluation import (
     BATCH,
+    classify,
     evaluation_labels,
     fold_groups,
     generate,
     mean_embedding,
 )
-from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
+from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.models.unet import TIME_FEATURES, UNet
@@ -94,14 +95,14 @@ def _inputs(
     c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]
 ) -> Iterator[tuple[str, Float[Tensor, "n 1 N N"], int, np.ndarray | None]]:
     """Each probed input: its name, the images, the timestep, the positions of samples' bumps."""
-    alpha_bar = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(labels.device)
-    bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+    alpha_bar = NoiseSchedule.of(c).alpha_bar(labels.device)
+    bumps = task_of(c).render(labels)
     draws = generator(labels.device, c.seed, "dissection")
     noise = torch.randn(bumps.shape, generator=draws, device=labels.device)
     for share in NOISE_LEVELS:
         probed = c.model_copy(update={"probe_timestep": round(share * (c.timesteps - 1))})
-        images, x, t = generate(probed, model, labels, c.sampler, c.sampler_steps, ("dissection",))
-        found = classify_images(bump_height(images, c.polarity), labels, c.sigma)
+        images, x, t = generate(probed, model, labels, ("dissection",))
+        found = classify(c, images, labels)
         yield "sample", x, t, found.position.cpu().numpy()
         yield "bump", add_noise(bumps, alpha_bar[t].expand(len(x)), noise), t, None
     yield "noise", noise, c.timesteps - 1, None
@@ -181,7 +182,7 @@ def find_exchanged_places(c: Configuration, model: UNet) -> pd.DataFrame:
     parts = []
     for layer in ("", *EXCHANGED_LAYERS):
         with _hooked(model, {}, {layer: _exchange} if layer else {}):
-            found = classify_images(_draw(c, model, labels), labels, c.sigma).position
+            found = classify(c, _draw(c, model, labels), labels).position
         part = pd.DataFrame(
             torch.cat([labels, found], dim=1).cpu(), columns=["mu_x", "mu_y", "x", "y"]
         )
@@ -234,9 +235,9 @@ def _noised_pairs(
     """
     device = next(model.parameters()).device
     labels = _pairs(c).to(device)
-    bumps = render_bumps(labels, c.N, c.sigma, c.polarity)
+    bumps = task_of(c).render(labels)
     noise = torch.randn(bumps.shape, generator=generator(device, c.seed, "changed"), device=device)
-    alpha_bar = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end).alpha_bar(device)
+    alpha_bar = NoiseSchedule.of(c).alpha_bar(device)
     for share in NOISE_LEVELS:
         t = torch.full((len(labels),), round(share * (c.timesteps - 1)), device=device)
         yield add_noise(bumps, alpha_bar[t], noise), t, model.conditioning(labels)
@@ -281,13 +282,12 @@ def _drawn(
     c: Configuration, model: UNet, labels: Float[Tensor, "n 2"], others: Float[Tensor, "n 2"]
 ) -> tuple[float, ...]:
     """Shares of the kinds of image by their own request, and of those at the other's place."""
-    heights = _draw(c, model, labels)
-    by_own, by_other = (classify_images(heights, by, c.sigma).metrics() for by in (labels, others))
+    images = _draw(c, model, labels)
+    by_own, by_other = (classify(c, images, by).metrics() for by in (labels, others))
     kinds = (by_own[kind] for kind in OUTCOMES)
     return *kinds, by_other["correct"]
 
 
-def _draw(c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n N N"]:
-    """The heights of generated images, from the same noise for every intervention."""
-    images, _, _ = generate(c, model, labels, c.sampler, c.sampler_steps, ("intervention",))
-    return bump_height(images, c.polarity)
+def _draw(c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 1 N N"]:
+    """Generated images, from the same noise for every intervention."""
+    return generate(c, model, labels, ("intervention",))[0]

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import to_json, to_npz, to_parquet, write_atomically
 from bump_diffusion.metrics.evaluation import evaluate, evaluation_labels
@@ -22,13 +23,14 @@ from bump_diffusion.metrics.interventions import (
     patch_activations,
     probe_and_intervene,
 )
+from bump_diffusion.models.build import build_model
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.provenance import _commit, _provenance, package_versions
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device
-from bump_diffusion.training.trainer import Trainer, build_model
+from bump_diffusion.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 30.0
 """Most seconds of training that an interruption costs."""
@@ -73,11 +75,13 @@ def train(
     While another process makes the run, this one waits for `wait` seconds, without end if negative,
     and then raises filelock.Timeout. `each_step`, which may raise to stop the run, is called after
     each step in place of a progress bar. Raises UserError if the loss stops being finite, and at
-    once for an extra of `EXTRA_TABLES` of lines.
+    once for an extra of `EXTRA_TABLES` of a task without a plane.
     """
-    refused = [extra for extra in EXTRA_TABLES if extra in extras and c.axes == "x"]
-    if refused:
-        raise UserError(f"axes is 'x', it must be 'xy' for {refused[0]}: a line has no plane.")
+    refused = [extra for extra in EXTRA_TABLES if extra in extras]
+    if refused and not task_of(c).has_plane:
+        raise UserError(
+            f"axes is {c.axes!r}, it must be 'xy' for {refused[0]}: without y there is no plane."
+        )
     _commit()  # asked before training, in which files may change; it is kept
     if wait < 0 and store.is_being_made(c):
         print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)

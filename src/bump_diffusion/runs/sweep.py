@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import is_held, make_writable
 from bump_diffusion.runs.pools import Pool
@@ -205,6 +206,6 @@ class Progress:
         done = total = 0.0
         for c in self.configurations:
             if c.id not in failures:
-                work = c.steps * c.batch_size * c.height * c.N * c.width**2
+                work = c.steps * c.batch_size * task_of(c).height * c.N * c.width**2
                 done, total = done + self.shares[c.id] * work, total + work
         return done, total

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bump_diffusion.config import Configuration
+
 Denoiser = Callable[[Float[Tensor, "batch 1 N N"], Int[Tensor, " batch"]], Tensor]
 """Predicts the noise in images at timesteps."""
 
@@ -23,6 +25,10 @@ class NoiseSchedule:
     timesteps: int
     beta_start: float
     beta_end: float
+
+    @classmethod
+    def of(cls, c: Configuration) -> "NoiseSchedule":
+        return cls(c.timesteps, c.beta_start, c.beta_end)
 
     def alpha_bar(self, device: torch.device | str = "cpu") -> Float[Tensor, " T"]:
         """The share of variance that is still signal after each step (below equation 4)."""

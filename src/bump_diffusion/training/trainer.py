@@ -15,23 +15,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from bump_diffusion.config import Configuration
-from bump_diffusion.data.bumps import data_labels, render_bumps
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import write_atomically
-from bump_diffusion.models.conditioning import CONDITIONINGS
-from bump_diffusion.models.unet import UNet
+from bump_diffusion.models.build import build_model
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import NoiseSchedule, noise_prediction_loss
-
-
-def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
-    """The untrained network of a configuration, its initial weights drawn from the seed."""
-    grid = data_labels(c)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
-        conditioning = CONDITIONINGS[c.conditioning](grid, c.N, c.label_scale)
-        model = UNet(c.width, conditioning, c.precision)
-    return model.to(device, memory_format=torch.channels_last)
 
 
 def training_labels(c: Configuration, step: int) -> Float[Tensor, "batch 2"]:
@@ -51,7 +40,7 @@ def training_labels(c: Configuration, step: int) -> Float[Tensor, "batch 2"]:
 
 @lru_cache(maxsize=2)
 def _grid(c: Configuration) -> Tensor:
-    return data_labels(c)
+    return task_of(c).labels()
 
 
 @lru_cache(maxsize=2)
@@ -69,15 +58,14 @@ class Trainer:
         self.average = AveragedModel(self.model, multi_avg_fn=partial(_average, c.ema_decay))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=c.learning_rate, fused=True)
         self.losses = torch.zeros(c.steps, device=device)
-        schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
-        self.alpha_bar = schedule.alpha_bar(device)
+        self.alpha_bar = NoiseSchedule.of(c).alpha_bar(device)
 
     def train_step(self) -> None:
         """One optimizer step on one batch, drawn from the seed and the step's number."""
         c = self.c
         draws = generator(self.device, c.seed, "train", self.step)
         labels = training_labels(c, self.step).to(self.device)
-        x = render_bumps(labels, c.N, c.sigma, c.polarity, c.height)
+        x = task_of(c).render(labels)
         t = torch.randint(c.timesteps, (c.batch_size,), generator=draws, device=self.device)
         noise = torch.randn(x.shape, generator=draws, device=self.device)
         embedding = self.model.conditioning(labels)

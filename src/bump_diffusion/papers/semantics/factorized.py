@@ -15,8 +15,9 @@ import torch
 from scipy.stats import ttest_1samp
 
 from bump_diffusion.analysis.learning import learning_time, learning_time_or_end
-from bump_diffusion.data.bumps import bump_height, data_labels
-from bump_diffusion.metrics.evaluation import compose
+from bump_diffusion.data.bumps import bump_height
+from bump_diffusion.data.lines import compose
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.outcomes import classify_images
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.load import load_or_run
@@ -96,8 +97,8 @@ def coupling(records: list[Record], lines: list[Record]) -> pd.DataFrame:
                 "T_x_1d": _to_half(along_x.checkpoints, "accuracy_x"),
                 "T_y_1d": _to_half(along_y.checkpoints, "accuracy_x"),
                 "cost": images / learning_time(apart, "accuracy", 0.9),
-                "images": len(data_labels(c)),
-                "lines": sum(len(data_labels(r.configuration)) for r in (along_x, along_y)),
+                "images": len(task_of(c).labels()),
+                "lines": sum(len(task_of(r.configuration).labels()) for r in (along_x, along_y)),
                 "farthest_apart_1d": max_axis_gap(apart),
             }
         )

@@ -26,7 +26,7 @@ from bump_diffusion.analysis.phases import (
     phases_over_training,
 )
 from bump_diffusion.analysis.settings import by_setting
-from bump_diffusion.data.bumps import data_labels
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
     band,
@@ -146,7 +146,7 @@ def learning_in_words(records: list[Record], field: str) -> Markdown:
             continue
         means[value] = np.mean(times)
         within.append(max(times) / min(times))
-        sizes[value] = len(data_labels(own[0].configuration))
+        sizes[value] = len(task_of(own[0].configuration).labels())
     lacking = f" Left out: runs never get there ({', '.join(never)})." if never else ""
     if not means:
         return Markdown(f"At no {symbol} do all runs place half of their images right.{lacking}")
@@ -195,7 +195,7 @@ def phase_diagram(records: list[Record], field: str, by: str = "images") -> tupl
             median = _median_phase(votes)
             share = votes.to_numpy()[range(len(votes)), median] / len(own)
             c = own[0].configuration
-            unit = c.batch_size if by == "images" else c.batch_size / len(data_labels(c))
+            unit = c.batch_size if by == "images" else c.batch_size / len(task_of(c).labels())
             edges = _edges(votes) * unit
             shade = 1 - (1 - colours[median]) * (0.2 + 0.8 * share[:, None])
             ax.pcolormesh(edges, [height - 0.5, height + 0.5], shade[None])

@@ -11,10 +11,12 @@ from matplotlib.lines import Line2D
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.config import Configuration
-from bump_diffusion.data.bumps import axis_positions, data_labels, render_bumps
+from bump_diffusion.data.bumps import axis_positions
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.evaluation import generate
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.probes import probe_r2
+from bump_diffusion.models.build import build_model
 from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.page.axes import IMAGES_SEEN, band, curve, images_axis, show_pixels
@@ -22,17 +24,16 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import NoiseSchedule, add_noise
-from bump_diffusion.training.trainer import build_model
 
 
 @drawn
 def noising(c: Configuration) -> tuple[Figure, str]:
     """A bump under growing noise, and the schedule's share of signal."""
-    schedule = NoiseSchedule(c.timesteps, c.beta_start, c.beta_end)
+    schedule = NoiseSchedule.of(c)
     alpha_bar = schedule.alpha_bar()
     steps = np.linspace(0, c.timesteps - 1, 6).round().astype(int).tolist()
     label = torch.tensor([[0.3 * c.N, 0.6 * c.N]])
-    bump = render_bumps(label, c.N, c.sigma, c.polarity).expand(len(steps), -1, -1, -1)
+    bump = task_of(c).render(label).expand(len(steps), -1, -1, -1)
     noise = torch.randn(bump.shape, generator=generator("cpu", "noising"))
     images = add_noise(bump, alpha_bar[steps], noise)
     figure = plt.figure(figsize=(WIDTH, 3.6))
@@ -62,7 +63,7 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
     reading the position linearly from the embedding (`representation.probe_r2`, the mean of x, y).
     """
     figure, axes = plt.subplots(1, len(CONDITIONINGS), figsize=(WIDTH, 2.7), sharey=True)
-    grid = data_labels(c)
+    grid = task_of(c).labels()
     middle = (grid - c.N / 2).norm(dim=1).argmin()
     shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
     extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
@@ -95,14 +96,8 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
     kept = [c.timesteps - 1, *(round(c.timesteps * f) for f in (0.7, 0.5, 0.3, 0.15)), 0]
     figure, axes = plt.subplots(len(places), len(kept) + 1, figsize=(WIDTH, 3.5))
     for column, t in enumerate(kept):
-        final, seen, t = generate(
-            c.model_copy(update={"probe_timestep": t}),
-            model,
-            places,
-            c.sampler,
-            c.sampler_steps,
-            ("denoising",),
-        )
+        stopped = c.model_copy(update={"probe_timestep": t})
+        final, seen, t = generate(stopped, model, places, ("denoising",))
         for ax, image in zip(axes[:, column], seen, strict=True):
             show_pixels(ax, image[0].numpy(), -2, 2)
         axes[0, column].set_title(f"t = {t}")
