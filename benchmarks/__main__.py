@@ -57,7 +57,7 @@ def main(only: str | None) -> None:
         path = BENCHMARKS / f"{pick_device().type}.json"
         write_atomically(path, to_json(results.content))
         kept.unlink()
-        click.echo(results.provenance)
+        click.echo(results.origin)
         click.echo(f"Written to {path}.")
 
 

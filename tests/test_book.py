@@ -13,13 +13,11 @@ from pathlib import Path
 
 import click
 import nbformat
-import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
 from bump_diffusion.book import build
 from bump_diffusion.errors import UserError
-from bump_diffusion.page import tables
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.store import Store
 
@@ -286,12 +284,6 @@ def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path)
     own.build("data")
     for page in pages(site):
         assert (own.html / "book" / page.name).read_bytes() == page.read_bytes(), page.name
-
-
-def test_a_table_keeps_a_range_on_one_line_and_escapes_the_rest():
-    page = tables.table_html(pd.DataFrame({"a <b>": ["1.5 (1 to 2); never in 1 of 3", "<i>"]}))
-    assert "1.5 (1\u00a0to\u00a02); never in 1 of 3" in page
-    assert "a &lt;b&gt;" in page and "&lt;i&gt;" in page
 
 
 def test_notebooks_are_committed_bare_and_with_one_cell_of_parameters():

@@ -73,7 +73,7 @@ class Results:
         )
 
     @property
-    def provenance(self) -> str:
+    def origin(self) -> str:
         """The machine, the date, the commit and the versions, in a sentence."""
         made = self.content
         versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())

@@ -5,35 +5,34 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import pandas as pd
-from IPython.display import HTML
 
 from bump_diffusion.analysis.settings import grouped
 from bump_diffusion.config import configure, distinguishing, profile_of
-from bump_diffusion.page.tables import Page, Table, table_html
+from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.runs.experiments import EXPERIMENTS
 from bump_diffusion.runs.provenance import PACKAGES, cpu_name
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store, default_store
 
 
-def shipped_records() -> HTML:
-    """The book's records by experiment, and each with its provenance, as a page shows them.
+def list_records() -> Page:
+    """List the book's records by experiment, then each with its provenance.
 
     These are the shipped ones, or all of the store that BUMP_DIFFUSION_STORE names; of their
     configurations the fields in which they differ. A record that several experiments share counts
     in each, and is listed under the first.
     """
-    store = _listed_store()
+    store = listed_store()
     records = {id: Record(store.folder(id)) for id in store.ids()}
     first_used_by: dict[str, str] = {}
     experiments = []
-    for name, found in EXPERIMENTS.items():
-        own = [c.id for c in found.configurations() if c.id in records]
-        for id in own:
+    for name, experiment in EXPERIMENTS.items():
+        ids = [c.id for c in experiment.configurations() if c.id in records]
+        for id in ids:
             first_used_by.setdefault(id, name)
-        if own:
-            hours = sum(records[id].provenance["wall_seconds"] for id in own) / 3600
-            row = {"experiment": name, "what for": found.about, "runs": len(own)}
+        if ids:
+            hours = sum(records[id].provenance["wall_seconds"] for id in ids) / 3600
+            row = {"experiment": name, "what for": experiment.about, "runs": len(ids)}
             experiments.append(row | {"core hours": f"{hours:.1f}"})
     listed = [records[id] for id in dict.fromkeys([*first_used_by, *records])]
     fields = distinguishing(record.configuration for record in listed)
@@ -49,40 +48,24 @@ def shipped_records() -> HTML:
         }
         for record in listed
     )
-    summary = f"<summary>Each of the {len(listed)} records</summary>"
-    page = Page(
-        f"{table_html(pd.DataFrame(experiments))}<details>{summary}{table_html(table)}</details>",
-        listed,
-    )
+    page = Page("records", listed, experiments=pd.DataFrame(experiments), each=table)
     page.made_from["all"] = True  # of the store: one more makes the page old
     return page
 
 
-def _listed_store() -> Store:
+def listed_store() -> Store:
+    """Return the store that the chapter lists: the shipped records, or what stands for them."""
     return Store(default_store().roots[-1])
 
 
-def environment() -> HTML:
-    """The versions and the processor of this build, as a page shows them."""
+def describe_environment() -> Table:
+    """List the versions and the processor of this build."""
     rows = [("Python", platform.python_version()), ("processor", cpu_name())]
     rows += [(name, version(name)) for name in ("jupyter-book", "papermill", *PACKAGES)]
-    table = pd.DataFrame(rows, columns=["", "version"])
-    return Table(table)
+    return Table(pd.DataFrame(rows, columns=["", "version"]))
 
 
-def made_with(records: Sequence[Record]) -> Page:
-    """Of which profiles a chapter's runs are, and how to choose another, in a line."""
-    said = []
-    for profile, own in grouped(records, lambda r: profile_of(r.configuration)).items():
-        c = configure(profile)
-        said.append(
-            f"{len(own)} of the profile <code>{profile}</code> ({c.N} × {c.N} pixels, width "
-            f"{c.width}, {c.steps:,} steps of {c.batch_size} images)"
-        )
-    return Page(
-        f'<p class="made-with">Runs shown here: {"; ".join(said)}. With another of '
-        '<a href="model.html">the profiles</a>: <code>bump-diffusion book CHAPTER -p '
-        "profile=NAME</code> (<code>own</code> is each experiment's own); missing runs are "
-        "trained.</p>",
-        records,
-    )
+def describe_runs(records: Sequence[Record]) -> Page:
+    """Say in a line of which profiles a chapter's runs are, and how to choose another."""
+    profiles = grouped(records, lambda record: profile_of(record.configuration))
+    return Page("runs", records, profiles={p: (len(r), configure(p)) for p, r in profiles.items()})

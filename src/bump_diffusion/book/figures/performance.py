@@ -23,7 +23,7 @@ from bump_diffusion.runs.record import Record
 
 def show(table: pd.DataFrame, results: Results) -> Table:
     """A table of results as a page shows it, with where it comes from."""
-    return Table(table, note=results.provenance)
+    return Table(table, note=results.origin)
 
 
 def limits(results: Results) -> Markdown:

@@ -1,6 +1,5 @@
 """The chapter *Claims at a glance*: verdicts as a table, in words, and as a figure."""
 
-import html
 import math
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.tables import Page, table_html
+from bump_diffusion.page.tables import Page
 from bump_diffusion.papers.semantics.claims import BY_CONTROL, CLAIMS, VERDICTS, Claim, Decision
 from bump_diffusion.papers.semantics.quantities import BY_RULE
 from bump_diffusion.runs.record import Record
@@ -62,47 +61,20 @@ def summary(judged: Sequence[Decision]) -> Page:
 
     Claims that are judged under the same settings share a table.
     """
-    tables: dict[tuple[str, ...], list[str]] = {}
+    tables: dict[tuple[str, ...], list[tuple[Claim, list[Decision]]]] = {}
     for name, own in by_claim(judged).items():
-        claim = CLAIMS[name]
-        link = f'<a href="{_evidence(claim)}">{html.escape(name.replace("-", " "))}</a>'
-        cells = "".join(
-            f'<td style="--verdict: {VERDICT_COLOURS[one.outcome]}">{one.outcome}</td>'
-            for one in own
-        )
-        tables.setdefault(tuple(one.setting for one in own), []).append(
-            f"<tr><th>{claim.number}. {html.escape(claim.claim)} ({link})</th>{cells}</tr>"
-        )
-    parts = []
-    for settings, rows in tables.items():
-        head = "".join(f"<th>{html.escape(where)}</th>" for where in ("claim", *settings))
-        parts.append(
-            f'<div class="wide"><table class="verdicts"><thead><tr>{head}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table></div>"
-        )
-    return Page("".join(parts), records_behind(judged))
-
-
-def _links(claim: Claim, own: Sequence[Decision]) -> str:
-    """Where the evidence is: in the claim's chapter and, if larger images are judged beside smaller
-    ones, in theirs.
-    """
-    links = [f'<a href="{_evidence(claim)}">evidence</a>']
-    if len({record.configuration.N for one in own for record in one.records}) > 1:
-        links.append('<a href="larger.html">that of larger images</a>')
-    return ", ".join(links)
-
-
-def _evidence(claim: Claim) -> str:
-    return f"{claim.chapter}.html#{claim.section}"
+        tables.setdefault(tuple(one.setting for one in own), []).append((CLAIMS[name], own))
+    return Page("verdicts", records_behind(judged), tables=tables, colours=VERDICT_COLOURS)
 
 
 def show(judged: Sequence[Decision]) -> Page:
-    """Each claim with its criterion, its effect under each setting, and its verdict."""
-    parts = []
+    """Each claim with its criterion, its effect under each setting, and its verdict.
+
+    Its evidence is in its chapter and, if larger images are judged beside smaller ones, in theirs.
+    """
+    claims = []
     for name, own in by_claim(judged).items():
         claim = CLAIMS[name]
-        side = "above" if claim.above is not None else "below"
         columns = ["setting", "effect (95 % interval)", "control", "runs", "verdict", "moved"]
         if not claim.control:
             columns.remove("control")
@@ -111,14 +83,9 @@ def show(judged: Sequence[Decision]) -> Page:
         table = pd.DataFrame([{column: _cell(one, column) for column in columns} for one in own])
         moved = "with a threshold of the phase rule 20 % off"
         table = table.rename(columns={"control": claim.control, "moved": moved})
-        parts.append(
-            f'<section class="claim"><p><strong>{claim.number}. {html.escape(claim.claim)}'
-            "</strong><br>"
-            f"Judged by: {html.escape(claim.quantity)}; reproduced if {side} {claim.threshold:g}."
-            f"<br>Verdict: <strong>{html.escape(overall(own))}</strong> "
-            f"({_links(claim, own)})</p>{table_html(table)}</section>"
-        )
-    return Page("".join(parts), records_behind(judged))
+        by_size = len({record.configuration.N for one in own for record in one.records}) > 1
+        claims.append((claim, overall(own), table, by_size))
+    return Page("claims", records_behind(judged), claims=claims)
 
 
 def _cell(one: Decision, column: str) -> str:

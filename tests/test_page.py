@@ -1,0 +1,93 @@
+"""Elements of a page: what they show is escaped, and they list what they were made from."""
+
+import re
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.html import format_table
+from bump_diffusion.page.tables import PROVENANCE, Table
+from bump_diffusion.runs.record import Record
+
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;"
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@drawn
+def line(records, title):
+    figure, ax = plt.subplots()
+    ax.plot([0, 1])
+    return figure, f"A line, called {title}."
+
+
+def hostile_copy(smoke_record):
+    record = Record(smoke_record.folder)
+    made = {
+        **record.provenance,
+        **dict.fromkeys(("device", "python", "commit", "threads"), HOSTILE),
+    }
+    record.provenance = {**made, "versions": {HOSTILE: HOSTILE}}
+    return record
+
+
+def test_a_figure_escapes_all_that_records_and_functions_say(smoke_record):
+    page = line([hostile_copy(smoke_record)], HOSTILE)._repr_mimebundle_()[0]["text/html"]
+    parsed = Tags(page)
+    tags = [tag for tag, _ in parsed.tags]
+    assert "script" not in tags and tags.count("img") == 1
+    (image,) = [attributes for tag, attributes in parsed.tags if tag == "img"]
+    assert image["alt"] == f"A line, called {HOSTILE}." and "onerror" not in image
+    assert parsed.text.count(HOSTILE) == 6  # device, threads, Python, a version's name, it, commit
+
+
+def test_a_table_and_its_note_are_escaped():
+    page = Table(pd.DataFrame({HOSTILE: [HOSTILE]}), note=HOSTILE).data
+    parsed = Tags(page)
+    assert {tag for tag, _ in parsed.tags}.isdisjoint({"script", "img"})
+    assert parsed.text.count(HOSTILE) == 3
+
+
+def test_a_table_keeps_a_range_on_one_line():
+    page = format_table(pd.DataFrame({"a": ["1.5 (1 to 2); never in 1 of 3"]}))
+    assert "1.5 (1\u00a0to\u00a02); never in 1 of 3" in page
+
+
+def test_a_figure_shows_its_records_provenance_and_lists_those_of_the_store(
+    smoke_record, monkeypatch
+):
+    record = Record(smoke_record.folder)
+    kept = {"records": {record.id: record.digest}}
+    for store, listed in ((record.folder.parent, kept), ("elsewhere", {"records": {}})):
+        monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(store))
+        content, metadata = line([record], "it")._repr_mimebundle_()
+        assert metadata[PROVENANCE] == listed
+    text = re.sub(r"\s+", " ", Tags(content["text/html"]).text)
+    c = record.configuration
+    assert f"Provenance: 1 record {record.id}: N {c.N}, d_x {c.d_x}," in text
+    assert f"steps {c.steps}, seed {c.seed}, clip_sample {c.clip_sample}; made 20" in text
+    assert text.count(f", torch {record.provenance['versions']['torch']},") == 1
+
+
+def test_a_figure_of_something_measured_says_where_that_comes_from():
+    class Measured:
+        origin = f"Measured on {HOSTILE}."
+
+    text = Tags(line(Measured(), "it").html).text
+    assert text.endswith(f"Drawn by tests.test_page.line. Measured on {HOSTILE}.")
+    assert Tags(line([], "it").html).text.endswith("from no record: it needs no training.")
