@@ -27,7 +27,7 @@ from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from bump_diffusion.book.figures.about import _listed_store
+from bump_diffusion.book.figures.about import listed_store
 from bump_diffusion.book.parameters import _assigned
 from bump_diffusion.book.performance_results import BENCHMARKS
 from bump_diffusion.errors import UserError, choose
@@ -132,7 +132,7 @@ def _is_current(name: str, inputs: str) -> bool:
     content = json.loads(made_from.read_bytes())
     if content["inputs"] != inputs:
         return False
-    if content["all"] and _listed_store().ids() != sorted(content["records"]):
+    if content["all"] and listed_store().ids() != sorted(content["records"]):
         return False
     return all(
         (folder := default_store().folder(id)) and sha256(folder / "checksums.json") == digest
