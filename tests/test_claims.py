@@ -1,5 +1,6 @@
 """Intervals against their textbook formulas, verdicts against what they must be."""
 
+import itertools
 import json
 import math
 import re
@@ -20,7 +21,7 @@ from bump_diffusion.config import configure
 from bump_diffusion.files import ROOT
 from bump_diffusion.papers.semantics.claims import BY_CONTROL, CLAIMS, decide
 from bump_diffusion.papers.semantics.figures.claims import overall, show, summary
-from bump_diffusion.papers.semantics.figures.order import which_first
+from bump_diffusion.papers.semantics.figures.order import describe_which_is_first
 from bump_diffusion.papers.semantics.quantities import QUANTITIES, order_necessary, order_sufficient
 from bump_diffusion.papers.semantics.verdicts import (
     decide_by_size,
@@ -232,6 +233,9 @@ def test_every_claim_has_its_quantity_runs_and_chapter():
     assert {claim.number for claim in CLAIMS.values()} == {1, 2, 3, 4}
 
 
+IDS = itertools.count()
+
+
 def record(accuracy, order, control=0.0, N=16, **columns):
     """A stand-in for a run of five checkpoints, the first untrained."""
     steps = np.arange(len(accuracy)) * 100
@@ -244,6 +248,7 @@ def record(accuracy, order, control=0.0, N=16, **columns):
     ]
     columns = {"accuracy_x": accuracy, "accuracy_y": accuracy, **columns}
     return SimpleNamespace(
+        id=str(next(IDS)),
         configuration=configure("quick", N=N),
         checkpoints=pd.DataFrame(
             {
@@ -301,7 +306,7 @@ def test_which_comes_first_is_told_only_between_different_checkpoints():
     between_the_same = record([0, 0, 0.2, 0.6, 0.9], [0, 0, 0.4, 0.7, 0.9])
     accuracy_first = record([0, 0, 0.6, 0.6, 0.9], [0, 0, 0.4, 0.7, 0.9])
     never = record([0, 0, 0.1, 0.1, 0.1], [0, 0, 0.4, 0.7, 0.9])
-    sentence = which_first([between_the_same, accuracy_first, never]).data
+    sentence = describe_which_is_first([between_the_same, accuracy_first, never]).data
     # Steps 100, 200, 300, 400.
     assert sentence.startswith(
         f"Checkpoints lie {math.log2(1.5):.2f} doublings of the images apart"
