@@ -15,7 +15,7 @@ from bump_diffusion.config import configure
 from bump_diffusion.metrics.evaluation import shown
 from bump_diffusion.metrics.interventions import LAYERS
 from bump_diffusion.metrics.outcomes import OUTCOMES
-from bump_diffusion.papers.semantics.figures.bottleneck import variation_table
+from bump_diffusion.papers.semantics.figures.bottleneck import tabulate_variation
 from bump_diffusion.papers.semantics.figures.comparisons import (
     _boundary,
     _median_phase,
@@ -28,7 +28,7 @@ from bump_diffusion.papers.semantics.figures.imbalance import (
     times_of_data_sets,
 )
 from bump_diffusion.papers.semantics.figures.larger import (
-    exchanged_places_table,
+    tabulate_transfers,
     transfer_fractions,
 )
 from bump_diffusion.papers.semantics.figures.phases import passed_by_threshold
@@ -211,8 +211,8 @@ def test_placement_is_read_where_enough_images_show_one_bump():
     assert row == pytest.approx({"x": 0.75, "y": 0.7, "both": 0.5, "product": 0.525})
 
 
-def test_signals_are_told_apart_by_condition_and_by_network():
-    def measured(share, **fields):
+def test_variation_is_tabulated_by_setting_and_by_network():
+    def measured(id, share, **fields):
         rows = [
             (layer, t, network, s)
             for layer in LAYERS
@@ -220,26 +220,29 @@ def test_signals_are_told_apart_by_condition_and_by_network():
             for network, s in (("trained", share), ("untrained", 0.2))
         ]
         table = pd.DataFrame(rows, columns=["layer", "timestep", "network", "variation"])
-        return SimpleNamespace(configuration=configure("quick", **fields), signals=table)
+        return SimpleNamespace(id=id, configuration=configure("quick", **fields), variation=table)
 
-    runs = [measured(0.01, warmup=0), measured(0.4), measured(0.6)]
-    table = variation_table(runs, "variation")
+    runs = [measured("a", 0.01, warmup=0), measured("b", 0.4), measured("c", 0.6)]
+    table = tabulate_variation(runs, "variation")
     assert table["layer"].tolist() == list(LAYERS)
     assert set(table["untrained"]) == {"20 % (20 to 20)"}
     assert set(table["sinusoidal at full rate"]) == {"1 % (1 to 1)"}
     assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}
 
 
+def patched(table):
+    """A stand-in for a run on larger images with the places of its bumps."""
+    return SimpleNamespace(id="run", configuration=configure("medium"), patching=table)
+
+
 @given(st.lists(st.tuples(st.floats(0, 31.9), st.floats(0, 31.9)), min_size=1, max_size=5))
-def test_the_way_to_the_other_request_ends_there(requests):
+def test_the_transfer_fraction_is_1_at_the_other_request(requests):
     """Along x the bump is at the other's place, half a frame away, along y halfway to it."""
     mu_x, mu_y = np.array(requests).T
     found = {"x": mu_x + np.where(mu_x < 16, 16, -16), "y": mu_y + np.where(mu_y < 16, 8, -8)}
-    table = pd.DataFrame({"mu_x": mu_x, "mu_y": mu_y, **found})
-    run = SimpleNamespace(configuration=configure("medium"), patching=table)
-    table = transfer_fractions(run)
-    assert table["way_x"].to_numpy() == pytest.approx(1)
-    assert table["way_y"].to_numpy() == pytest.approx(0.5)
+    table = transfer_fractions([patched(pd.DataFrame({"mu_x": mu_x, "mu_y": mu_y, **found}))])
+    assert table["fraction_x"].to_numpy() == pytest.approx(1)
+    assert table["fraction_y"].to_numpy() == pytest.approx(0.5)
 
 
 def test_an_axis_follows_a_layer_along_which_most_bumps_go_most_of_the_way():
@@ -250,8 +253,7 @@ def test_an_axis_follows_a_layer_along_which_most_bumps_go_most_of_the_way():
         placed("layer3", [4.0, 5.0, 4.0, np.nan], [4.5, 4.0, 12.5, np.nan]),
         placed("layer4", [20.0, 12.5, 4.0, 5.0], [20.0, 20.0, 4.0, 19.0]),
     ]
-    run = SimpleNamespace(configuration=configure("medium"), patching=pd.concat(layers))
-    table = exchanged_places_table([run]).set_index("exchanged")
+    table = tabulate_transfers([patched(pd.concat(layers))]).set_index("exchanged")
     assert table["follow it"].to_dict() == {"layer3": "y", "layer4": "neither"}
     assert table["one bump"].to_dict() == {"layer3": "75%", "layer4": "100%"}
     assert table.loc["layer3", "along y"].startswith("0.97 (")

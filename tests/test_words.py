@@ -23,7 +23,7 @@ from bump_diffusion.papers.semantics.figures.imbalance import (
     placement_coupling,
 )
 from bump_diffusion.papers.semantics.figures.larger import (
-    exchanged_places_table,
+    tabulate_transfers,
     transfer_fractions,
 )
 from bump_diffusion.papers.semantics.quantities import order_at_end
@@ -346,9 +346,7 @@ def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
         CLAIMS, "in three of five runs most come near it, and in two one axis follows layer 4"
     )
     runs = runs_of("larger-patching", "own", 5)
-    table = exchanged_places_table(runs).pivot(
-        index="seed", columns="exchanged", values="follow it"
-    )
+    table = tabulate_transfers(runs).pivot(index="seed", columns="exchanged", values="follow it")
     assert sorted(zip(table["layer3"], table["layer4"], strict=True)) == [
         *[("neither", "x, y")] * 3,
         ("x", "y"),
@@ -358,14 +356,13 @@ def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
     assert said(
         LARGER, "but for a pixel or two, while with layer 3 exchanged they stay about where"
     )
-    for record in runs:
-        follow = table.loc[record.configuration.seed]
-        within = 2 if follow["layer4"] == "x, y" else 3
-        for layer, part in transfer_fractions(record).dropna().groupby("layer"):
-            for axis in "xy":
-                there = float(layer == "up3" or axis in follow.get(layer, "").split(", "))
-                off = (part[f"way_{axis}"] - there).abs()
-                assert off.median() * record.configuration.N / 2 < within
+    single = transfer_fractions(runs).dropna(subset=["fraction_x"])
+    for (seed, layer), part in single.groupby(["seed", "layer"]):
+        follow = table.loc[seed]
+        for axis in "xy":
+            there = float(layer == "up3" or axis in follow.get(layer, "").split(", "))
+            off = (part[f"fraction_{axis}"] - there).abs() * part["N"] / 2
+            assert off.median() < (2 if follow["layer4"] == "x, y" else 3)
     assert said(LARGER, "They still learn both axes at the same time")
     for record in runs:
         apart = record.checkpoints["accuracy_x"] - record.checkpoints["accuracy_y"]

@@ -7,91 +7,78 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bump_diffusion.metrics.interventions import EXCHANGED_LAYERS, half_a_frame_further
+from bump_diffusion.analysis.frame import gather
+from bump_diffusion.metrics.interventions import half_a_frame_further
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.record import Record
 
 
-def transfer_fractions(record: Record) -> pd.DataFrame:
-    """`Record.patching`, and how far each bump lies on its way from one request to the other.
+def transfer_fractions(records: list[Record]) -> pd.DataFrame:
+    """Compute, beside `Record.patching`, how far each bump is from its request to the other's.
 
-    `way_x` and `way_y` are 0 where its own request is and 1 where the other's is, which lies half a
-    frame away along each axis; NaN for images that have not exactly one bump.
+    `fraction_x` and `fraction_y` are 0 where its own request is and 1 where the other's is, which
+    lies half a frame away along each axis; NaN for images that have not exactly one bump.
     """
-    N = record.configuration.N
-    table = record.patching.copy()
+    table = gather(records, "patching")
     for axis in "xy":
-        own = table[f"mu_{axis}"]
-        table[f"way_{axis}"] = (table[axis] - own) / (half_a_frame_further(own, N) - own)
+        requested = table[f"mu_{axis}"]
+        distance = half_a_frame_further(requested, table["N"]) - requested
+        table[f"fraction_{axis}"] = (table[axis] - requested) / distance
     return table
 
 
 @drawn
-def exchanged_places(records: list[Record]) -> tuple[Figure, str]:
-    """Where bumps lie between the requests of their pair, if a layer is exchanged, in every run."""
-    exchanged = ("", *EXCHANGED_LAYERS)
+def transfers_by_layer(records: list[Record]) -> tuple[Figure, str]:
+    """Draw where bumps lie between the requests of their pair, if a layer is exchanged, by run."""
+    table = transfer_fractions(records)
+    shape = (table["seed"].nunique(), table["layer"].nunique())
     figure, axes = plt.subplots(
-        len(records),
-        len(exchanged),
-        figsize=(WIDTH, 1.25 * len(records) + 0.7),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
+        *shape, figsize=(WIDTH, 1.25 * shape[0] + 0.7), sharex=True, sharey=True, squeeze=False
     )
-    for row, record in zip(axes, records, strict=True):
-        c = record.configuration
-        table = transfer_fractions(record)
-        reach = TOLERANCE / (c.N / 2)
-        for ax, layer in zip(row, exchanged, strict=True):
-            for x, y in itertools.product((0, 1), repeat=2):
-                corner = (x - reach, y - reach)
-                box = Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec="#555555", zorder=3)
-                ax.add_patch(box)
-            part = table[table["layer"] == layer]
-            ax.plot(part["way_x"], part["way_y"], "o", ms=2.5, mew=0, alpha=0.5, color="#0072B2")
-            single = part["way_x"].notna().mean()
-            ax.set_title(f"one bump: {single:.0%}", fontsize=7)
-            ax.set(xlim=(-0.6, 1.6), ylim=(-0.6, 1.6), xticks=[0, 1], yticks=[0, 1], aspect="equal")
-            ax.tick_params(labelsize=7)
-        row[0].set_ylabel(f"seed {c.seed}", fontsize=8)
-    for ax, layer in zip(axes[0], exchanged, strict=True):
-        ax.set_title(f"{layer or 'nothing'} exchanged\n{ax.get_title()}", fontsize=7)
+    runs = table.groupby(["seed", "layer"], sort=False)
+    for ax, ((seed, layer), part) in zip(axes.flat, runs, strict=True):
+        reach = TOLERANCE / (part["N"].iloc[0] / 2)
+        for x, y in itertools.product((0, 1), repeat=2):
+            corner = (x - reach, y - reach)
+            box = Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec="#555555", zorder=3)
+            ax.add_patch(box)
+        x, y = part["fraction_x"], part["fraction_y"]
+        ax.plot(x, y, "o", ms=2.5, mew=0, alpha=0.5, color="#0072B2")
+        above = f"{layer or 'nothing'} exchanged\n" if ax in axes[0] else ""
+        ax.set_title(f"{above}one bump: {x.notna().mean():.0%}", fontsize=7)
+        ax.set(xlim=(-0.6, 1.6), ylim=(-0.6, 1.6), xticks=[0, 1], yticks=[0, 1], aspect="equal")
+        ax.tick_params(labelsize=7)
+        if ax in axes[:, 0]:
+            ax.set_ylabel(f"seed {seed}", fontsize=8)
     figure.supxlabel("way along x, from the own request (0) to the other's (1)", fontsize=8)
     figure.supylabel("way along y", fontsize=8)
-    said = "; ".join(
-        f"seed {row['seed']}, {row['exchanged']}: {row['along x']} and {row['along y']}"
-        for row in exchanged_places_table(records).to_dict("records")
-    )
+    follow = tabulate_transfers(records).groupby("exchanged")["follow it"].value_counts()
+    counts = "; ".join(f"{layer}: {axes} in {n}" for (layer, axes), n in follow.items())
     return figure, (
-        "Each image's bump on the way from its own request to the other's along x and y. Median "
-        f"ways (quartiles) along x and y: {said}."
+        "Each image's bump between its own request (0) and the other's (1) with a layer exchanged. "
+        f"Axes that mostly follow an exchanged layer, in how many of {shape[0]} runs: {counts}."
     )
 
 
-def exchanged_places_table(records: list[Record]) -> pd.DataFrame:
-    """For every run, layer 3 and layer 4: how far bumps go to the other's place if it is exchanged.
+def tabulate_transfers(records: list[Record]) -> pd.DataFrame:
+    """Tabulate how far bumps go to the other's place if layer 3 or layer 4 is exchanged, by run.
 
-    The median way (`transfer_fractions`) along each axis with its quartiles, over images that have one
+    The median of `transfer_fractions` along each axis with its quartiles, over images that have one
     bump, and the axes that follow the layer: along which most bumps go more than half of the way.
     """
+    table = transfer_fractions(records).query("layer in ['layer3', 'layer4']")
     rows = []
-    for record in records:
-        table = transfer_fractions(record)
-        for layer in ("layer3", "layer4"):
-            part = table[table["layer"] == layer]
-            quarters = part[["way_x", "way_y"]].quantile([0.25, 0.5, 0.75]).round(2) + 0.0  # not -0
-            follow = [axis for axis in "xy" if quarters.loc[0.5, f"way_{axis}"] > 0.5]
-            rows.append(
-                {
-                    "seed": record.configuration.seed,
-                    "exchanged": layer,
-                    "one bump": f"{part['way_x'].notna().mean():.0%}",
-                }
-                | {
-                    f"along {axis}": "{1:.2f} ({0:.2f} to {2:.2f})".format(*quarters[f"way_{axis}"])
-                    for axis in "xy"
-                }
-                | {"follow it": ", ".join(follow) or "neither"}
-            )
+    for (seed, layer), part in table.groupby(["seed", "layer"], sort=False):
+        fractions = part[["fraction_x", "fraction_y"]].set_axis(["x", "y"], axis=1)
+        quartiles = fractions.quantile([0.25, 0.5, 0.75]).round(2) + 0.0  # not -0
+        follow = ", ".join(quartiles.columns[quartiles.loc[0.5] > 0.5])
+        rows.append(
+            {"seed": seed, "exchanged": layer, "one bump": f"{fractions['x'].notna().mean():.0%}"}
+            | {
+                f"along {axis}": f"{median:.2f} ({low:.2f} to {high:.2f})"
+                for axis, (low, median, high) in quartiles.items()
+            }
+            | {"follow it": follow or "neither"}
+        )
     return pd.DataFrame(rows)
