@@ -22,6 +22,7 @@ from bump_diffusion.errors import FailedRuns, UserError
 from bump_diffusion.runs import pools, sweep
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
@@ -111,7 +112,7 @@ def until(condition, seconds=60):
 def in_training(store, configurations):
     """Those that some process makes now, and for which it has begun to train."""
     return [
-        c for c in configurations if store.is_being_made(c) and store.partial(c).folder.exists()
+        c for c in configurations if store.is_being_made(c) and Partial(store, c).folder.exists()
     ]
 
 
@@ -151,7 +152,7 @@ def test_a_cluster_loses_a_worker_and_nothing_else(cluster, plan, start, store, 
     doomed.kill()
     doomed.wait()
     # It was making a run: one is begun, and nobody makes it.
-    begun = [c for c in configurations if store.partial(c).folder.exists()]
+    begun = [c for c in configurations if Partial(store, c).folder.exists()]
     assert len(begun) == 2 and len(in_training(store, begun)) == 1
     output, errors, made = finish(process, store, configurations)
     assert process.returncode == 0, errors
@@ -215,7 +216,7 @@ def test_progress_says_what_runs_and_for_how_long(plan, store, capsys, monkeypat
     progress = sweep.Progress(configurations, store)
     trainer = Trainer(configurations[0], pick_device())
     trainer.step = 10
-    trainer.save(store.partial(configurations[0]).checkpoint, {})
+    trainer.save(Partial(store, configurations[0]).checkpoint, {})
     clock = SimpleNamespace(monotonic=lambda: progress.start + 60)
     monkeypatch.setattr(sweep, "time", clock)
     with store.lock(configurations[0]):
@@ -284,8 +285,8 @@ def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):
     (train(damaged, store).folder / "arrays.npz").write_bytes(b"")
     trainer = Trainer(diverging, pick_device())
     trainer.step, trainer.losses[0] = 2, float("nan")
-    trainer.save(store.partial(diverging).checkpoint, {})
-    store.partial(blocked).folder.write_text("a file where a folder should be")
+    trainer.save(Partial(store, diverging).checkpoint, {})
+    Partial(store, blocked).folder.write_text("a file where a folder should be")
 
     process = start(file)
     _, errors = process.communicate()
@@ -300,7 +301,7 @@ def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):
         assert any(line.startswith(f"{c.id} (seed {c.seed}): {sentence}") for line in rest), rest
     assert all(Record(store.local / c.id) for c in good)
 
-    store.partial(blocked).folder.unlink()
+    Partial(store, blocked).folder.unlink()
     with pytest.raises(FailedRuns, match="1 of 3 runs failed") as caught:
         load_or_run([damaged, blocked, *good], store)
     assert caught.value.exit_code == 2

@@ -20,6 +20,7 @@ from bump_diffusion.data.bumps import label_grid
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.models.build import build_model
+from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import load_model, train
 from bump_diffusion.runs.store import Store
@@ -148,7 +149,7 @@ def test_a_run_that_diverges_says_so(store):
     c = configure("smoke", learning_rate=1.0, steps=20, ema_decay=0.0)
     trainer = Trainer(c, CPU)
     trainer.losses[3] = float("nan")
-    run = store.partial(c)
+    run = Partial(store, c)
     trainer.step = 10
     trainer.save(run.checkpoint, {})
     with pytest.raises(UserError, match=r"diverged before step 20.*learning_rate is 1\.0"):
@@ -157,7 +158,7 @@ def test_a_run_that_diverges_says_so(store):
 
 def test_a_broken_checkpoint_is_named(store):
     c = configure("smoke")
-    run = store.partial(c)
+    run = Partial(store, c)
     run.folder.mkdir(parents=True)
     run.checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=r"checkpoint\.safetensors cannot be read"):

@@ -1,10 +1,15 @@
-"""Files: written atomically, named by their content, in the folders of the repository."""
+"""Files and folders: written and replaced so that a kill at any moment loses nothing."""
 
+import errno
 import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,9 @@ from filelock import FileLock, Timeout
 from bump_diffusion.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+
+REPLACED = ".replaced"
+"""The folder in which a published folder lies until the new one is in its place."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -27,8 +35,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):  # of a full disk the system does not say which file
+            error.filename = str(path)
         raise
 
 
@@ -50,14 +61,61 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def publish_folder(new: Path, target: Path) -> None:
+    """Move a finished folder to `target`, in place of what is there.
+
+    Killed at any moment, `published_folder` finds the old folder or the new one, whole.
+    """
+    replaced = _replaced(target)
+    if os.path.lexists(target):
+        discard(replaced)
+        replaced.parent.mkdir(exist_ok=True)
+        target.rename(replaced)
+    new.rename(target)
+    discard(replaced)
+
+
+def published_folder(target: Path) -> Path | None:
+    """Where the folder published at `target` is; None if there is none."""
+    return next((f for f in (target, _replaced(target)) if f.is_dir()), None)
+
+
+def _replaced(target: Path) -> Path:
+    return target.parent / REPLACED / target.name
+
+
+def discard(path: Path) -> None:
+    """Delete a file or folder, renamed first so that nobody meets it half deleted."""
+    with suppress(FileNotFoundError):
+        path.rename(path.with_name(f".removed-{uuid.uuid4().hex}"))
+    delete_discarded(path.parent)
+
+
+def delete_discarded(folder: Path) -> None:
+    """Delete what was discarded in a folder by processes that were killed before they deleted it.
+
+    A file that is still being read may linger on NFS, for the next call.
+    """
+    for path in folder.glob(".removed-*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def folder_named_by(variable: str) -> Path | None:
-    """The folder that an environment variable names; None if it is unset."""
+    """The folder that an environment variable names; None if it is unset.
+
+    The variable is made an absolute path, as processes started later may run in other folders.
+    """
     named = os.environ.get(variable)
     if named is None:
         return None
     if not named.strip():
         raise UserError(f"{variable} is {named!r}; it must name a folder, or be unset.")
-    return Path(named).expanduser().resolve()
+    folder = Path(named).expanduser().resolve()
+    os.environ[variable] = str(folder)
+    return folder
 
 
 def make_writable(folder: Path, what: str) -> None:
@@ -70,6 +128,22 @@ def make_writable(folder: Path, what: str) -> None:
         raise UserError(
             f"The {what} {str(folder)!r} cannot be written to: {error.strerror}."
         ) from None
+
+
+@contextmanager
+def system_errors_in_a_sentence() -> Iterator[None]:
+    """Turn what the operating system refuses, such as a full disk, into a UserError.
+
+    An OSError without a number is Python's own (a lock's timeout) and passes, as does a pipe that
+    is closed, which click ends a command for.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (None, errno.EPIPE):
+            raise
+        where = f"{str(error.filename)!r}: " if error.filename else ""
+        raise UserError(f"{where}{error.strerror}.") from error
 
 
 def is_held(lock: Path) -> bool:

@@ -1,11 +1,20 @@
-"""Whether a record that was made again is the same."""
+"""Verification: a record is trained again and compared."""
 
+import random
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from bump_diffusion.analysis.phases import assign_phases, order_parameters
+from bump_diffusion.errors import UserError, choose
+from bump_diffusion.files import discard, is_held, make_writable
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import TABLES, Record
+from bump_diffusion.runs.shipped import SHIPPED
+from bump_diffusion.runs.store import Store, default_store
 
 ACCURACY_BOUND = 0.1
 """Largest difference in final accuracy between two machines: rounding differs in the last digit,
@@ -14,11 +23,43 @@ grows over training as any perturbation does, and ends as another seed would end
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison of two records found."""
+    """Whether two records agree."""
 
     identical: bool
     same_enough: bool
     sentence: str
+
+
+def verify(id: str | None = None) -> Comparison:
+    """Train a shipped record again and compare the two; by default one of which an earlier
+    verification was interrupted, or else a random one.
+
+    Raises UserError if there is no such record, or another process verifies it now.
+    """
+    shipped, folder = Store(SHIPPED), default_store().local / "verify"
+    ids = shipped.ids()
+    if not ids:
+        raise UserError("There is no record to verify; make one with bump-diffusion run.")
+    if id is None:
+        interrupted = [i for i in ids if (folder / i).exists() and not is_held(_lock(folder, i))]
+        id = random.choice(interrupted or ids)
+    original = Record(shipped.folder(choose("a record", id, ids)))
+    make_writable(folder, "folder")
+    try:
+        with FileLock(_lock(folder, id), timeout=0):
+            seconds = original.provenance["wall_seconds"]
+            print(f"Training {id} again; it took {seconds:.0f} s.", file=sys.stderr)
+            extras = original.extras - {"weights"}
+            (again,) = load_or_run([original.configuration], Store(folder / id), extras=extras)
+            comparison = differences(original, again)
+            discard(folder / id)
+    except Timeout:
+        raise UserError(f"Another process verifies record {id} now.") from None
+    return comparison
+
+
+def _lock(folder: Path, id: str) -> Path:
+    return folder / f".{id}.lock"
 
 
 def differences(original: Record, again: Record) -> Comparison:

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from bump_diffusion.config import Configuration
 from bump_diffusion.files import to_npz, write_atomically
 from bump_diffusion.metrics.evaluation import Evaluation
+from bump_diffusion.runs.store import Store
 
 
 class Partial:
     """A run that is being made: its folder, held so that no other process makes it too."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.checkpoint = folder / "checkpoint.safetensors"
+    def __init__(self, store: Store, c: Configuration):
+        self.folder = store.partial_folder(c)
+        self.checkpoint = self.folder / "checkpoint.safetensors"
 
     def step(self) -> int:
         """Steps that the last checkpoint has behind it; 0 if there is none that can be read."""

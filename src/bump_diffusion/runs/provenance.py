@@ -15,7 +15,7 @@ PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "umap-learn", "
 """Packages whose versions can change a result, and are stored with it."""
 
 
-def _provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, object]:
+def provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, object]:
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -24,7 +24,7 @@ def _provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, ob
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": package_versions(),
     }
 
@@ -44,14 +44,18 @@ def cpu_name() -> str:
 
 
 @cache
-def _commit() -> str:
-    """The commit of the code, with "+" behind it if files differ from it; "unknown" outside git."""
+def commit(root: Path = ROOT) -> str:
+    """The commit of the code, with "+" behind it if files differ from it; "unknown" where `root`
+    is not the top of a git repository: another one around it says nothing of the code.
+    """
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
+        command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "src")
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):

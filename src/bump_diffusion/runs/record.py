@@ -1,20 +1,28 @@
 """A finished run, checked against its checksums when it is opened."""
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 from pydantic import ValidationError
 
 from bump_diffusion.config import FORMAT, Configuration, one_sentence
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import sha256
 
-TABLES = ("checkpoints", "probes", "samplers", "layers", "interventions", "signals", "places")
+Content = TypeVar("Content")
 
+FILES = (
+    *("configuration.json", "provenance.json", "arrays.npz"),
+    *("checkpoints.parquet", "probes.parquet", "samplers.parquet"),
+)
+"""What every record holds, and `checksums.json`."""
 
 EXTRAS = {
     "weights": ("weights.safetensors",),
@@ -24,30 +32,40 @@ EXTRAS = {
 }
 """What a record may hold besides, and its files."""
 
+TABLES = (
+    *("checkpoints", "probes", "samplers", "layers", "interventions", "variation", "patching"),
+)
+"""The attributes of a record that are tables."""
+
+PROVENANCE = {"finished", "wall_seconds", "device", "threads", "python", "commit", "versions"}
+"""What a record must at least say of its making."""
+
 
 class Record:
     """A finished run, checked against its checksums when it is opened.
 
-    Raises UserError, naming the record and the file, if one is missing, changed or of another
-    version's format.
+    Raises UserError, naming the record and the file, if one is missing, changed, unknown, of
+    another version's format or (when it is first read) not what it should be.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.id = folder.name
-        try:
-            stored = json.loads((folder / "configuration.json").read_bytes())
-            checksums = json.loads((folder / "checksums.json").read_bytes())
-            version = stored.pop("format")
-        except (OSError, ValueError, KeyError, AttributeError):
-            raise self._refusal("its configuration or checksums cannot be read") from None
+        stored = self._read_mapping("configuration.json", {"format"})
+        checksums = self._read_mapping("checksums.json", set())
+        version = stored.pop("format")
         if version != FORMAT:
             raise self._refusal(f"its format is version {version}, this program's is {FORMAT}")
-        for name, expected in checksums.items():
-            path = folder / name
-            if not path.is_file():
+        present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        known = {*FILES, *(name for names in EXTRAS.values() for name in names)}
+        for name in sorted({*FILES, *checksums, *present} - {"checksums.json"}):
+            if name not in known:
+                raise self._refusal(f"{name} is not a file of a record")
+            if name not in present:
                 raise self._refusal(f"{name} is missing")
-            if sha256(path) != expected:
+            if name not in checksums:
+                raise self._refusal(f"{name} has no checksum")
+            if self._read(name, sha256) != checksums[name]:
                 raise self._refusal(f"{name} does not match its checksum")
         try:
             self.configuration = Configuration(**stored)
@@ -55,8 +73,8 @@ class Record:
             raise self._refusal(one_sentence(error).removesuffix(".")) from None
         if self.configuration.id != self.id:
             raise self._refusal("its name is not that of its configuration")
-        self.checked = set(checksums)
-        self.digest = sha256(folder / "checksums.json")
+        self.files = set(checksums)
+        self.digest = self._read("checksums.json", sha256)
 
     def _refusal(self, why: str) -> UserError:
         return UserError(
@@ -64,19 +82,45 @@ class Record:
             "Make it again by bump-diffusion run or train with --remake, or restore its folder."
         )
 
+    def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
+        try:
+            return read(self.folder / name)
+        except (OSError, ValueError, RecursionError, BadZipFile, ArrowException):
+            raise self._refusal(f"{name} cannot be read") from None
+
+    def _read_mapping(self, name: str, keys: set[str]) -> dict[str, Any]:
+        content = self._read(name, lambda path: json.loads(path.read_bytes()))
+        if not isinstance(content, dict) or not keys <= content.keys():
+            raise self._refusal(f"{name} is not what it should be")
+        return content
+
+    def _read_table(self, name: str, columns: str) -> pd.DataFrame:
+        """The table of a file, checked to have these columns if it has rows."""
+        if name not in self.files:
+            return pd.DataFrame()
+        table = self._read(name, pd.read_parquet)
+        missing = [column for column in columns.split() if column not in table]
+        if missing and len(table):
+            raise self._refusal(f"{name} has no column {missing[0]}")
+        return table
+
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        return json.loads((self.folder / "provenance.json").read_bytes())
+        """How the record was made: machine, versions, commit, seconds."""
+        return self._read_mapping("provenance.json", PROVENANCE)
 
     @cached_property
     def checkpoints(self) -> pd.DataFrame:
-        """A row per evaluated checkpoint: step, images seen, loss, and its metrics."""
-        return pd.read_parquet(self.folder / "checkpoints.parquet")
+        """A row per evaluated checkpoint: step, images_seen, loss, and its metrics."""
+        table = self._read_table("checkpoints.parquet", "step images_seen loss accuracy")
+        if table.empty:
+            raise self._refusal("checkpoints.parquet has no rows")
+        return table
 
     @cached_property
     def probes(self) -> pd.DataFrame:
         """A row per probe: step, features, reduction, target, axis, r2."""
-        return pd.read_parquet(self.folder / "probes.parquet")
+        return self._read_table("probes.parquet", "step features reduction target axis r2")
 
     @cached_property
     def samplers(self) -> pd.DataFrame:
@@ -84,7 +128,7 @@ class Record:
 
         Empty unless the configuration has `compared_steps`.
         """
-        return pd.read_parquet(self.folder / "samplers.parquet")
+        return self._read_table("samplers.parquet", "step sampler sampler_steps accuracy")
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -92,32 +136,32 @@ class Record:
         the order of `checkpoints`: `images` (32, N, N) bytes, `kind` (n,), `position` (n, 2),
         `umap_trained` and `umap_ablated` (n, 3).
         """
-        with np.load(self.folder / "arrays.npz", allow_pickle=False) as file:
-            return dict(file)
+
+        def read(path: Path) -> dict[str, np.ndarray]:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+
+        return self._read("arrays.npz", read)
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """A row per probe of a layer of the trained network (`interventions.probe_layers`)."""
-        return self._extra("layers")
+        return self._read_table("layers.parquet", "input timestep layer features target axis r2")
 
     @cached_property
     def interventions(self) -> pd.DataFrame:
         """A row per intervention on the trained network (`interventions.intervene`)."""
-        return self._extra("interventions")
+        return self._read_table("interventions.parquet", "intervention layer correct at_other")
 
     @cached_property
     def variation(self) -> pd.DataFrame:
-        """A row per layer, timestep and network, trained or not."""
-        return self._extra("signals")
+        """A row per layer, timestep and network, trained or not: variation, change."""
+        return self._read_table("signals.parquet", "layer timestep variation change network")
 
     @cached_property
     def patching(self) -> pd.DataFrame:
-        """A row per image with a layer exchanged, or nothing."""
-        return self._extra("places")
-
-    def _extra(self, table: str) -> pd.DataFrame:
-        path = self.folder / f"{table}.parquet"
-        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+        """A row per image with a layer exchanged, or nothing: layer, mu_x, mu_y, x, y."""
+        return self._read_table("places.parquet", "layer mu_x mu_y x y")
 
     @property
     def weights(self) -> Path:
@@ -127,4 +171,4 @@ class Record:
     @property
     def extras(self) -> set[str]:
         """The names of `EXTRAS` whose files the record has."""
-        return {name for name, files in EXTRAS.items() if self.checked >= set(files)}
+        return {name for name, files in EXTRAS.items() if self.files >= set(files)}

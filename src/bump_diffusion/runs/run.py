@@ -26,7 +26,7 @@ from bump_diffusion.metrics.interventions import (
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.runs.partial import Partial
-from bump_diffusion.runs.provenance import _commit, _provenance, package_versions
+from bump_diffusion.runs.provenance import commit, package_versions, provenance
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device
@@ -82,7 +82,7 @@ def train(
         raise UserError(
             f"axes is {c.axes!r}, it must be 'xy' for {refused[0]}: without y there is no plane."
         )
-    _commit()  # asked before training, in which files may change; it is kept
+    commit()  # asked before training, in which files may change; it is kept
     if wait < 0 and store.is_being_made(c):
         print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)
     with store.lock(c).acquire(timeout=wait):
@@ -91,7 +91,7 @@ def train(
         if record := store.get(c, remake=remake):
             extras = {*extras, *record.extras}  # what it has, its successor must not lack
         with one_thread():
-            partial_run = store.partial(c)
+            partial_run = Partial(store, c)
             trainer, seconds = _train(c, partial_run, each_step)
             return store.finish(c, _collect(c, partial_run, trainer, seconds, extras))
 
@@ -102,7 +102,7 @@ def _train(
     device = pick_device()
     trainer = Trainer(c, device)
     untrained = build_model(c, device)
-    code = {"commit": _commit(), "versions": package_versions()}
+    code = {"commit": commit(), "versions": package_versions()}
     clock = Clock(run.folder / "seconds.json")
     if run.checkpoint.exists():
         trainer.load(run.checkpoint)
@@ -189,7 +189,7 @@ def _collect(
     stacked = {name: np.stack([a[name] for a in arrays]) for name in arrays[0]}
     stacked |= {"labels": evaluation_labels(c).numpy(), "losses": losses}
     files = {
-        "provenance.json": to_json(_provenance(trainer.device, seconds)),
+        "provenance.json": to_json(provenance(trainer.device, seconds)),
         "checkpoints.parquet": to_parquet(pd.DataFrame(rows)),
         "probes.parquet": to_parquet(pd.concat(probes, ignore_index=True)),
         "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),

@@ -1,14 +1,13 @@
 """The records that the repository ships, and the manifest that lists them."""
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+
+from filelock import FileLock
 
 from bump_diffusion.errors import UserError
-from bump_diffusion.files import ROOT, to_json, write_atomically
+from bump_diffusion.files import ROOT, discard, publish_folder, to_json, write_atomically
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import SHIPPED, Store
 
@@ -19,9 +18,11 @@ def read_manifest() -> dict[str, str]:
     """The shipped records' digests by name."""
     try:
         manifest = json.loads(MANIFEST.read_bytes())
+        if not all(isinstance(digest, str) for digest in manifest.values()):
+            raise ValueError("not a mapping of names to digests")
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, AttributeError, RecursionError):
         raise UserError(f"{MANIFEST} cannot be read; restore it from the repository.") from None
     return manifest
 
@@ -29,7 +30,8 @@ def read_manifest() -> dict[str, str]:
 def shipped_faults() -> Iterator[str]:
     """A sentence for each way in which the shipped records differ from the manifest."""
     manifest = read_manifest()
-    present = set(Store(SHIPPED).ids())
+    store = Store(SHIPPED)
+    present = set(store.ids())
     for id in sorted(manifest.keys() | present):
         if id not in present:
             yield f"Record {id} is in the manifest but not in {SHIPPED}."
@@ -37,7 +39,7 @@ def shipped_faults() -> Iterator[str]:
             yield f"Record {id} is in {SHIPPED} but not in the manifest."
         else:
             try:
-                record = Record(SHIPPED / id)
+                record = Record(store.folder(id))
             except UserError as error:
                 yield error.message
             else:
@@ -45,13 +47,16 @@ def shipped_faults() -> Iterator[str]:
                     yield f"Record {id} is not the one that the manifest lists."
 
 
-def ship(record: Record) -> None:
-    """Copy a local record to the shipped ones and list it in the manifest."""
+def ship(records: Iterable[Record]) -> None:
+    """Copy local records to the shipped ones and list them in the manifest.
+
+    One process does so at a time. Killed, it is to be called again.
+    """
     SHIPPED.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".shipping-", dir=SHIPPED) as folder:
-        shutil.copytree(record.folder, Path(folder) / "new")
-        target = SHIPPED / record.id
-        if target.exists():
-            os.replace(target, Path(folder) / "old")
-        os.replace(Path(folder) / "new", target)
-    write_atomically(MANIFEST, to_json({**read_manifest(), record.id: record.digest}))
+    with FileLock(SHIPPED / ".lock"):
+        for record in records:
+            copy = SHIPPED / f".{record.id}"
+            discard(copy)
+            shutil.copytree(record.folder, copy)
+            publish_folder(copy, SHIPPED / record.id)
+            write_atomically(MANIFEST, to_json({**read_manifest(), record.id: record.digest}))

@@ -27,9 +27,8 @@ between the machines.
 
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -37,14 +36,18 @@ from filelock import FileLock
 from bump_diffusion.config import FORMAT, Configuration
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import (
+    REPLACED,
     ROOT,
+    delete_discarded,
+    discard,
     folder_named_by,
     is_held,
     make_writable,
+    publish_folder,
+    published_folder,
     to_json,
     write_atomically,
 )
-from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.record import Record
 
 SHIPPED = ROOT / "data" / "records"
@@ -64,9 +67,17 @@ class Store:
         self.local = local.absolute()  # a worker process may have another current folder
         self.roots = [self.local] if shipped is None else [self.local, shipped]
 
+    def _folders(self, id: str) -> Iterator[Path]:
+        for root in self.roots:
+            if folder := published_folder(root / id):
+                yield folder
+
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
-        return next((root / id for root in self.roots if (root / id).is_dir()), None)
+        return next(self._folders(id), None)
+
+    def is_local(self, record: Record) -> bool:
+        return self.local in record.folder.parents
 
     def get(
         self, c: Configuration, extras: Iterable[str] = (), remake: bool = False
@@ -76,11 +87,9 @@ class Store:
         One that lacks some of the `extras` is taken for none. One that is damaged raises
         UserError, or with `remake` is taken for none too.
         """
-        for root in self.roots:
-            if not (root / c.id).is_dir():
-                continue
+        for folder in self._folders(c.id):
             try:
-                record = Record(root / c.id)
+                record = Record(folder)
             except UserError:
                 if remake:
                     return None
@@ -91,19 +100,21 @@ class Store:
 
     def ids(self) -> list[str]:
         """The names of all finished records, sorted."""
-        return sorted(
-            {
-                entry.name
-                for root in self.roots
-                if root.is_dir()
-                for entry in root.iterdir()
-                if len(entry.name) == 12 and (entry / "checksums.json").exists()
-            }
-        )
+        patterns = ("[!.]*/checksums.json", f"{REPLACED}/[!.]*/checksums.json")
+        found = [file for root in self.roots for p in patterns for file in root.glob(p)]
+        return sorted({file.parent.name for file in found})
 
     def lock(self, c: Configuration) -> FileLock:
-        """Held while a run is made; a second process that wants the same run waits for it."""
+        """Held while a run is made; a second process that wants the same run waits for it.
+
+        Raises UserError if the record could not be stored.
+        """
         make_writable(self.local, "store")
+        target = self.local / c.id
+        if os.path.lexists(target) and not target.is_dir():
+            raise UserError(f"{str(target)!r} is not a folder, as a record is; remove it.")
+        for folder in (self.local, self.local / "partial", self.local / REPLACED):
+            delete_discarded(folder)
         return FileLock(self._lock_file(c))
 
     def is_being_made(self, c: Configuration) -> bool:
@@ -113,32 +124,21 @@ class Store:
     def _lock_file(self, c: Configuration) -> Path:
         return self.local / f".{c.id}.lock"
 
-    def partial(self, c: Configuration) -> Partial:
-        return Partial(self.local / "partial" / c.id)
+    def partial_folder(self, c: Configuration) -> Path:
+        """Where a run's evaluations and its checkpoint lie while it is being made."""
+        return self.local / "partial" / c.id
 
     def finish(self, c: Configuration, files: dict[str, bytes]) -> Record:
         """Publish a record made of `files` (name to content) at once, and drop its partial run."""
         files = {"configuration.json": to_json({"format": FORMAT, **c.model_dump()}), **files}
-        partial = self.partial(c).folder
-        staged = partial / "record"
-        shutil.rmtree(staged, ignore_errors=True)
-        for name, content in files.items():
-            write_atomically(staged / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        write_atomically(staged / "checksums.json", to_json(sums))
-        self.remove(c)
-        os.replace(staged, self.local / c.id)
-        shutil.rmtree(partial, ignore_errors=True)  # a file that is being read may linger on NFS
+        partial = self.partial_folder(c)
+        staged = partial / f"record-{uuid.uuid4().hex}"
+        for name, content in {**files, "checksums.json": to_json(sums)}.items():
+            write_atomically(staged / name, content)
+        publish_folder(staged, self.local / c.id)
+        discard(partial)
         return Record(self.local / c.id)
-
-    def remove(self, c: Configuration) -> None:
-        """Drop the local record of a configuration, if there is one."""
-        folder = self.local / c.id
-        if folder.exists():
-            # Renamed first: a record half deleted must not be taken for one.
-            doomed = Path(tempfile.mkdtemp(prefix=".removed-", dir=self.local))
-            os.replace(folder, doomed / c.id)
-            shutil.rmtree(doomed)
 
 
 def default_store() -> Store:

@@ -23,6 +23,7 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import is_held, make_writable
+from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.pools import Pool
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
@@ -153,7 +154,7 @@ class Progress:
     def __init__(self, configurations: Sequence[Configuration], store: Store):
         self.configurations, self.store = configurations, store
         self.terminal = sys.stderr.isatty()
-        self.shares = {c.id: store.partial(c).step() / c.steps for c in configurations}
+        self.shares = {c.id: Partial(store, c).step() / c.steps for c in configurations}
         self.start, self.shown = time.monotonic(), float("-inf")
         self.at_start = self._work({})[0]
 
@@ -182,7 +183,7 @@ class Progress:
         unfinished = [*free, *flying]
         running = [c for c in unfinished if self.store.is_being_made(c)]
         for c in running:
-            share = self.store.partial(c).step() / c.steps
+            share = Partial(self.store, c).step() / c.steps
             self.shares[c.id] = max(share, self.shares[c.id])
         left = {c.id for c in unfinished}
         self.shares |= {c.id: 1.0 for c in self.configurations if c.id not in left}
