@@ -16,7 +16,7 @@ from bump_diffusion.book.build import BUILD
 from bump_diffusion.book.performance_results import BENCHMARKS, Results
 from bump_diffusion.errors import UserError, choose
 from bump_diffusion.files import make_writable, to_json, write_atomically
-from bump_diffusion.runs.provenance import PACKAGES, _commit, cpu_name
+from bump_diffusion.runs.provenance import PACKAGES, commit, cpu_name
 from bump_diffusion.training.device import pick_device
 
 from .suite import GROUPS, networks
@@ -71,7 +71,7 @@ def measure(groups: list[str], versions: dict[str, str], kept: Path | None = Non
     same = {
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "cores": os.cpu_count(),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": versions,
         "networks": networks(),
     }

@@ -241,7 +241,7 @@ def test_an_interrupted_benchmark_goes_on_after_the_last_finished_group(tmp_path
         return rows
 
     kept = tmp_path / "kept.json"
-    monkeypatch.setattr(main, "_commit", lambda: "0123456789ab")
+    monkeypatch.setattr(main, "commit", lambda: "0123456789ab")
     monkeypatch.setattr(main, "networks", list)  # a peer is not installed for the tests
     monkeypatch.setattr(main, "GROUPS", {"one": group("one"), "two": group("two", fails=True)})
     with pytest.raises(KeyboardInterrupt):
