@@ -1,5 +1,6 @@
 """What the comparing figures compute before they draw."""
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
@@ -10,16 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 
-from bump_diffusion.analysis.phases import assign_phases, order_parameters, through_all_phases
+from bump_diffusion.analysis.phases import through_all_phases
 from bump_diffusion.config import configure
 from bump_diffusion.metrics.evaluation import shown
 from bump_diffusion.metrics.interventions import LAYERS
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.papers.semantics.figures.bottleneck import tabulate_variation
 from bump_diffusion.papers.semantics.figures.comparisons import (
-    _boundary,
-    _median_phase,
-    learning_in_words,
+    describe_learning,
 )
 from bump_diffusion.papers.semantics.figures.gallery import _aligned, _of_kind, _svg
 from bump_diffusion.papers.semantics.figures.imbalance import (
@@ -61,6 +60,9 @@ def test_the_moving_picture_moves_every_point_through_every_checkpoint():
     assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
 
 
+IDS = itertools.count()
+
+
 def run(single, placed):
     """A stand-in for a record with the given order parameters of generation."""
     steps = np.arange(len(single)) * 10
@@ -74,43 +76,20 @@ def run(single, placed):
         for axis in "xy"
     ]
     columns = ["step", "features", "reduction", "target", "axis", "r2"]
+    configuration = configure("quick")
+    checkpoints["images_seen"] = steps * configuration.batch_size
     return SimpleNamespace(
-        configuration=configure("quick"),
+        id=str(next(IDS)),
+        configuration=configuration,
         checkpoints=checkpoints,
         probes=pd.DataFrame(probes, columns=columns),
     )
-
-
-SHARES = st.lists(st.floats(0, 1), min_size=6, max_size=6)
-
-
-@given(SHARES, SHARES, st.sampled_from([0, 2]))
-def test_a_boundary_comes_no_earlier_with_a_higher_threshold(single, placed, phase):
-    groups = {"1": [run(single, placed)]}
-    lower, base, higher = (
-        np.nan_to_num(_boundary(groups, "generation", phase, {"single": s})[0], nan=np.inf)
-        for s in (0.4, 0.5, 0.6)
-    )
-    assert lower <= base <= higher
-
-
-def test_the_boundary_is_where_the_rule_says():
-    record = run([0, 0.2, 0.6, 0.6, 0.9, 0.9], [0, 0, 0.1, 0.2, 0.7, 0.9])
-    phases = assign_phases(order_parameters(record.checkpoints, record.probes))["generation"]
-    assert "".join(phases) == "AABBCC"
-    groups = {"1": [record]}
-    batch = record.configuration.batch_size
-    # Half way, in the logarithm, from the checkpoint before.
-    assert _boundary(groups, "generation", 0, {}) == pytest.approx([(10 * 20) ** 0.5 * batch])
-    assert _boundary(groups, "generation", 2, {}) == pytest.approx([(30 * 40) ** 0.5 * batch])
-    assert np.isnan(_boundary(groups, "generation", 2, {"placed": 0.95})[0])
 
 
 def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
     record = run([0, 0.2, 0.6, 0.6, 0.9, 0.9], [0, 0, 0.1, 0.2, 0.7, 0.9])
     batch = record.configuration.batch_size
     record.configuration = record.configuration.model_copy(update={"d_x": 0.5, "d_y": 2.0})
-    record.checkpoints["images_seen"] = record.checkpoints["step"] * batch
     record.checkpoints["accuracy_x"] = [0, 0.5, 0.9, 0.9, 0.9, 0.9]
     record.checkpoints["accuracy_y"] = [0, 0.1, 0.1, 0.1, 0.1, 0.1]
     table = times_of_data_sets([record]).set_index(["d_x", "d_y"])
@@ -123,11 +102,6 @@ def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
     assert one["90_x"] == other["90_y"] == pytest.approx(20 * batch)
     assert np.isnan([one["50_y"], other["50_x"]]).all()
     assert one["no 50_y"] == other["no 50_x"] == "never in\n1 of 1"
-
-
-def test_where_seeds_are_in_three_phases_most_have_reached_the_second():
-    votes = pd.DataFrame({0: [3, 1, 1, 2], 1: [0, 1, 2, 0], 2: [0, 1, 0, 2]}, index=[1, 2, 4, 8])
-    assert _median_phase(votes).tolist() == [0, 1, 1, 0]  # of four seeds two are not most
 
 
 def test_the_end_is_that_of_most_seeds():
@@ -264,11 +238,13 @@ def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
         seen = [images, 2 * images]
         checkpoints = {"step": [1, 2], "images_seen": seen, "accuracy": [accuracy, accuracy]}
         return SimpleNamespace(
+            id=str(next(IDS)),
             configuration=configure("quick", d_x=spacing, d_y=spacing),
-            checkpoints=pd.DataFrame(checkpoints),
+            checkpoints=pd.DataFrame(checkpoints | {"misplaced": 0, "correct": accuracy}),
+            probes=pd.DataFrame(),
         )
 
-    text = learning_in_words(
+    text = describe_learning(
         [at(1.0, 10_000), at(1.0, 15_000), at(2.0, 12_000), at(4.0, 5_000)], "d_x"
     ).data
     assert "between 5k (d = 4) and 12.5k (d = 1), a factor of 2.5 (1.0 without d = 4)" in text
@@ -276,9 +252,9 @@ def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
     # 12.5k images are 48.8 times 256, 5k are 312 times 16.
     assert "48.8 (d = 1) to 312 (d = 4), a factor of 6.4, where" in text
     assert "differ in size by one of 16." in text
-    assert "without" not in learning_in_words([at(1.0, 10_000), at(2.0, 12_000)], "d_x").data
-    assert "epochs" not in learning_in_words([at(1.0, 10_000), at(1.0, 12_000)], "sigma").data
+    assert "without" not in describe_learning([at(1.0, 10_000), at(2.0, 12_000)], "d_x").data
+    assert "epochs" not in describe_learning([at(1.0, 10_000), at(1.0, 12_000)], "sigma").data
     slow = [at(1.0, 10_000), at(2.0, 12_000), at(2.0, 12_000, accuracy=0.4)]
     lacking = "Left out: runs never get there (1 of 2 at d = 2)."
-    assert learning_in_words(slow, "d_x").data.endswith(lacking)
-    assert learning_in_words(slow[1:], "d_x").data.startswith("At no d do all runs")
+    assert describe_learning(slow, "d_x").data.endswith(lacking)
+    assert describe_learning(slow[1:], "d_x").data.startswith("At no d do all runs")

@@ -23,7 +23,7 @@ from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.metrics.outcomes import classify_images
 from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.page.words import with_range
-from bump_diffusion.papers.semantics.figures.comparisons import passed
+from bump_diffusion.papers.semantics.figures.comparisons import count_phases
 from bump_diffusion.papers.semantics.figures.phases import explain
 
 N = 16
@@ -105,9 +105,10 @@ def test_an_r2_that_is_undefined_in_one_axis_is_undefined():
 
 
 class Run:
-    """What `explain` needs of a record."""
+    """What a record has of these checkpoints."""
 
     def __init__(self, *checkpoints):
+        self.id = str(id(self))
         tables, probes = zip(*checkpoints, strict=True)
         self.checkpoints = pd.concat(tables).assign(images_seen=lambda t: t["step"] * 32)
         self.probes = pd.concat(probes)
@@ -140,15 +141,8 @@ def test_order_of_first_occurrences(sequence):
 
 def test_runs_are_counted_by_what_they_pass():
     made = [phase_a(0), phase_a(1), phase_b(2), phase_c(3)], [phase_a(0), phase_c(1), phase_b(2)]
-    runs = [
-        SimpleNamespace(
-            configuration=configure("quick"),
-            checkpoints=pd.concat([table for table, _ in checkpoints]),
-            probes=pd.concat([probes for _, probes in checkpoints]),
-        )
-        for checkpoints in made
-    ]
-    row = passed(runs, "sigma").iloc[0]
+    runs = [Run(*checkpoints) for checkpoints in made]
+    row = count_phases(runs, "sigma").iloc[0]
     assert (row["sigma"], row["runs"]) == ("1", 2)
     for side in ("generation", "representation"):
         assert (row[f"{side}: A, B, C"], row[f"{side}: B"]) == (1, 2)

@@ -1,80 +1,42 @@
 """Figures and tables that several chapters share: phases and learning times by a setting."""
 
-import math
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.learning import learning_time
+from bump_diffusion.analysis.boundaries import boundary, log_edges, median_phases
+from bump_diffusion.analysis.frame import frame, split
+from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.analysis.phases import (
     MANIFOLD,
     ORDER,
-    PHASES,
     PLACED,
     SINGLE,
     THRESHOLDS,
-    checkpoints_with_order,
-    in_order,
-    phases_over_training,
+    first_phases,
+    moved_thresholds,
+    pass_in_order,
 )
-from bump_diffusion.analysis.settings import by_setting
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
     band,
     curve,
     images_axis,
+    legend_above,
+    panels_over_training,
     thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
-from bump_diffusion.papers.semantics.figures.order import _trained_checkpoints
-from bump_diffusion.papers.semantics.palette import PHASE_COLOURS
+from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
 from bump_diffusion.runs.record import Record
-
-
-def times(records: list[Record], by: str) -> pd.DataFrame:
-    """When each order parameter passes its threshold, in images seen, by a field of the runs.
-
-    Means over seeds with their range, in thousands; a run in which one never does is counted apart.
-    """
-    passed = {
-        "one bump": ("single", SINGLE),
-        "at the right place": ("placed", PLACED),
-        "half of all correct": ("accuracy", 0.5),
-        "manifold": ("manifold", MANIFOLD),
-        "order": ("order", ORDER),
-    }
-    rows = []
-    for value, own in by_setting(records, by).items():
-        tables = [checkpoints_with_order(record) for record in own]
-        row = {by: value}
-        for name, (measure, least) in passed.items():
-            row[name] = with_range((learning_time(t, measure, least) / 1000 for t in tables), "k")
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def passed(records: list[Record], by: str) -> pd.DataFrame:
-    """How many runs show A, B and C, first in this order, and B at all, by a field of the runs."""
-    rows = []
-    for value, own in by_setting(records, by).items():
-        row = {by: value, "runs": len(own)}
-        runs = [phases_over_training(record) for record in own]
-        for side in ("generation", "representation"):
-            row[f"{side}: A, B, C"] = sum(in_order(phases[side]) for phases in runs)
-            row[f"{side}: B"] = sum((phases[side] == "B").any() for phases in runs)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
 
 FIELD_NAMES = {
     "d_x": "spacing d (pixels)",
@@ -86,209 +48,233 @@ FIELD_NAMES = {
 }
 """What a field that is on an axis is called there."""
 
-
-@drawn
-def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]:
-    """Accuracy and order, label ablated, over training, a line for each value of the field.
-
-    Below the order of the untrained network on the same images, the control.
-    """
-    groups = by_setting(records, field)
-    colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
-    panels = {
-        "accuracy (share of images)": ("accuracy", "ablated"),
-        r"order ($R^2$)": ("order", "ablated"),
-        r"control: untrained ($R^2$)": ("order", "untrained, ablated"),
-    }
-    figure, axes = plt.subplots(3, 1, figsize=(WIDTH, 6.6), sharex=True)
-    for ax in axes:
-        images_axis(ax.xaxis, frame(records))
-    ends = {value: [] for value in groups}
-    tables = {
-        (value, features): _trained_checkpoints(own, features)
-        for value, own in groups.items()
-        for features in ("ablated", "untrained, ablated")
-    }
-    for ax, (title, (measure, features)) in zip(axes, panels.items(), strict=True):
-        for value in groups:
-            table = tables[value, features]
-            curve(ax, table, measure, color=colours[value])
-            last = table.loc[table["step"] == table["step"].max(), measure].mean()
-            ends[value].append(f"{last:.2f}")
-        ax.set(ylabel=title, xlabel="", ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
-    for ax in axes[1:]:
-        ax.axhline(ORDER, color="#555555", lw=0.8)
-    handles = [Line2D([], [], color=colour, label=value) for value, colour in colours.items()]
-    figure.legend(
-        handles=handles, title=FIELD_NAMES[field], loc="outside upper center", ncols=len(handles)
-    )
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
-    said = "; ".join(f"{value}: {', '.join(own)}" for value, own in ends.items())
-    return figure, f"{field} and, at the end, accuracy, order, and order of the control: {said}."
-
-
 SYMBOLS = {"d_x": "d", "sigma": "σ"}
 """What a field is called in a sentence."""
 
 
-def learning_in_words(records: list[Record], field: str) -> Markdown:
-    """By how much the images to half of all correct differ between data sets, and within one.
+def tabulate_learning_times(records: list[Record], by: str) -> pd.DataFrame:
+    """Tabulate when each order parameter passes its threshold, by a field of the runs.
+
+    In thousands of images seen, means over seeds with their range; a run in which it never does is
+    counted apart.
+    """
+    milestones = {
+        "one bump": ("single", SINGLE),
+        "at the right place": ("placed", PLACED),
+        "half of all correct": ("accuracy", 0.5),
+        "manifold": ("manifold", MANIFOLD),
+        "order": ("order", ORDER),
+    }
+    return pd.DataFrame(
+        {by: value}
+        | {
+            name: with_range(learning_times(runs, measure, level) / 1000, "k")
+            for name, (measure, level) in milestones.items()
+        }
+        for value, runs in split(frame(records), by).items()
+    )
+
+
+def count_phases(records: list[Record], by: str) -> pd.DataFrame:
+    """Count the runs that show A, B and C, first in this order, and B at all, by a field."""
+    rows = []
+    for value, runs in split(frame(records), by).items():
+        row = {by: value, "runs": runs["record"].nunique()}
+        for side in THRESHOLDS:
+            first = first_phases(runs, side)
+            row[f"{side}: A, B, C"] = pass_in_order(first).sum()
+            row[f"{side}: B"] = first["B"].notna().sum()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@drawn
+def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]:
+    """Draw accuracy and order, label ablated, over training, a line for each value of the field.
+
+    Below, the order of the untrained network on the same images: the control.
+    """
+    table = frame(records).query("step > 0")
+    groups = split(table, field)
+    colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
+    panels = {
+        "accuracy": "accuracy (share of images)",
+        "order": r"order ($R^2$)",
+        "order_untrained": r"control: untrained ($R^2$)",
+    }
+    figure, axes = panels_over_training(table, rows=3, height=6.6)
+    for (ax,), (measure, label) in zip(axes, panels.items(), strict=True):
+        for value, runs in groups.items():
+            curve(ax, runs, measure, color=colours[value])
+        ax.set(ylabel=label, xlabel="", ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
+        if measure != "accuracy":
+            ax.axhline(ORDER, color="#555555", lw=0.8)
+    styles = {value: {"color": colour} for value, colour in colours.items()}
+    legend_above(figure, styles, title=FIELD_NAMES[field], ncols=len(styles))
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
+    means = table[table["step"] == table["step"].max()].groupby(field)[["accuracy", "order"]].mean()
+    ends = ", ".join(
+        f"{v}: {row['accuracy']:.0%}, {row['order']:.2f}" for v, row in means.iterrows()
+    )
+    return figure, (
+        f"Accuracy, order and the control against images seen, by {field}. Accuracy and order at "
+        f"the end, {ends}."
+    )
+
+
+def describe_learning(records: list[Record], field: str) -> Markdown:
+    """Say by how much the images to half of all correct differ between data sets, and within one.
 
     `field` is that in which the data sets differ; where they differ in size too, the same is said
     in epochs.
     """
-    symbol = SYMBOLS[field]
-    means, within, sizes, never = {}, [], {}, []
-    for value, own in by_setting(records, field).items():
-        times = [learning_time(r.checkpoints, "accuracy", 0.5) for r in own]
-        if np.isnan(times).any():
-            never.append(f"{np.isnan(times).sum()} of {len(own)} at {symbol} = {value}")
-            continue
-        means[value] = np.mean(times)
-        within.append(max(times) / min(times))
-        sizes[value] = len(task_of(own[0].configuration).labels())
-    lacking = f" Left out: runs never get there ({', '.join(never)})." if never else ""
-    if not means:
-        return Markdown(f"At no {symbol} do all runs place half of their images right.{lacking}")
-    by_time = sorted(means, key=means.get)
-    fastest, slowest = by_time[0], by_time[-1]
-    text = (
-        "Images to half of all correct, means over seeds, lie between "
-        f"{thousands(means[fastest])} ({symbol} = {fastest}) and {thousands(means[slowest])} "
-        f"({symbol} = {slowest}), a factor of {means[slowest] / means[fastest]:.1f}"
+    symbol, table = SYMBOLS[field], _with_epochs(records)
+    runs = table.drop_duplicates("record").set_index("record")
+    runs["time"] = learning_times(table, "accuracy", 0.5)
+    groups = runs.groupby(field).agg(
+        mean=("time", "mean"),
+        low=("time", "min"),
+        high=("time", "max"),
+        never=("time", lambda times: times.isna().sum()),
+        runs=("time", "size"),
+        images=("data_set", "first"),
     )
-    if len(means) > 2:
-        without = {
-            left_out: means[rest[-1]] / means[rest[0]]
-            for left_out, rest in ((fastest, by_time[1:]), (slowest, by_time[:-1]))
-        }
-        left_out = min(without, key=without.get)
-        text += f" ({without[left_out]:.1f} without {symbol} = {left_out})"
-    text += f"; between the seeds of one {symbol} by factors of up to {max(within):.1f}."
-    if max(sizes.values()) > min(sizes.values()):
-        epochs = {value: means[value] / sizes[value] for value in means}
-        few, many = min(epochs, key=epochs.get), max(epochs, key=epochs.get)
+    never = [
+        f"{g.never} of {g.runs} at {symbol} = {g.Index:g}" for g in groups.itertuples() if g.never
+    ]
+    lacking = f" Left out: runs never get there ({', '.join(never)})." if never else ""
+    groups = groups[groups["never"] == 0].sort_values("mean")
+    if groups.empty:
+        return Markdown(f"At no {symbol} do all runs place half of their images right.{lacking}")
+    names = [f"{symbol} = {value:g}" for value in groups.index]
+    mean, images = groups["mean"].to_numpy(), groups["images"].to_numpy()
+    text = (
+        f"Images to half of all correct, means over seeds, lie between {thousands(mean[0])} "
+        f"({names[0]}) and {thousands(mean[-1])} ({names[-1]}), a factor of "
+        f"{mean[-1] / mean[0]:.1f}"
+    )
+    if len(groups) > 2:
+        factor, name = min((mean[-1] / mean[1], names[0]), (mean[-2] / mean[0], names[-1]))
+        text += f" ({factor:.1f} without {name})"
+    within = (groups["high"] / groups["low"]).max()
+    text += f"; between the seeds of one {symbol} by factors of up to {within:.1f}."
+    if images.max() > images.min():
+        epochs = mean / images
+        few, many = epochs.argmin(), epochs.argmax()
         text += (
-            f" In epochs these are {short(epochs[few])} ({symbol} = {few}) to "
-            f"{short(epochs[many])} ({symbol} = {many}), a factor of "
+            f" In epochs these are {short(epochs[few])} ({names[few]}) to "
+            f"{short(epochs[many])} ({names[many]}), a factor of "
             f"{short(epochs[many] / epochs[few])}, where the data sets differ in size by one of "
-            f"{short(max(sizes.values()) / min(sizes.values()))}."
+            f"{short(images.max() / images.min())}."
         )
     return Markdown(text + lacking)
 
 
+def _with_epochs(records: list[Record]) -> pd.DataFrame:
+    """The trained checkpoints, with the images in the `data_set`, and the `epochs` seen of it."""
+    table = frame(records).query("step > 0")
+    sizes = table["record"].map({r.id: len(task_of(r.configuration).labels()) for r in records})
+    return table.assign(data_set=sizes, epochs=table["images_seen"] / sizes)
+
+
 @drawn
-def phase_diagram(records: list[Record], field: str, by: str = "images") -> tuple[Figure, str]:
-    """The phase from each side over training (along x) and a field of the runs (along y).
+def phase_diagram(
+    records: list[Record], field: str, over: str = "images_seen"
+) -> tuple[Figure, str]:
+    """Draw the phase from each side over training (along x) and a field of the runs (along y).
 
     A cell is the median phase of the seeds, paler where they differ; lines are the boundaries of
-    `boundaries`. `by` is "images" (equal training steps) or "epochs" (images over those in the data
-    set).
+    `boundaries`. `over` is "images_seen" (equal training steps) or "epochs" (images over those in
+    the data set).
     """
-    groups = by_setting(records, field)
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.2 + 0.5 * len(groups)), sharex=True)
-    colours = np.array([mpl.colors.to_rgb(PHASE_COLOURS[p]) for p in PHASES])
-    said = []
-    for ax, side in zip(axes, ("generation", "representation"), strict=True):
-        for height, (value, own) in enumerate(groups.items()):
-            votes = _votes(own, side)
-            median = _median_phase(votes)
-            share = votes.to_numpy()[range(len(votes)), median] / len(own)
-            c = own[0].configuration
-            unit = c.batch_size if by == "images" else c.batch_size / len(task_of(c).labels())
-            edges = _edges(votes) * unit
-            shade = 1 - (1 - colours[median]) * (0.2 + 0.8 * share[:, None])
-            ax.pcolormesh(edges, [height - 0.5, height + 0.5], shade[None])
-            for phase in (0, 2):
-                at = _boundary_step(votes, phase) * unit
-                ax.plot([at, at], [height - 0.5, height + 0.5], color="black", lw=1.2)
-            passed = "".join(PHASES[m] for i, m in enumerate(median) if not i or m != median[i - 1])
-            said.append(f"{field} {value} {side} {passed}")
-        ax.set_yticks(range(len(groups)), list(groups))
-        ax.set(title=side, xscale="log")
-        ax.grid(False)
-        if by == "images":
-            images_axis(ax.xaxis, frame(records))
-        else:
-            ax.xaxis.set_major_formatter("{x:g}")
+    table = _with_epochs(records)
+    groups = split(table, field)
+    figure, bars = draw_phase_bars(groups, 2.2 + 0.5 * len(groups), 0.5, over)
+    for ax, height, phases in bars:
+        for phase in "BC":
+            x = boundary(phases, phase)
+            ax.plot([x, x], [height - 0.5, height + 0.5], color="black", lw=1.2)
     figure.supylabel(FIELD_NAMES[field], fontsize=9)
-    axes[-1].set_xlabel(IMAGES_SEEN if by == "images" else "epochs (images seen / data set)")
-    handles = [Patch(color=PHASE_COLOURS[p], label=f"phase {p}") for p in PHASES]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    seeds = len({r.configuration.seed for r in records})
+    seeds = table["seed"].nunique()
     median = f"median phase of {seeds} seeds, paler where they differ"
     figure.supxlabel(
         f"{'one seed' if seeds == 1 else median}; lines: A ends, C begins;\n"
         "white: before the first checkpoint, or after the last",
         fontsize=8,
     )
-    return figure, f"Phases over training: {'; '.join(said)}."
+    ends = [phases["phase"].iloc[-1] for _, _, phases in bars]
+    sides = zip(groups, ends, ends[len(groups) :], strict=False)
+    return figure, (
+        f"Median phase over training by {field}. At the end, from generation and from the "
+        f"representation: {', '.join(f'{value} {one} and {other}' for value, one, other in sides)}."
+    )
 
 
-def _votes(records: list[Record], side: str, **thresholds: float) -> pd.DataFrame:
-    """How many runs are in each phase at each trained checkpoint; columns 0, 1, 2 are A, B, C."""
-    phases = pd.concat([phases_over_training(r, **thresholds)[side] for r in records], axis=1)
-    return pd.DataFrame({i: (phases == p).sum(axis=1) for i, p in enumerate(PHASES)})
+def draw_phase_bars(
+    groups: dict[str, pd.DataFrame], height: float, half: float, over: str = "images_seen"
+) -> tuple[Figure, list[tuple[Axes, int, pd.DataFrame]]]:
+    """Draw a bar of phases over training for each group of runs, in a panel for each side.
 
-
-def _median_phase(votes: pd.DataFrame) -> np.ndarray:
-    """The phase that most seeds have reached, at each checkpoint: 0, 1 or 2 for A, B or C.
-
-    Phases have an order, so where three seeds are in three of them it is B that most have reached.
+    `height` is the figure's, in inches, `half` half of a bar's; phases are paler where runs differ.
+    Also returns the panel, the position along y and the `median_phases` of each bar.
     """
-    most = votes.sum(axis=1) / 2
-    return ((votes[1] + votes[2] > most).astype(int) + (votes[2] > most)).to_numpy()
-
-
-def _edges(votes: pd.DataFrame) -> np.ndarray:
-    """Steps between which each checkpoint is shown, half way to its neighbours in the logarithm."""
-    steps = votes.index.to_numpy()
-    return np.concatenate([[steps[0]], np.sqrt(steps[1:] * steps[:-1]), [steps[-1]]])
-
-
-def _boundary_step(votes: pd.DataFrame, phase: int) -> float:
-    """The edge at which most seeds have left A (phase 0) or are in C (phase 2); NaN if never."""
-    there = _median_phase(votes) > (0 if phase == 0 else 1)
-    return float(_edges(votes)[there.argmax()]) if there.any() else math.nan
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, height), sharex=True)
+    bars = []
+    for ax, side in zip(axes, THRESHOLDS, strict=True):
+        for y, runs in enumerate(groups.values()):
+            phases = median_phases(runs, side, over)
+            colours = np.array([mpl.colors.to_rgb(PHASE_COLOURS[p]) for p in phases["phase"]])
+            shades = 1 - (1 - colours) * (0.2 + 0.8 * phases["share"].to_numpy()[:, None])
+            ax.pcolormesh(log_edges(phases.index), [y - half, y + half], shades[None])
+            bars.append((ax, y, phases))
+        ax.set_yticks(range(len(groups)), list(groups))
+        ax.set(title=side, xscale="log")
+        ax.grid(False)
+        if over == "images_seen":
+            images_axis(ax.xaxis, pd.concat(groups))
+        else:
+            ax.xaxis.set_major_formatter("{x:g}")
+    axes[-1].set_xlabel(IMAGES_SEEN if over == "images_seen" else "epochs (images seen / data set)")
+    phase_legend(figure)
+    return figure, bars
 
 
 @drawn
 def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
-    """Where phase A ends, and C begins, with a bar over what moving a threshold by a fifth makes
-    of it.
+    """Draw where phase A ends, and C begins, by a field of the runs.
 
-    A boundary lies half way, in the logarithm, between the checkpoints on its sides.
+    A bar spans what moving a threshold by a fifth makes of it.
     """
-    groups = by_setting(records, field)
+    table = frame(records).query("step > 0")
+    groups = split(table, field)
     figure, axes = plt.subplots(
         1, 2, figsize=(WIDTH, 1.9 + 0.38 * len(groups)), sharey=True, sharex=True
     )
-    factors, vanished = [], 0
-    for ax, (side, names) in zip(axes, THRESHOLDS.items(), strict=True):
-        first, _ = names
-        for bound, phase, colour, above in (
-            ("A ends", 0, "#E69F00", -0.13),
-            ("C begins", 2, "#009E73", 0.13),
+    factors, vanished = [1.0], 0
+    for ax, side in zip(axes, THRESHOLDS, strict=True):
+        for label, phase, colour, offset in (
+            ("A ends", "B", "#E69F00", -0.13),
+            ("C begins", "C", "#009E73", 0.13),
         ):
-            base = np.array(_boundary(groups, side, phase, {}))
-            # The end of A hangs on the first threshold alone.
-            moved = np.array(
+            base, *moved = images = np.array(
                 [
-                    _boundary(groups, side, phase, {name: names[name] * factor})
-                    for name in ([first] if phase == 0 else names)
-                    for factor in (0.8, 1.2)
+                    [
+                        boundary(median_phases(runs, side, **change), phase)
+                        for runs in groups.values()
+                    ]
+                    for change in ({}, *moved_thresholds(side).values())
                 ]
             )
-            places = np.arange(len(groups)) + above
-            known = ~np.isnan([base, *moved]).all(axis=0)
-            low, high = (f([base, *moved], axis=0)[known] for f in (np.fmin.reduce, np.fmax.reduce))
-            ax.hlines(places[known], low, high, color=colour, lw=2, clip_on=False)
-            ax.plot(base, places, "o", color=colour, label=bound, markersize=5, clip_on=False)
-            both = ~np.isnan(moved) & ~np.isnan(base)
-            factors += np.exp(np.abs(np.log(moved / base)))[both].tolist()
+            heights = np.arange(len(groups)) + offset
+            known = ~np.isnan(images).all(axis=0)
+            low, high = np.fmin.reduce(images)[known], np.fmax.reduce(images)[known]
+            ax.hlines(heights[known], low, high, color=colour, lw=2, clip_on=False)
+            ax.plot(base, heights, "o", color=colour, label=label, markersize=5, clip_on=False)
+            ratios = np.exp(np.abs(np.log(moved / base)))
+            factors += ratios[~np.isnan(ratios)].tolist()
             vanished += int((np.isnan(moved) != np.isnan(base)).sum())
         ax.set(title=side, xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
-        images_axis(ax.xaxis, frame(records))
+        images_axis(ax.xaxis, table)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
     handles = axes[0].get_legend_handles_labels()[0]
@@ -297,21 +283,8 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
     figure.supxlabel(
         "no dot: most seeds never get there with the thresholds as they are", fontsize=8
     )
-    most, half = (max(factors), np.median(factors)) if factors else (1, 1)
     return figure, (
-        "Where most seeds have left A and where most are in C, with each threshold moved by 20 % "
-        f"in turn: the farthest boundary moves by a factor of {most:.2f} in images seen, half of "
-        f"them by at most {half:.2f}; {vanished} vanish or appear."
+        "Images seen at which most seeds have left A and at which most are in C. With each "
+        f"threshold moved by 20 % in turn, a boundary moves by a factor of at most "
+        f"{max(factors):.2f}; {vanished} vanish or appear."
     )
-
-
-def _boundary(
-    groups: dict[str, list[Record]], side: str, phase: int, thresholds: dict[str, float]
-) -> list[float]:
-    """Images at which most seeds have left A (phase 0) or are in C (phase 2), by setting; NaN if
-    never.
-    """
-    return [
-        _boundary_step(_votes(own, side, **thresholds), phase) * own[0].configuration.batch_size
-        for own in groups.values()
-    ]

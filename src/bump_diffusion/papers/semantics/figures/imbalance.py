@@ -11,9 +11,9 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bump_diffusion.analysis.boundaries import boundary, median_phases
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_time
-from bump_diffusion.analysis.phases import PHASES
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.probes import MINIMUM_POINTS
 from bump_diffusion.page.axes import (
@@ -31,11 +31,6 @@ from bump_diffusion.papers.semantics.factorized import (
     coupling,
     coupling_by_balanced,
     max_axis_gap,
-)
-from bump_diffusion.papers.semantics.figures.comparisons import (
-    _boundary,
-    _median_phase,
-    _votes,
 )
 from bump_diffusion.runs.record import Record
 
@@ -221,9 +216,11 @@ def times_of_data_sets(records: list[Record]) -> pd.DataFrame:
     rows = []
     for (d_x, d_y), own in _by_pair(records, "d_x", "d_y").items():
         row = {"d_x": d_x, "d_y": d_y}
-        for side, phase in itertools.product(("generation", "representation"), (0, 2)):
-            (row[f"{phase} {side}"],) = _boundary({"": own}, side, phase, {})
-            row[f"no {phase} {side}"] = f"ends in {PHASES[_median_phase(_votes(own, side))[-1]]}"
+        for side in ("generation", "representation"):
+            phases = median_phases(frame(own).query("step > 0"), side)
+            for name, phase in {"0": "B", "2": "C"}.items():
+                row[f"{name} {side}"] = boundary(phases, phase)
+                row[f"no {name} {side}"] = f"ends in {phases['phase'].iloc[-1]}"
         for axis, percent in itertools.product("xy", (50, 90)):
             times = np.array(
                 [learning_time(r.checkpoints, f"accuracy_{axis}", percent / 100) for r in own]

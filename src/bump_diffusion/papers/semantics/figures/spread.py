@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from bump_diffusion.analysis.boundaries import median_phases
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.intervals import interval
 from bump_diffusion.analysis.learning import (
@@ -16,7 +17,7 @@ from bump_diffusion.analysis.learning import (
     explained_on_grid,
     overlap_times,
 )
-from bump_diffusion.analysis.phases import PHASES, checkpoints_with_order
+from bump_diffusion.analysis.phases import checkpoints_with_order
 from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
@@ -24,7 +25,7 @@ from bump_diffusion.page.axes import IMAGES_SEEN, images_axis
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.claims import LIMITS
 from bump_diffusion.papers.semantics.figures.claims import in_words
-from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES, _median_phase, _votes
+from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
 from bump_diffusion.papers.semantics.figures.imbalance import _by_pair
 from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
 from bump_diffusion.runs.record import Record
@@ -72,7 +73,7 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
         axes, {"generation": "correct", "representation": "order"}.items(), strict=True
     ):
         for (spacing, spread), own in groups.items():
-            phase = PHASES[_median_phase(_votes(own, side))[-1]]
+            phase = median_phases(frame(own).query("step > 0"), side)["phase"].iloc[-1]
             last = np.mean([checkpoints_with_order(r)[measure].iloc[-1] for r in own])
             far = f"{last:.0%}" if measure == "correct" else f"{last:.2f}"
             corner = (spacings.index(spacing), spreads.index(spread))
