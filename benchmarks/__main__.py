@@ -50,7 +50,8 @@ def main(only: str | None) -> None:
         click.echo("\nInterrupted; make bench goes on after the last finished group.", err=True)
         sys.exit(130)
     with pd.option_context("display.width", None, "display.max_colwidth", None):
-        for table in (results.beside_libraries(), results.alone()):
+        for with_libraries in (True, False):
+            table = results.tabulate_rows(with_libraries=with_libraries)
             if not table.empty:
                 click.echo(table.to_string(index=False))
     if only is None:

@@ -16,7 +16,7 @@ from benchmarks import measure, peers, recipes, suite
 from benchmarks.measure import Crew, Measured
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bump_diffusion.book.figures.performance import limits
+from bump_diffusion.book.figures.performance import describe_limits
 from bump_diffusion.book.performance_results import Results, read_results
 from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import bump_height, render_bumps
@@ -222,10 +222,10 @@ def test_every_aim_is_judged_in_a_table():
     results = read_results("cpu")
     judged = [row["met"] for row in results.rows if row["met"] is not None]
     assert len(judged) >= 7
-    said = pd.concat([results.beside_libraries(), results.alone()])["met"]
+    said = pd.concat([results.tabulate_rows(with_libraries=own) for own in (True, False)])["met"]
     assert (said == "yes").sum() == sum(judged)
     assert (said == "no").sum() == len(judged) - sum(judged)
-    assert "matrix product" in limits(results).data
+    assert "matrix product" in describe_limits(results).data
 
 
 def test_an_interrupted_benchmark_goes_on_after_the_last_finished_group(tmp_path, monkeypatch):
@@ -264,7 +264,7 @@ def test_the_table_shows_what_was_not_reached():
         reached={"ours": True, "diffusers": False},
         curves={"diffusers": {"accuracy": [0.25]}},
     )
-    table = Results({"rows": [row]}).beside_libraries()
+    table = Results({"rows": [row]}).tabulate_rows(with_libraries=True)
     assert table["diffusers"].tolist() == ["not after 20 (25% correct)"]
     assert table["ratio"].tolist() == ["> 2.00"]
 

@@ -1,109 +1,87 @@
-"""What `make bench` measured, as the book shows it.
-
-`data/benchmarks/cpu.json`, and `cuda.json` where a GPU was to be had, hold the machine, the
-versions, the commit, each contender's network, and the rows of the table: a median with its spread
-for us and for each peer, their ratio, and whether the aim is met (`benchmarks/suite.py`).
-"""
-
-from typing import Any
+"""The chapter *Performance*: what `make bench` measured, in figures and sentences."""
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results, _reached
+from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results, has_reached
 from bump_diffusion.page.axes import IMAGES_SEEN, band, curve, panels_over_training, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.tables import Table
 from bump_diffusion.runs.record import Record
 
 
-def show(table: pd.DataFrame, results: Results) -> Table:
-    """A table of results as a page shows it, with where it comes from."""
-    return Table(table, note=results.origin)
-
-
-def limits(results: Results) -> Markdown:
-    """Sentences on what keeps ours from going faster, computed from the rows."""
-    by = {(row["name"], row["unit"]): row for row in results.rows}
-    lines = []
+def describe_limits(results: Results) -> Markdown:
+    """Say what keeps ours from going faster, from the rows."""
+    rates = {row["name"]: row for row in results.rows if row["unit"] == "GFLOP/s"}
+    products: list[str] = []
+    shares: dict[str, list[str]] = {}
+    others: list[str] = []
     for row in results.rows:
-        if "product_gflops" in row and "float32" in row["name"]:
-            product = row["product_gflops"]["median"]
-            name = row["name"].partition(", of a ")[0]
-            better = by[name, "GFLOP/s"]
-            if better["least_ratio"] is not None:
-                peer = better["peers"][better["better_peer"]]["median"]
-                most = product / peer
-                lines.append(
-                    f"- {name[0].upper()}{name[1:]}: {row['ours']['median']:.0f} % of the "
-                    f"{product:.0f} GFLOP/s of a large float32 matrix product. At the whole of it, "
-                    f"we would be {most:.1f} times {better['better_peer']}; the aim is "
-                    f"{better['least_ratio']:g}."
-                )
-    parts: dict[str, list[dict[str, Any]]] = {}
-    for row in results.rows:
-        if row["group"] == "operations":
-            parts.setdefault(row["name"].partition(":")[0], []).append(row)
-    for title, (*shares, rate) in parts.items():
-        of = ", ".join(
-            f"{r['name'].partition(': ')[2]} {r['ours']['median']:.0f} %" for r in shares
-        )
-        lines.append(
-            f"- The time of {title} goes to {of}. Its convolutions run at "
-            f"{rate['ours']['median']:.0f} GFLOP/s."
-        )
-    for row in results.rows:
-        if row["group"] == "learning" and row["unit"] == "images":
-            for name, curve in row["curves"].items():
-                if not _reached(row, name):
-                    lines.append(
-                        f"- The recipe of {name} is at {curve['accuracy'][-1]:.0%} correct after "
-                        f"{curve['images'][-1]:,} images, where it was stopped: the ratio is a "
-                        "lower bound."
-                    )
-        if "sampling_operations" in row:
-            lines.append(
+        median = row["ours"]["median"]
+        measured, _, product = row["name"].partition(", of a ")
+        step, _, part = row["name"].partition(": ")
+        if product.startswith("float32") and rates[measured]["least_ratio"] is not None:
+            aim, rate = rates[measured], row["product_gflops"]["median"]
+            ratio = rate / aim["peers"][aim["better_peer"]]["median"]
+            products.append(
+                f"- {measured[0].upper()}{measured[1:]}: {median:.0f} % of the {rate:.0f} GFLOP/s "
+                "of a large float32 matrix product. At the whole of it, we would be "
+                f"{ratio:.1f} times {aim['better_peer']}; the aim is {aim['least_ratio']:g}."
+            )
+        elif row["group"] == "operations" and row["unit"] == "%":
+            shares.setdefault(step, []).append(f"{part} {median:.0f} %")
+        elif row["group"] == "learning" and row["unit"] == "images":
+            others += [
+                f"- The recipe of {name} is at {curve['accuracy'][-1]:.0%} correct after "
+                f"{curve['images'][-1]:,} images, where it was stopped: the ratio is a lower bound."
+                for name, curve in row["curves"].items()
+                if not has_reached(row, name)
+            ]
+        elif "sampling_operations" in row:
+            others.append(
                 f"- The {row['evaluations']} evaluations of a quick run sample its training labels "
                 f"anew each time, which takes {row['sampling_operations']:.0f} % of the operations "
                 "of the training by itself; fewer checkpoints, images or sampler steps would be "
                 "cheaper and tell less."
             )
-        if "agreement" in row:
-            lines.append(
+        elif "agreement" in row:
+            others.append(
                 f"- Our bump finder and the loop agree on {row['agreement']:.1%} of images."
             )
-    return Markdown("\n".join(lines))
+    times = [
+        f"- The time of {step} goes to {', '.join(parts)}. Its convolutions run at "
+        f"{rates[f'{step}: rate of its convolutions']['ours']['median']:.0f} GFLOP/s."
+        for step, parts in shares.items()
+    ]
+    return Markdown("\n".join([*products, *times, *others]))
 
 
 @drawn
 def benchmark_ratios(results: Results) -> tuple[Figure, str]:
-    """How many times better ours is than the better peer, for each row that has such an aim."""
+    """Draw how many times better ours is than the better peer, where there is such an aim."""
     rows = [row for row in results.rows if row["least_ratio"] is not None]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.42 * len(rows)))
-    places = np.arange(len(rows))[::-1]
-    ax.barh(places, [row["ratio"] for row in rows], height=0.55, color="#0072B2")
-    aims = [row["least_ratio"] for row in rows]
-    ax.plot(aims, places, "|", color="#D55E00", markersize=14, markeredgewidth=2.5, label="aim")
+    heights = np.arange(len(rows))[::-1]
+    ratios, aims = zip(*((row["ratio"], row["least_ratio"]) for row in rows), strict=True)
+    ax.barh(heights, ratios, height=0.55, color="#0072B2")
+    ax.plot(aims, heights, "|", color="#D55E00", markersize=14, markeredgewidth=2.5, label="aim")
     ax.axvline(1, color="#555555", lw=1, zorder=0)
     ax.set(xscale="log", xlabel="times the better peer")
     ax.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
     ax.xaxis.set_minor_formatter(lambda ratio, _: f"{ratio:g}" if ratio in (2, 3, 5, 20) else "")
-    ax.set_yticks(places, [row["name"].replace(", one thread", "") for row in rows])
+    ax.set_yticks(heights, [row["name"].replace(", one thread", "") for row in rows])
     ax.legend(loc="lower right")
-    found = "; ".join(
-        f"{row['name']} {row['ratio']:.2f} times {row['better_peer']}, aim {row['least_ratio']:g}"
-        for row in rows
+    return figure, (
+        f"Ours over the better peer in {len(rows)} rows, with their aims marked: from "
+        f"{min(ratios):.2f} to {max(ratios):.2f} times; {sum(row['met'] for row in rows)} are met."
     )
-    return figure, f"Ours over the better peer, with the aim marked: {found}."
 
 
 @drawn
 def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
-    """Accuracy over training with the network's arithmetic in float32 and in bfloat16."""
+    """Draw accuracy over training with the network's arithmetic in float32 and in bfloat16."""
     table = frame(records).query("step > 0")
     figure, ((ax,),) = panels_over_training(table, height=3.2)
     curve(ax, table, "accuracy", hue="precision", style="precision")
@@ -117,7 +95,7 @@ def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
 
 @drawn
 def learning_by_recipe(results: Results) -> tuple[Figure, str]:
-    """Accuracy against images seen, the same network trained by each contender's recipe."""
+    """Draw accuracy against images seen, the same network trained by each contender's recipe."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
     ends = []
     for line, name in zip(("-", "--", ":"), ("ours", *LIBRARIES), strict=True):
