@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# Every test checks the shapes in the signatures of what it calls; set before the imports.
+install_import_hook(
+    [f"bump_diffusion.{part}" for part in ("data", "models", "training", "metrics")],
+    "beartype.beartype",
+)
 
 from bump_diffusion.config import configure
 from bump_diffusion.runs import load

@@ -5,6 +5,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from bump_diffusion.training.diffusion import (
     NoiseSchedule,
@@ -48,6 +49,14 @@ def test_noising(schedule, seed):
     t = torch.randint(schedule.timesteps, (5,))
     ours = add_noise(x, schedule.alpha_bar()[t], noise)
     assert torch.allclose(ours, peer(DDPMScheduler, schedule).add_noise(x, noise, t), atol=1e-4)
+
+
+def test_arrays_that_do_not_fit_together_are_noticed_by_the_tests():
+    """They would be broadcast: one noise for all images, one amount of it for all."""
+    x = normal(0, 5, 1, 8, 8)
+    for alpha_bar, noise in [(torch.full((1,), 0.5), x), (torch.full((5,), 0.5), x[:1])]:
+        with pytest.raises(TypeCheckError):
+            add_noise(x, alpha_bar, noise)
 
 
 @settings(deadline=None)

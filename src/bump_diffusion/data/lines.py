@@ -14,7 +14,7 @@ class Lines(Bumps):
     height = 1
 
     def labels(self) -> Float[Tensor, "n 2"]:
-        return label_grid(self.c.N, self.c.d_x, self.c.N)
+        return label_grid(self.c.N, self.c.d_x, float(self.c.N))
 
     def to_classify(
         self, images: Float[Tensor, "n 1 1 N"], labels: Float[Tensor, "n 2"]

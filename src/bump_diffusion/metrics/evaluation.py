@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
@@ -20,7 +20,6 @@ from bump_diffusion.metrics.geometry import (
 from bump_diffusion.metrics.outcomes import Classification, classify_images
 from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.models.hooks import layer_output
-from bump_diffusion.models.unet import UNet
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import NoiseSchedule, add_noise, sample
 
@@ -56,7 +55,7 @@ def evaluation_labels(c: Configuration) -> Float[Tensor, "n 2"]:
 
 def generate(
     c: Configuration,
-    model: UNet,
+    model: nn.Module,
     labels: Float[Tensor, "n 2"],
     key: tuple[int | str, ...],
 ) -> tuple[Float[Tensor, "n 1 height N"], Float[Tensor, "n 1 height N"], int]:
@@ -89,13 +88,17 @@ def generate(
     return torch.cat(images), torch.cat(seen), t
 
 
-def _denoise(model: UNet, embedding: Tensor, x: Tensor, t: Tensor) -> Tensor:
+def _denoise(model: nn.Module, embedding: Tensor, x: Tensor, t: Tensor) -> Tensor:
     return model(x.contiguous(memory_format=torch.channels_last), t, embedding)
 
 
 @torch.inference_mode()
 def read_features(
-    model: UNet, layer: str, x: Float[Tensor, "n 1 N N"], t: int, embedding: Float[Tensor, "n e"]
+    model: nn.Module,
+    layer: str,
+    x: Float[Tensor, "n 1 N N"],
+    t: int,
+    embedding: Float[Tensor, "n e"],
 ) -> Float[np.ndarray, "n features"]:
     """The named layer's output, flattened, for images `x` at timestep `t`."""
     features = []
@@ -107,7 +110,7 @@ def read_features(
 
 
 @torch.inference_mode()
-def evaluate(c: Configuration, model: UNet, untrained: UNet, step: int) -> Evaluation:
+def evaluate(c: Configuration, model: nn.Module, untrained: nn.Module, step: int) -> Evaluation:
     """Measure a checkpoint: `model` after `step` steps, beside the `untrained` network it was.
 
     All features are read on the same inputs: by the network as published ("trained"), with the
@@ -173,7 +176,7 @@ def classify(
     return classify_images(heights, requested, c.sigma)
 
 
-def mean_embedding(c: Configuration, model: UNet) -> Float[Tensor, " features"]:
+def mean_embedding(c: Configuration, model: nn.Module) -> Float[Tensor, " features"]:
     """The mean of a network's label embeddings over the data set: the label, ablated."""
     grid = task_of(c).labels().to(next(model.parameters()).device)
     with torch.inference_mode():
@@ -193,11 +196,11 @@ def shown(images: int) -> Int[Tensor, " shown"]:
     return chosen.sort().values
 
 
-def _as_bytes(images: Float[Tensor, "n 1 N N"]) -> np.ndarray:
+def _as_bytes(images: Float[Tensor, "n 1 height N"]) -> UInt8[np.ndarray, "n height N"]:
     return ((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
 
 
-def compare_samplers(c: Configuration, model: UNet) -> pd.DataFrame:
+def compare_samplers(c: Configuration, model: nn.Module) -> pd.DataFrame:
     """The generation metrics of one network under both samplers, each with `compared_steps` steps.
 
     The sampler is part of the measurement: a deterministic one leaves specks that count as faults

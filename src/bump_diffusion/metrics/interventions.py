@@ -29,7 +29,7 @@ from bump_diffusion.metrics.evaluation import (
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.models.hooks import read_layers
-from bump_diffusion.models.unet import TIME_FEATURES, UNet
+from bump_diffusion.models.unet import TIME_FEATURES
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import NoiseSchedule, add_noise
 
@@ -50,12 +50,14 @@ EXCHANGED_LAYERS = ("layer3", "layer4", "up3")
 the others."""
 
 
-def probe_and_intervene(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
+def probe_and_intervene(
+    c: Configuration, model: nn.Module, untrained: nn.Module
+) -> dict[str, pd.DataFrame]:
     """The tables of the extra "interventions": `layers` and `interventions`."""
     return {"layers": probe_layers(c, model, untrained), "interventions": intervene(c, model)}
 
 
-def probe_layers(c: Configuration, model: UNet, untrained: UNet) -> pd.DataFrame:
+def probe_layers(c: Configuration, model: nn.Module, untrained: nn.Module) -> pd.DataFrame:
     """R^2 of bump position read directly from every layer, with all controls.
 
     Inputs are the samples under way and true bumps, noised, at each of `NOISE_LEVELS`, and pure
@@ -92,7 +94,7 @@ def _ablated(network: str) -> str:
 
 
 def _inputs(
-    c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]
+    c: Configuration, model: nn.Module, labels: Float[Tensor, "n 2"]
 ) -> Iterator[tuple[str, Float[Tensor, "n 1 N N"], int, np.ndarray | None]]:
     """Each probed input: its name, the images, the timestep, the positions of samples' bumps."""
     alpha_bar = NoiseSchedule.of(c).alpha_bar(labels.device)
@@ -110,7 +112,7 @@ def _inputs(
 
 @torch.inference_mode()
 def _read_all(
-    model: UNet, x: Float[Tensor, "n 1 N N"], t: int, embedding: Float[Tensor, "n e"]
+    model: nn.Module, x: Float[Tensor, "n 1 N N"], t: int, embedding: Float[Tensor, "n e"]
 ) -> dict[str, np.ndarray]:
     """Every layer's output, flattened, for images `x` at timestep `t`."""
     parts: dict[str, list[Tensor]] = {layer: [] for layer in LAYERS}
@@ -122,7 +124,7 @@ def _read_all(
     return {layer: torch.cat(outputs).numpy() for layer, outputs in parts.items()}
 
 
-def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
+def intervene(c: Configuration, model: nn.Module) -> pd.DataFrame:
     """What is drawn when a block's label, or a layer's features, are exchanged or taken away.
 
     Requests come in `PAIRS` pairs half a frame apart in x and in y. At every denoising step, in one
@@ -166,12 +168,14 @@ def intervene(c: Configuration, model: UNet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def patch_activations(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
+def patch_activations(
+    c: Configuration, model: nn.Module, untrained: nn.Module
+) -> dict[str, pd.DataFrame]:
     """The table of the extra "patching": `find_exchanged_places` of the trained network."""
     return {"places": find_exchanged_places(c, model)}
 
 
-def find_exchanged_places(c: Configuration, model: UNet) -> pd.DataFrame:
+def find_exchanged_places(c: Configuration, model: nn.Module) -> pd.DataFrame:
     """Where bumps are that are drawn with the features of a layer exchanged within pairs.
 
     The images are those of `intervene`, for "nothing" (layer is "") and for "other features" of
@@ -190,7 +194,9 @@ def find_exchanged_places(c: Configuration, model: UNet) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def compare_variation(c: Configuration, model: UNet, untrained: UNet) -> dict[str, pd.DataFrame]:
+def compare_variation(
+    c: Configuration, model: nn.Module, untrained: nn.Module
+) -> dict[str, pd.DataFrame]:
     """The table of the extra "variation": `between_image_variation` of both networks."""
     networks = {"trained": model, "untrained": untrained}
     tables = [between_image_variation(c, m).assign(network=name) for name, m in networks.items()]
@@ -198,7 +204,7 @@ def compare_variation(c: Configuration, model: UNet, untrained: UNet) -> dict[st
 
 
 @torch.inference_mode()
-def between_image_variation(c: Configuration, model: UNet) -> pd.DataFrame:
+def between_image_variation(c: Configuration, model: nn.Module) -> pd.DataFrame:
     """How much each layer's output tells images apart, and how much of the prediction hangs on it.
 
     On the pairs of `intervene`, as true bumps, noised to each of `NOISE_LEVELS`. Returns a row for
@@ -228,7 +234,7 @@ def _share(part: Tensor, whole: Tensor) -> float:
 
 
 def _noised_pairs(
-    c: Configuration, model: UNet
+    c: Configuration, model: nn.Module
 ) -> Iterator[tuple[Float[Tensor, "n 1 N N"], Int[Tensor, " n"], Float[Tensor, "n e"]]]:
     """True bumps at the requests of `_pairs`, noised to each of `NOISE_LEVELS`: the arguments of
     the network.
@@ -267,7 +273,7 @@ def _exchange(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
 
 @contextmanager
 def _hooked(
-    model: UNet, inputs: dict[str, Callable], outputs: dict[str, Callable]
+    model: nn.Module, inputs: dict[str, Callable], outputs: dict[str, Callable]
 ) -> Iterator[None]:
     """While open, hooks change the inputs of some of the network's layers and outputs of others."""
     with ExitStack() as stack:
@@ -279,7 +285,7 @@ def _hooked(
 
 
 def _drawn(
-    c: Configuration, model: UNet, labels: Float[Tensor, "n 2"], others: Float[Tensor, "n 2"]
+    c: Configuration, model: nn.Module, labels: Float[Tensor, "n 2"], others: Float[Tensor, "n 2"]
 ) -> tuple[float, ...]:
     """Shares of the kinds of image by their own request, and of those at the other's place."""
     images = _draw(c, model, labels)
@@ -288,6 +294,8 @@ def _drawn(
     return *kinds, by_other["correct"]
 
 
-def _draw(c: Configuration, model: UNet, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 1 N N"]:
+def _draw(
+    c: Configuration, model: nn.Module, labels: Float[Tensor, "n 2"]
+) -> Float[Tensor, "n 1 N N"]:
     """Generated images, from the same noise for every intervention."""
     return generate(c, model, labels, ("intervention",))[0]

@@ -1,14 +1,14 @@
 """How a label enters the network (arXiv 2402.03305, section 2)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 LABEL_FEATURES = 128
 
 
 def positional_encoding(
-    position: Float[Tensor, " batch"], features: int
+    position: Real[Tensor, " batch"], features: int
 ) -> Float[Tensor, "batch features"]:
     """Sines and cosines of `position` at wavelengths from 2 pi to 2 pi * 10^4, half of each.
 

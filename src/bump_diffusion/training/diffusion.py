@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bump_diffusion.config import Configuration
 
-Denoiser = Callable[[Float[Tensor, "batch 1 N N"], Int[Tensor, " batch"]], Tensor]
+Denoiser = Callable[[Float[Tensor, "batch 1 height N"], Int[Tensor, " batch"]], Tensor]
 """Predicts the noise in images at timesteps."""
 
 
@@ -42,10 +42,10 @@ class NoiseSchedule:
 
 
 def add_noise(
-    x: Float[Tensor, "batch 1 N N"],
+    x: Float[Tensor, "batch 1 height N"],
     alpha_bar: Float[Tensor, " batch"],
-    noise: Float[Tensor, "batch 1 N N"],
-) -> Float[Tensor, "batch 1 N N"]:
+    noise: Float[Tensor, "batch 1 height N"],
+) -> Float[Tensor, "batch 1 height N"]:
     """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) epsilon (arXiv 2006.11239, equation 4)."""
     alpha_bar = alpha_bar[:, None, None, None]
     return alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise
@@ -53,16 +53,21 @@ def add_noise(
 
 def noise_prediction_loss(
     denoise: Denoiser,
-    x: Float[Tensor, "batch 1 N N"],
+    x: Float[Tensor, "batch 1 height N"],
     t: Int[Tensor, " batch"],
-    noise: Float[Tensor, "batch 1 N N"],
+    noise: Float[Tensor, "batch 1 height N"],
     alpha_bar: Float[Tensor, " T"],
 ) -> Float[Tensor, ""]:
     """Mean of (epsilon - epsilon_theta(x_t, t))^2 (arXiv 2006.11239, equation 14)."""
     return F.mse_loss(denoise(add_noise(x, alpha_bar[t], noise), t), noise)
 
 
-def estimate(x: Tensor, predicted_noise: Tensor, alpha_bar: Tensor, clip: bool) -> Tensor:
+def estimate(
+    x: Float[Tensor, "batch 1 height N"],
+    predicted_noise: Float[Tensor, "batch 1 height N"],
+    alpha_bar: Float[Tensor, ""],
+    clip: bool,
+) -> Float[Tensor, "batch 1 height N"]:
     """The finished image that the prediction implies (arXiv 2006.11239, equation 15).
 
     `clip` keeps it within [-1, 1]: where little signal is left a small error of the prediction is a
@@ -73,13 +78,13 @@ def estimate(x: Tensor, predicted_noise: Tensor, alpha_bar: Tensor, clip: bool) 
 
 
 def ancestral_step(
-    x: Tensor,
-    predicted_noise: Tensor,
-    alpha_bar: Tensor,
-    alpha_bar_next: Tensor,
-    noise: Tensor,
+    x: Float[Tensor, "batch 1 height N"],
+    predicted_noise: Float[Tensor, "batch 1 height N"],
+    alpha_bar: Float[Tensor, ""],
+    alpha_bar_next: Float[Tensor, ""],
+    noise: Float[Tensor, "batch 1 height N"],
     clip: bool = False,
-) -> Tensor:
+) -> Float[Tensor, "batch 1 height N"]:
     """One stochastic step towards less noise (arXiv 2006.11239, equations 6 and 7).
 
     From where the signal's share is `alpha_bar` to where it is `alpha_bar_next`; the two need not
@@ -96,12 +101,12 @@ def ancestral_step(
 
 
 def ddim_step(
-    x: Tensor,
-    predicted_noise: Tensor,
-    alpha_bar: Tensor,
-    alpha_bar_next: Tensor,
+    x: Float[Tensor, "batch 1 height N"],
+    predicted_noise: Float[Tensor, "batch 1 height N"],
+    alpha_bar: Float[Tensor, ""],
+    alpha_bar_next: Float[Tensor, ""],
     clip: bool = False,
-) -> Tensor:
+) -> Float[Tensor, "batch 1 height N"]:
     """One deterministic step towards less noise (arXiv 2010.02502, equation 12 with sigma = 0)."""
     x_0 = estimate(x, predicted_noise, alpha_bar, clip)
     return alpha_bar_next.sqrt() * x_0 + (1 - alpha_bar_next).sqrt() * predicted_noise
@@ -110,14 +115,14 @@ def ddim_step(
 @torch.inference_mode()
 def sample(
     denoise: Denoiser,
-    x: Float[Tensor, "batch 1 N N"],
+    x: Float[Tensor, "batch 1 height N"],
     timesteps: Sequence[int],
     alpha_bar: Float[Tensor, " T"],
     sampler: str,
     generator: torch.Generator,
     keep_at: int = 0,
     clip: bool = False,
-) -> tuple[Float[Tensor, "batch 1 N N"], Float[Tensor, "batch 1 N N"], int]:
+) -> tuple[Float[Tensor, "batch 1 height N"], Float[Tensor, "batch 1 height N"], int]:
     """Denoise `x`, pure noise at first, through falling `timesteps`; `clip` as in `estimate`.
 
     Returns the images, and besides what the network saw at the timestep of the sequence nearest to
