@@ -30,7 +30,7 @@ from bump_diffusion.papers.semantics.figures.larger import (
     tabulate_transfers,
     transfer_fractions,
 )
-from bump_diffusion.papers.semantics.figures.phases import passed_by_threshold
+from bump_diffusion.papers.semantics.figures.phases import count_phases_by_threshold
 from bump_diffusion.papers.semantics.figures.spread import phases_at_the_end
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -146,7 +146,7 @@ def test_the_moving_run_is_the_first_to_pass_through_all_phases_on_both_sides():
 def test_a_phase_that_hinges_on_a_threshold_is_counted_with_each():
     nearly_b = run([0, 0.1, 0.45, 0.9], [0, 0, 0.1, 0.9])
     clearly_b = run([0, 0.1, 0.8, 0.9], [0, 0, 0.1, 0.9])
-    table = passed_by_threshold([nearly_b, clearly_b], "sigma")
+    table = count_phases_by_threshold([nearly_b, clearly_b], "sigma")
     counted = table[table["side"] == "generation"].set_index("threshold")["1"].to_dict()
     assert counted == {
         "all as stated": "1 of 2",

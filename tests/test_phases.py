@@ -24,7 +24,7 @@ from bump_diffusion.metrics.outcomes import classify_images
 from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.figures.comparisons import count_phases
-from bump_diffusion.papers.semantics.figures.phases import explain
+from bump_diffusion.papers.semantics.figures.phases import describe_phases
 
 N = 16
 LABELS = label_grid(N, 1.0, 1.0)
@@ -116,14 +116,14 @@ class Run:
 
 
 def test_the_reason_of_a_missing_phase_is_told():
-    assert "in this order" in explain([Run(phase_a(1), phase_b(2), phase_c(3))]).data
+    assert "in this order" in describe_phases([Run(phase_a(1), phase_b(2), phase_c(3))]).data
     # What the untrained network shows is not a phase of learning.
-    assert "phases B, C" in explain([Run(phase_a(0), phase_b(1), phase_c(2))]).data
-    without_b = explain([Run(phase_a(0), phase_a(1), phase_c(2))]).data
+    assert "phases B, C" in describe_phases([Run(phase_a(0), phase_b(1), phase_c(2))]).data
+    without_b = describe_phases([Run(phase_a(0), phase_a(1), phase_c(2))]).data
     assert (
         "phases A, C; no checkpoint is in B" in without_b and "before C (at 32 images" in without_b
     )
-    assert explain([Run(phase_a(0), phase_a(1))]).data == "- Sinusoidal, seed 0: phases A."
+    assert describe_phases([Run(phase_a(0), phase_a(1))]).data == "- Sinusoidal, seed 0: phases A."
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12))
