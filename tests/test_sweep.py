@@ -216,7 +216,7 @@ def test_progress_says_what_runs_and_for_how_long(plan, store, capsys, monkeypat
     progress = sweep.Progress(configurations, store)
     trainer = Trainer(configurations[0], pick_device())
     trainer.step = 10
-    trainer.save(Partial(store, configurations[0]).checkpoint, {})
+    Partial(store, configurations[0]).save(trainer)
     clock = SimpleNamespace(monotonic=lambda: progress.start + 60)
     monkeypatch.setattr(sweep, "time", clock)
     with store.lock(configurations[0]):
@@ -285,7 +285,7 @@ def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):
     (train(damaged, store).folder / "arrays.npz").write_bytes(b"")
     trainer = Trainer(diverging, pick_device())
     trainer.step, trainer.losses[0] = 2, float("nan")
-    trainer.save(Partial(store, diverging).checkpoint, {})
+    Partial(store, diverging).save(trainer)
     Partial(store, blocked).folder.write_text("a file where a folder should be")
 
     process = start(file)

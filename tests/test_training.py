@@ -1,6 +1,8 @@
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -20,6 +22,7 @@ from bump_diffusion.data.bumps import label_grid
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.models.build import build_model
+from bump_diffusion.runs import partial, provenance, run
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import load_model, train
@@ -149,20 +152,112 @@ def test_a_run_that_diverges_says_so(store):
     c = configure("smoke", learning_rate=1.0, steps=20, ema_decay=0.0)
     trainer = Trainer(c, CPU)
     trainer.losses[3] = float("nan")
-    run = Partial(store, c)
     trainer.step = 10
-    trainer.save(run.checkpoint, {})
+    Partial(store, c).save(trainer)
     with pytest.raises(UserError, match=r"diverged before step 20.*learning_rate is 1\.0"):
         train(c, store)
 
 
-def test_a_broken_checkpoint_is_named(store):
-    c = configure("smoke")
-    run = Partial(store, c)
-    run.folder.mkdir(parents=True)
-    run.checkpoint.write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match=r"checkpoint\.safetensors cannot be read"):
+SHORT = {"steps": 4, "evaluations": 1, "d_x": 4.0, "d_y": 4.0}
+"""Of a run that takes a moment: too few labels for UMAP."""
+
+
+@pytest.fixture
+def unfinished(store):
+    """A run that was interrupted after its first evaluation."""
+    c = configure("smoke", **SHORT)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(c, store, each_step=interrupt)
+    return Partial(store, c)
+
+
+def without_metadata(path):
+    path.write_bytes(safetensors.torch.save(safetensors.torch.load_file(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("checkpoint.safetensors", lambda path: path.write_bytes(b"no checkpoint")),
+        ("checkpoint.safetensors", without_metadata),
+        ("evaluation-000000000.npz", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+        ("evaluation-000000000.npz", Path.unlink),
+    ],
+)
+def test_a_damaged_unfinished_run_is_refused_and_made_anew(unfinished, store, name, damage):
+    damage(unfinished.folder / name)
+    assert unfinished.step() == 0
+    c = configure("smoke", **SHORT)
+    with pytest.raises(
+        UserError, match=f"{name} .*(cannot be read|is damaged).* --remake"
+    ) as caught:
         train(c, store)
+    assert "\n" not in caught.value.message
+    assert train(c, store, remake=True).checkpoints["step"].tolist() == [0, 4]
+    assert not unfinished.folder.exists()
+
+
+def test_an_evaluation_that_the_checkpoint_does_not_list_is_repeated(unfinished, store):
+    c = configure("smoke", **SHORT)
+    (unfinished.folder / "evaluation-000000004.npz").write_bytes(b"of a killed process")
+    assert train(c, store).checkpoints["step"].tolist() == [0, 4]
+
+
+def test_a_run_goes_on_with_the_code_that_began_it_only(unfinished, store, monkeypatch):
+    c = configure("smoke", **SHORT)
+    other = {**provenance.describe_code(), "torch": "1.0", "code": "0123", "commit": "abc"}
+    for module in (partial, run):
+        monkeypatch.setattr(module, "describe_code", lambda: other)
+    with pytest.raises(UserError, match=r"not with code 0123, torch 1\.0, commit abc; .* --remake"):
+        train(c, store)
+    assert train(c, store, remake=True)
+
+
+def test_the_code_of_a_run_is_all_that_can_change_its_result(tmp_path, monkeypatch):
+    shutil.copytree(provenance.PACKAGE, tmp_path / "package")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "package")
+
+    def code():
+        provenance.describe_code.cache_clear()
+        return provenance.describe_code()
+
+    before = code()
+    for file, matters in (
+        *(("config.py", True), ("data/bumps.py", True), ("models/unet.py", True)),
+        *(("training/trainer.py", True), ("metrics/probes.py", True), ("runs/run.py", True)),
+        *(("cli.py", False), ("book/build.py", False), ("runs/sweep.py", False)),
+    ):
+        with (tmp_path / "package" / file).open("a") as opened:
+            opened.write("# changed\n")
+        after = code()
+        assert bool(provenance.describe_difference(before, after)) == matters, file
+        before = after
+    provenance.describe_code.cache_clear()
+
+
+def test_a_full_disk_ends_a_command_in_a_sentence(tmp_path, store):
+    settings = [word for k, v in SHORT.items() for word in ("--set", f"{k}={v}")]
+    command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", *settings]
+
+    def limit():  # as a disk does that has no room for a checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(
+        command,
+        env={**os.environ, "BUMP_DIFFUSION_STORE": str(store.local)},
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: '") and last.endswith("checkpoint.safetensors': File too large.")
+    assert "Traceback" not in done.stderr
+    assert not [path for path in store.local.rglob(".checkpoint*")]
 
 
 def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
@@ -284,7 +379,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed(checkpoint, where, bit):
     content[int(where * len(content))] ^= 1 << bit
     damaged = checkpoint.with_name("damaged.safetensors")
     damaged.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read; delete its folder to start the run anew"):
+    with pytest.raises(UserError, match="cannot be read; start the run anew"):
         Trainer(configure("smoke"), CPU).load(damaged)
 
 
@@ -310,7 +405,7 @@ def test_a_changed_checkpoint_is_refused(checkpoint, change, tmp_path):
     change(tensors, metadata)
     path = tmp_path / "changed.safetensors"
     path.write_bytes(safetensors.torch.save(tensors, metadata or None))
-    with pytest.raises(UserError, match="cannot be read; delete its folder to start the run anew"):
+    with pytest.raises(UserError, match="cannot be read; start the run anew"):
         Trainer(configure("smoke"), CPU).load(path)
 
 

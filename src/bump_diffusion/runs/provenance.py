@@ -1,5 +1,6 @@
 """What a record says of its making: machine, versions, commit."""
 
+import hashlib
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -11,11 +12,17 @@ import torch
 
 from bump_diffusion.files import ROOT
 
+PACKAGE = Path(__file__).parents[1]
+
 PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "umap-learn", "numba")
 """Packages whose versions can change a result, and are stored with it."""
 
+SOURCES = ("config.py", "seeds.py", "data", "models", "training", "metrics", "runs/run.py")
+"""The files and folders of this package that can change a result."""
+
 
 def provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, object]:
+    """What a record says of its making, on `device` and in `seconds` by their kind."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -25,12 +32,31 @@ def provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, obj
         "platform": platform.platform(),
         "python": platform.python_version(),
         "commit": commit(),
-        "versions": package_versions(),
+        "versions": {name: version(name) for name in PACKAGES},
     }
 
 
-def package_versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+@cache
+def describe_code() -> dict[str, str]:
+    """What a run's result depends on besides its configuration and the machine: a hash of the
+    package's `SOURCES` and the versions of `PACKAGES`; with the commit, by which the code is known.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(f for s in SOURCES for f in (PACKAGE / s, *(PACKAGE / s).rglob("*.py"))):
+        if file.is_file():
+            digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n".encode())
+            digest.update(file.read_bytes())
+    versions = {name: version(name) for name in PACKAGES}
+    return {"code": digest.hexdigest()[:12], **versions, "commit": commit()}
+
+
+def describe_difference(other: dict[str, str], this: dict[str, str]) -> str:
+    """How two of `describe_code` differ in what they compute, in words; empty if they do not."""
+    names = [name for name in this if other.get(name) != this[name] and name != "commit"]
+    if "code" in names:
+        names.append("commit")
+    texts = [", ".join(f"{n} {code.get(n, 'unknown')}" for n in names) for code in (other, this)]
+    return f"{texts[0]}, not with {texts[1]}" if names else ""
 
 
 def cpu_name() -> str:

@@ -101,8 +101,11 @@ class Trainer:
         metadata["digest"] = _digest(tensors, metadata)
         write_atomically(path, safetensors.torch.save(tensors, metadata))
 
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises UserError if it is damaged or of another run."""
+    def load(self, path: Path) -> dict[str, Any]:
+        """Continue from a checkpoint; return the provenance that it was saved with.
+
+        Raises UserError if it is damaged or of another run.
+        """
         try:
             with safetensors.safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -114,9 +117,11 @@ class Trainer:
             if not 0 <= step <= self.c.steps:
                 raise ValueError("no step of this run")
             self._restore(tensors, step)
+            return json.loads(metadata["provenance"])
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
             raise UserError(
-                f"The checkpoint {path} cannot be read; delete its folder to start the run anew."
+                f"The checkpoint {path} cannot be read; start the run anew by --remake, or by "
+                "deleting its folder."
             ) from None
 
     def _restore(self, tensors: dict[str, Tensor], step: int) -> None:
