@@ -1,5 +1,6 @@
 """One checkpoint, measured from both sides: what it generates and what its features hold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,29 +64,43 @@ def generate(
 
     The draws are those of the configuration's seed and `key`.
     """
+    ((images, seen, t),) = generate_together([c], model, [labels], key)
+    return images, seen, t
+
+
+def generate_together(
+    runs: Sequence[Configuration],
+    model: nn.Module,
+    labels: Sequence[Float[Tensor, "n 2"]],
+    key: tuple[int | str, ...],
+) -> list[tuple[Float[Tensor, "n 1 height N"], Float[Tensor, "n 1 height N"], int]]:
+    """`generate` for each of several runs with equal samplers, by the stack of their networks."""
+    c, device = runs[0], labels[0].device
     schedule = NoiseSchedule.of(c)
-    device = labels.device
-    alpha_bar = schedule.alpha_bar(device)
-    timesteps = schedule.sampler_timesteps(c.sampler_steps)
-    draws = generator(device, c.seed, "sample", *key)
+    draws = [generator(device, run.seed, "sample", *key) for run in runs]
+
+    def draw(shape: Sequence[int]) -> Tensor:
+        each = (shape[0] // len(runs), *shape[1:])
+        return torch.cat([torch.randn(each, generator=g, device=device) for g in draws])
+
     images, seen = [], []
-    for batch in labels.split(BATCH):
-        noise = torch.randn(len(batch), 1, task_of(c).height, c.N, generator=draws, device=device)
+    for batches in zip(*(requested.split(BATCH) for requested in labels), strict=True):
+        batch = torch.cat(batches)
         with torch.inference_mode():
             denoise = partial(_denoise, model, model.conditioning(batch))
         image, probed, t = sample(
             denoise,
-            noise,
-            timesteps,
-            alpha_bar,
+            draw((len(batch), 1, task_of(c).height, c.N)),
+            schedule.sampler_timesteps(c.sampler_steps),
+            schedule.alpha_bar(device),
             c.sampler,
-            draws,
+            draw,
             c.probe_timestep,
             c.clip_sample,
         )
-        images.append(image)
-        seen.append(probed)
-    return torch.cat(images), torch.cat(seen), t
+        images.append(image.unflatten(0, (len(runs), -1)))
+        seen.append(probed.unflatten(0, (len(runs), -1)))
+    return [(*both, t) for both in zip(torch.cat(images, 1), torch.cat(seen, 1), strict=True)]
 
 
 def _denoise(model: nn.Module, embedding: Tensor, x: Tensor, t: Tensor) -> Tensor:
@@ -109,21 +124,41 @@ def read_features(
     return torch.cat(features).numpy()
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Observation:
+    """What a checkpoint's network makes and holds: all of an evaluation that needs the network."""
+
+    images: Float[Tensor, "n 1 height N"]
+    "On the CPU, one per label of `evaluation_labels`."
+    features: dict[str, Float[np.ndarray, "n features"]]
+    "By the network that they are read from; none without a plane of positions."
+    samplers: pd.DataFrame
+    "As in `Evaluation`."
+
+
 def evaluate(c: Configuration, model: nn.Module, untrained: nn.Module, step: int) -> Evaluation:
-    """Measure a checkpoint: `model` after `step` steps, beside the `untrained` network it was.
+    """Measure a checkpoint: `model` after `step` steps, beside the `untrained` network it was."""
+    return measure(c, observe(c, model, untrained, step))
+
+
+@torch.inference_mode()
+def observe(
+    c: Configuration,
+    model: nn.Module,
+    untrained: nn.Module,
+    step: int,
+    generated: tuple[Tensor, Tensor, int] | None = None,
+) -> Observation:
+    """Generate images, if `generate` has not, and read the probed layer's features.
 
     All features are read on the same inputs: by the network as published ("trained"), with the
     label's part replaced by its mean over the data ("ablated"), and both for the untrained network.
-    Every probe is repeated with the requested positions shuffled, which nothing can predict.
     """
     device = next(model.parameters()).device
     labels = evaluation_labels(c).to(device)
-    images, x, t = generate(c, model, labels, (step,))
-    found = classify(c, images, labels)
+    images, x, t = generated or generate(c, model, labels, (step,))
     if not task_of(c).has_plane:
-        lines = {"lines": _as_bytes(images)[:, 0]}
-        return Evaluation(found.metrics(), pd.DataFrame(), pd.DataFrame(), lines)
+        return Observation(images.cpu(), {}, pd.DataFrame())
     if c.probe_input != "sample":
         noise = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
         level = NoiseSchedule.of(c).alpha_bar(device)[t]
@@ -137,15 +172,28 @@ def evaluate(c: Configuration, model: nn.Module, untrained: nn.Module, step: int
         features[name] = read_features(network, c.probe_layer, x, t, given)
         ablated_name = "ablated" if name == "trained" else "untrained, ablated"
         features[ablated_name] = read_features(network, c.probe_layer, x, t, ablated)
+    samplers = compare_samplers(c, model) if step else pd.DataFrame()
+    return Observation(images.cpu(), features, samplers)
 
-    requested = labels.cpu().numpy()
-    generated = found.position.cpu().numpy()
+
+@torch.inference_mode()
+def measure(c: Configuration, observed: Observation) -> Evaluation:
+    """The measurements of what was observed, on the CPU.
+
+    Every probe is repeated with the requested positions shuffled, which nothing can predict.
+    """
+    images, labels = observed.images, evaluation_labels(c)
+    found = classify(c, images, labels)
+    if not observed.features:
+        lines = {"lines": _as_bytes(images)[:, 0]}
+        return Evaluation(found.metrics(), pd.DataFrame(), observed.samplers, lines)
+    requested, generated = labels.numpy(), found.position.numpy()
     shuffle = torch.randperm(len(labels), generator=generator("cpu", c.seed, "shuffle")).numpy()
     targets = {"requested": requested, "generated": generated, "shuffled": requested[shuffle]}
 
     metrics, groups = found.metrics(), fold_groups(labels)
     probes, arrays = [], {}
-    for name, values in features.items():
+    for name, values in observed.features.items():
         reduced = {"umap": umap_embedding(values, seed=c.seed % 2**31), "direct": values}
         for reduction, points in reduced.items():
             for target, positions in targets.items():
@@ -161,11 +209,10 @@ def evaluate(c: Configuration, model: nn.Module, untrained: nn.Module, step: int
             }
 
     arrays["position"] = generated
-    arrays["kind"] = found.kind.cpu().numpy().astype(np.uint8)
-    arrays["images"] = _as_bytes(images[shown(len(images)).to(device)])
+    arrays["kind"] = found.kind.numpy().astype(np.uint8)
+    arrays["images"] = _as_bytes(images[shown(len(images))])
     columns = ["features", "reduction", "target", "axis", "r2"]
-    samplers = compare_samplers(c, model) if step else pd.DataFrame()
-    return Evaluation(metrics, pd.DataFrame(probes, columns=columns), samplers, arrays)
+    return Evaluation(metrics, pd.DataFrame(probes, columns=columns), observed.samplers, arrays)
 
 
 def classify(

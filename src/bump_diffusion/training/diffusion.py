@@ -119,14 +119,15 @@ def sample(
     timesteps: Sequence[int],
     alpha_bar: Float[Tensor, " T"],
     sampler: str,
-    generator: torch.Generator,
+    draw: Callable[[torch.Size], Tensor],
     keep_at: int = 0,
     clip: bool = False,
 ) -> tuple[Float[Tensor, "batch 1 height N"], Float[Tensor, "batch 1 height N"], int]:
     """Denoise `x`, pure noise at first, through falling `timesteps`; `clip` as in `estimate`.
 
-    Returns the images, and besides what the network saw at the timestep of the sequence nearest to
-    `keep_at`, with that timestep: the input at which a probe reads the network.
+    `draw` gives standard normal noise of a shape. Returns the images, and besides what the network
+    saw at the timestep of the sequence nearest to `keep_at`, with that timestep: the input at which
+    a probe reads the network.
     """
     keep_at = min(timesteps, key=lambda t: abs(t - keep_at))
     one = torch.ones((), device=x.device)
@@ -138,6 +139,5 @@ def sample(
         if sampler == "ddim":
             x = ddim_step(x, predicted_noise, a, a_next, clip)
         else:
-            noise = torch.randn(x.shape, generator=generator, device=x.device)
-            x = ancestral_step(x, predicted_noise, a, a_next, noise, clip)
+            x = ancestral_step(x, predicted_noise, a, a_next, draw(x.shape), clip)
     return x, seen, keep_at
