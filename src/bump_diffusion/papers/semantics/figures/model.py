@@ -2,14 +2,12 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from bump_diffusion.analysis.frame import frame
+from bump_diffusion.analysis.frame import frame, gather
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import axis_positions
 from bump_diffusion.data.tasks import task_of
@@ -19,7 +17,14 @@ from bump_diffusion.metrics.probes import probe_r2
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
-from bump_diffusion.page.axes import IMAGES_SEEN, band, curve, images_axis, show_pixels
+from bump_diffusion.page.axes import (
+    IMAGES_SEEN,
+    band,
+    curve,
+    legend_above,
+    panels_over_training,
+    show_pixels,
+)
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
@@ -28,46 +33,41 @@ from bump_diffusion.training.diffusion import NoiseSchedule, add_noise
 
 @drawn
 def noising(c: Configuration) -> tuple[Figure, str]:
-    """A bump under growing noise, and the schedule's share of signal."""
-    schedule = NoiseSchedule.of(c)
-    alpha_bar = schedule.alpha_bar()
+    """Show a bump under growing noise, and draw the amplitudes of signal and noise."""
+    alpha_bar = NoiseSchedule.of(c).alpha_bar()
     steps = np.linspace(0, c.timesteps - 1, 6).round().astype(int).tolist()
-    label = torch.tensor([[0.3 * c.N, 0.6 * c.N]])
-    bump = task_of(c).render(label).expand(len(steps), -1, -1, -1)
+    bump = task_of(c).render(torch.tensor([[0.3 * c.N, 0.6 * c.N]])).expand(len(steps), -1, -1, -1)
     noise = torch.randn(bump.shape, generator=generator("cpu", "noising"))
     images = add_noise(bump, alpha_bar[steps], noise)
     figure = plt.figure(figsize=(WIDTH, 3.6))
     grid = figure.add_gridspec(2, len(steps), height_ratios=[1, 2])
     for i, t in enumerate(steps):
-        ax = figure.add_subplot(grid[0, i])
+        ax = figure.add_subplot(grid[0, i], title=f"t = {t}")
         show_pixels(ax, images[i, 0].numpy(), -2, 2)
-        ax.set_title(f"t = {t}")
-    ax = figure.add_subplot(grid[1, :])
+    ax = figure.add_subplot(grid[1, :], xlabel="timestep t", ylabel="amplitude", ylim=(0, 1.02))
     ax.plot(alpha_bar.sqrt(), label=r"signal $\sqrt{\bar\alpha_t}$")
     ax.plot((1 - alpha_bar).sqrt(), "--", label=r"noise $\sqrt{1-\bar\alpha_t}$")
-    ax.set(xlabel="timestep t", ylabel="amplitude", ylim=(0, 1.02))
     ax.legend(loc="center right")
-    alt = (
+    return figure, (
         f"A bump at timesteps {', '.join(map(str, steps))}: it drowns in noise. Below, the "
-        f"amplitude of the signal falls from 1 to {float(alpha_bar[-1].sqrt()):.3f} and that of "
-        "the noise rises to 1."
+        f"amplitude of the signal falls from 1 to {alpha_bar[-1].sqrt():.3f} and that of the noise "
+        "rises to 1."
     )
-    return figure, alt
 
 
 @drawn
 def label_distances(c: Configuration) -> tuple[Figure, str]:
-    """How far apart an untrained network's inputs are for two labels, by conditioning scheme.
+    """Draw how far apart an untrained network's inputs are for two labels, by conditioning.
 
     The Euclidean distance of each label's embedding from the middle's, over the largest; and R^2 of
-    reading the position linearly from the embedding (`representation.probe_r2`, the mean of x, y).
+    reading the position linearly from the embedding (`probes.probe_r2`, the mean of x and y).
     """
     figure, axes = plt.subplots(1, len(CONDITIONINGS), figsize=(WIDTH, 2.7), sharey=True)
     grid = task_of(c).labels()
     middle = (grid - c.N / 2).norm(dim=1).argmin()
     shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
     extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
-    said = []
+    r2 = {}
     for ax, scheme in zip(axes, CONDITIONINGS, strict=True):
         scale = c.label_scale if scheme == "sinusoidal" else 1.0
         model = build_model(c.model_copy(update={"conditioning": scheme, "label_scale": scale}))
@@ -76,106 +76,93 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
         distance = (embedding - embedding[middle]).norm(dim=1)
         distance = (distance / distance.max()).view(*shape).T
         image = ax.imshow(distance, cmap="viridis", vmin=0, vmax=1, extent=extent)
-        r2 = np.mean(probe_r2(embedding.numpy(), grid.numpy()))
-        ax.set(title=f"{scheme}\n$R^2$ = {r2:.2f}", xlabel=r"$\mu_x$ (pixels)")
+        r2[scheme] = np.mean(probe_r2(embedding.numpy(), grid.numpy()))
+        ax.set(title=f"{scheme}\n$R^2$ = {r2[scheme]:.2f}", xlabel=r"$\mu_x$ (pixels)")
         ax.grid(False)
-        said.append(f"{scheme} {r2:.2f}")
     axes[0].set_ylabel(r"$\mu_y$ (pixels)")
     figure.colorbar(image, ax=axes, label="distance from the middle", shrink=0.7)
     return figure, (
         "Distance of each label's embedding from the middle label's, before any training. R "
-        f"squared of reading the position from the embedding: {', '.join(said)}."
+        "squared of reading the position from the embedding: "
+        f"{', '.join(f'{scheme} {value:.2f}' for scheme, value in r2.items())}."
     )
 
 
 @drawn
 def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
-    """Images on their way from noise to a bump, one requested position a row."""
+    """Show images on their way from noise to a bump, one requested position a row."""
     c = record.configuration
-    places = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.5, 0.75], [0.0, 0.5]]) * c.N
-    kept = [c.timesteps - 1, *(round(c.timesteps * f) for f in (0.7, 0.5, 0.3, 0.15)), 0]
-    figure, axes = plt.subplots(len(places), len(kept) + 1, figsize=(WIDTH, 3.5))
-    for column, t in enumerate(kept):
-        stopped = c.model_copy(update={"probe_timestep": t})
-        final, seen, t = generate(stopped, model, places, ("denoising",))
-        for ax, image in zip(axes[:, column], seen, strict=True):
+    labels = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.5, 0.75], [0.0, 0.5]]) * c.N
+    timesteps = [c.timesteps - 1, *(round(c.timesteps * f) for f in (0.7, 0.5, 0.3, 0.15)), 0]
+    figure, axes = plt.subplots(len(labels), len(timesteps) + 1, figsize=(WIDTH, 3.5))
+    for column, timestep in zip(axes.T, timesteps, strict=False):
+        stopped = c.model_copy(update={"probe_timestep": timestep})
+        images, noisy, t = generate(stopped, model, labels, ("denoising",))
+        for ax, image in zip(column, noisy, strict=True):
             show_pixels(ax, image[0].numpy(), -2, 2)
-        axes[0, column].set_title(f"t = {t}")
-    for ax, image, place in zip(axes[:, -1], final, places, strict=True):
-        show_pixels(ax, image[0].numpy())
-        ax.plot(*place, "+", color="#D55E00", markersize=7)
+        column[0].set_title(f"t = {t}")
+    for row, image, (x, y) in zip(axes, images, labels.tolist(), strict=True):
+        show_pixels(row[-1], image[0].numpy())
+        row[-1].plot(x, y, "+", color="#D55E00", markersize=7)
+        row[0].set_ylabel(f"({x:g}, {y:g})", rotation=0, ha="right", va="center")
     axes[0, -1].set_title("image")
-    for ax, place in zip(axes[:, 0], places.tolist(), strict=True):
-        ax.set_ylabel(f"({place[0]:g}, {place[1]:g})", rotation=0, ha="right", va="center")
-    alt = (
-        f"{len(places)} images at falling timesteps, from noise to one bump; a cross marks the "
+    return figure, (
+        f"{len(labels)} images at falling timesteps, from noise to one bump; a cross marks the "
         "requested position in the finished image."
     )
-    return figure, alt
-
-
-def _samplers(records: list[Record]) -> pd.DataFrame:
-    tables = [
-        r.samplers.assign(images_seen=r.samplers["step"] * r.configuration.batch_size)
-        for r in records
-    ]
-    return pd.concat(tables, ignore_index=True)
 
 
 @drawn
 def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
-    """Kinds of image from the same networks over training, under different samplers."""
-    table = _samplers(records)
-    panels = {
+    """Draw the kinds of image from the same networks over training, under different samplers."""
+    table = gather(records, "samplers")
+    table["images_seen"] = table["step"] * table["batch_size"]
+    titles = {
         "correct": "one bump, right place",
         "misplaced": "one bump, wrong place",
         "several": "several bumps",
         "none": "no bump",
     }
-    steps = sorted(table["sampler_steps"].unique())
-    colours = dict(zip(steps, sns.color_palette("viridis_r", len(steps)), strict=True))
-    styles = {"ancestral": "-", "ddim": ":"}
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharex=True, sharey=True)
-    for ax in axes.flat:
-        images_axis(ax.xaxis, frame(records))
-    for ax, (kind, title) in zip(axes.flat, panels.items(), strict=True):
-        for (sampler, count), part in table.groupby(["sampler", "sampler_steps"]):
-            curve(
-                ax,
-                part,
-                kind,
-                color=colours[count],
-                linestyle=styles[sampler],
-            )
+    counts = sorted(table["sampler_steps"].unique())
+    colours = dict(zip(counts, sns.color_palette("viridis_r", len(counts)), strict=True))
+    styles = {
+        (sampler, count): {"color": colours[count], "linestyle": line}
+        for sampler, line in {"ancestral": "-", "ddim": ":"}.items()
+        for count in counts
+    }
+    figure, axes = panels_over_training(frame(records), 2, 2, height=4.8, sharey=True)
+    for ax, (kind, title) in zip(axes.flat, titles.items(), strict=True):
+        for sampler, shares in table.groupby(["sampler", "sampler_steps"]):
+            curve(ax, shares, kind, **styles[sampler])
         ax.set(title=title, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
-    handles = [
-        Line2D([], [], color=colours[count], linestyle=style, label=f"{sampler}, {count:g} steps")
-        for sampler, style in styles.items()
-        for count in steps
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
-    return figure, f"Shares of images over training by sampler. {sampler_dependence(records).data}"
+    labels = {f"{sampler}, {count:g} steps": styles[sampler, count] for sampler, count in styles}
+    legend_above(figure, labels, ncols=2)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
+    last = table[table["step"] == table["step"].max()].groupby(["sampler", "sampler_steps"])
+    ends = ", ".join(f"{s} {n:g}: {share:.0%}" for (s, n), share in last["correct"].mean().items())
+    return figure, (
+        "Shares of images of each kind over training, by sampler and its number of steps. Correct "
+        f"at the end: {ends}."
+    )
 
 
-def sampler_dependence(records: list[Record]) -> Markdown:
-    """How far few steps, and the deterministic sampler, are from the most ancestral steps."""
-    table = _samplers(records)
+def describe_samplers(records: list[Record]) -> Markdown:
+    """Say how far few steps, and the deterministic sampler, are from the most ancestral steps."""
+    table = gather(records, "samplers")
     mean = table.groupby(["sampler", "sampler_steps", "step"])[list(OUTCOMES)].mean()
     most, last = table["sampler_steps"].max(), table["step"].max()
     reference = mean.loc["ancestral", most]
     sentences = []
     for sampler, count in mean.index.droplevel("step").unique():
-        if (sampler, count) == ("ancestral", most):
-            continue
-        off = (mean.loc[sampler, count] - reference).abs()
-        end = mean.loc[sampler, count].loc[last]
-        sentences.append(
-            f"{sampler} with {count:g} steps differs by at most {off['correct'].max():.2f} in the "
-            f"share of correct images and {off.max().max():.2f} in that of any kind, and ends at "
-            f"{end['correct']:.0%} correct, {end['none']:.0%} without a bump, "
-            f"{end['several']:.0%} with several"
-        )
+        if (sampler, count) != ("ancestral", most):
+            off = (mean.loc[sampler, count] - reference).abs()
+            end = mean.loc[sampler, count].loc[last]
+            sentences.append(
+                f"{sampler} with {count:g} steps differs by at most {off['correct'].max():.2f} in "
+                f"the share of correct images and {off.max().max():.2f} in that of any kind, and "
+                f"ends at {end['correct']:.0%} correct, {end['none']:.0%} without a bump, "
+                f"{end['several']:.0%} with several"
+            )
     return Markdown(
         f"Ancestral sampling with {most:g} steps ends at {reference.loc[last, 'correct']:.0%} "
         f"correct images. From it, {'; '.join(sentences)}."
@@ -184,33 +171,22 @@ def sampler_dependence(records: list[Record]) -> Markdown:
 
 @drawn
 def outcomes_by_clipping(records: list[Record]) -> tuple[Figure, str]:
-    """Kinds of image of the same networks, the sampler's estimates clipped to the data's range or
-    not.
+    """Draw the kinds of image of the same networks over training, the sampler's estimates clipped
+    to the data's range or not.
     """
-    clipped = {r.id: r.configuration.clip_sample for r in records}
     table = frame(records).query("step > 0")
-    table["sampler"] = table["record"].map(clipped).map({True: "clipped", False: "not clipped"})
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6), sharex=True, sharey=True)
-    for ax in axes.flat:
-        images_axis(ax.xaxis, frame(records))
+    table["clipping"] = table["clip_sample"].map({True: "clipped", False: "not clipped"})
+    figure, axes = panels_over_training(table, 2, 2, height=4.6, sharey=True)
     for ax, kind in zip(axes.flat, OUTCOMES, strict=True):
-        curve(
-            ax,
-            table,
-            kind,
-            hue="sampler",
-            style="sampler",
-            legend=kind == OUTCOMES[0],
-        )
+        curve(ax, table, kind, hue="clipping", style="clipping", legend=kind == OUTCOMES[0])
         ax.set(title=kind, ylim=(-0.02, 1.02), xlabel="", ylabel="share of images")
     axes[0, 0].legend(title=None)
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(frame(records))}", fontsize=8)
-    mean = table.groupby(["sampler", "step"])[list(OUTCOMES)].mean()
-    most = (mean.loc["clipped"] - mean.loc["not clipped"]).abs().max()
-    ends = mean["correct"].groupby("sampler").last()
-    said = ", ".join(f"{kind} {most[kind]:.2f}" for kind in OUTCOMES)
+    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
+    mean = table.groupby(["clipping", "step"])[list(OUTCOMES)].mean()
+    difference = (mean.loc["clipped"] - mean.loc["not clipped"]).abs().to_numpy().max()
+    ends = mean["correct"].groupby("clipping").last()
     return figure, (
-        "Shares of images over training with the sampler's estimates clipped and not. They differ "
-        f"at most by: {said}. Correct at the end: clipped {ends['clipped']:.1%}, not clipped "
-        f"{ends['not clipped']:.1%}."
+        "Shares of images over training with the sampler's estimates clipped and not: they differ "
+        f"by at most {difference:.2f}. Correct at the end: clipped {ends['clipped']:.1%}, not "
+        f"clipped {ends['not clipped']:.1%}."
     )
