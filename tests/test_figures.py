@@ -4,6 +4,7 @@ import itertools
 import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +30,7 @@ from bump_diffusion.papers.semantics.figures.gallery import (
 from bump_diffusion.papers.semantics.figures.imbalance import (
     placed_given_one_bump,
     placement_coupling,
-    times_of_data_sets,
+    times_by_data_set,
 )
 from bump_diffusion.papers.semantics.figures.larger import (
     tabulate_transfers,
@@ -97,16 +98,20 @@ def test_a_data_set_stands_for_the_one_with_its_axes_exchanged():
     record.configuration = record.configuration.model_copy(update={"d_x": 0.5, "d_y": 2.0})
     record.checkpoints["accuracy_x"] = [0, 0.5, 0.9, 0.9, 0.9, 0.9]
     record.checkpoints["accuracy_y"] = [0, 0.1, 0.1, 0.1, 0.1, 0.1]
-    table = times_of_data_sets([record]).set_index(["d_x", "d_y"])
-    assert len(table) == 2
+    table = times_by_data_set([record]).set_index(["d_x", "d_y", "milestone"])
+    assert len(table) == 2 * 8
     one, other = table.loc[(0.5, 2.0)], table.loc[(2.0, 0.5)]
-    assert one["2 generation"] == other["2 generation"] == pytest.approx(1200**0.5 * batch)
-    assert one["0 generation"] == other["0 generation"] == pytest.approx(200**0.5 * batch)
-    assert one["no 2 representation"] == other["no 2 representation"] == "ends in C"
-    assert one["50_x"] == other["50_y"] == 10 * batch
-    assert one["90_x"] == other["90_y"] == pytest.approx(20 * batch)
-    assert np.isnan([one["50_y"], other["50_x"]]).all()
-    assert one["no 50_y"] == other["no 50_x"] == "never in\n1 of 1"
+    for data_set in (one, other):
+        images = data_set["images"]
+        assert images["C begins, generation"] == pytest.approx(1200**0.5 * batch)
+        assert images["A ends, generation"] == pytest.approx(200**0.5 * batch)
+        assert data_set["otherwise"]["C begins, representation"] == "ends in C"
+    for data_set, early, late in ((one, "x", "y"), (other, "y", "x")):
+        images = data_set["images"]
+        assert images[f"half placed right in {early}"] == 10 * batch
+        assert images[f"90 % placed right in {early}"] == pytest.approx(20 * batch)
+        assert np.isnan(images[f"half placed right in {late}"])
+        assert data_set["otherwise"][f"half placed right in {late}"] == "never in\n1 of 1"
 
 
 def test_the_end_is_that_of_most_seeds():
@@ -118,11 +123,12 @@ def test_the_end_is_that_of_most_seeds():
             fields = {"d_x": spacing, "d_y": spacing, "sigma": sigma}
             record.configuration = record.configuration.model_copy(update=fields)
             records.append(record)
-    _, alt = phases_at_the_end.__wrapped__(records)
-    assert "generation at d 1, sigma 1: C, 53%;" in alt  # the mean of 0.81, 0.72 and 0.06
-    assert "representation at d 1, sigma 1: C, 0.80;" in alt
-    assert "generation at d 2, sigma 0.5: B, 9%;" in alt
-    assert alt.count(": ") == 4
+    figure, _ = phases_at_the_end.__wrapped__(records)
+    cells = [[(*text.xy, text.get_text()) for text in ax.texts] for ax in figure.axes]
+    plt.close(figure)
+    # From the left d = 1 and 2, from below sigma = 0.5 and 1; the mean of 0.81, 0.72 and 0.06.
+    assert cells[0] == [(0.5, 1.5, "C\n53%"), (1.5, 0.5, "B\n9%")]
+    assert cells[1] == [(0.5, 1.5, "C\n0.80"), (1.5, 0.5, "C\n0.90")]
 
 
 @pytest.mark.parametrize("kind", ["none", "several", "misplaced"])

@@ -257,8 +257,8 @@ def _pairs(c: Configuration) -> Float[Tensor, "pairs 2"]:
     return torch.cat([own, half_a_frame_further(own, c.N)])
 
 
-def half_a_frame_further(position: Any, N: int) -> Any:
-    """Where the other request of a pair of `intervene` is: positions in an array of any kind."""
+def half_a_frame_further(position: Any, N: Any) -> Any:
+    """Where the other request of a pair of `intervene` is: numbers or arrays of any kind."""
     return (position + N / 2) % N
 
 

@@ -1,5 +1,6 @@
 """Elements of figures that several chapters share: images, curves over training, axes."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from bump_diffusion.page.drawing import WIDTH
 from bump_diffusion.page.words import short
@@ -30,6 +32,24 @@ def hide_ticks(ax: Axes) -> None:
     """Take away the axes' ticks and grid, where numbers along them mean nothing."""
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
+
+
+def cell_axes(ax: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Let axes show square cells, one for each pair of a value of x and one of y."""
+    ax.set_xticks(np.arange(len(x)) + 0.5, [f"{value:g}" for value in x])
+    ax.set_yticks(np.arange(len(y)) + 0.5, [f"{value:g}" for value in y])
+    ax.set(xlim=(0, len(x)), ylim=(0, len(y)), aspect="equal")
+    ax.grid(False)
+
+
+def panels(titles: Iterable[str], height: float) -> tuple[Figure, np.ndarray]:
+    """Make a row of panels under their titles that share both axes; `height` is in inches."""
+    titles = list(titles)
+    shape, size = (1, len(titles)), (WIDTH, height)
+    figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title)
+    return figure, axes[0]
 
 
 def panels_over_training(
@@ -79,9 +99,14 @@ def band(table: pd.DataFrame) -> str:
     return "one seed" if seeds == 1 else f"line: mean over {seeds} seeds; band: their range"
 
 
-def legend_above(figure: Figure, styles: dict[str, dict[str, Any]], **legend: Any) -> None:
-    """Put a legend above the figure: a line for each label, in its style."""
-    handles = [Line2D([], [], label=label, **style) for label, style in styles.items()]
+def legend_above(figure: Figure, styles: Mapping[str, Any], **legend: Any) -> None:
+    """Put a legend above the figure: for each label a line in a style, or a patch in a colour."""
+    handles = [
+        Patch(color=style, label=label)
+        if isinstance(style, str)
+        else Line2D([], [], label=label, **style)
+        for label, style in styles.items()
+    ]
     figure.legend(handles=handles, loc="outside upper center", **legend)
 
 

@@ -120,11 +120,12 @@ def coupling_by_balanced(records: Sequence[Record], d_x: float, d_y: float) -> p
         for c in [r.configuration]
     }
     rows = [
-        (seed, *half[d_x, d_y, seed], half[d_x, d_x, seed][0], half[d_y, d_y, seed][1])
+        (d_x, d_y, seed, *half[d_x, d_y, seed], half[d_x, d_x, seed][0], half[d_y, d_y, seed][1])
         for seed in sorted({seed for _, _, seed in half})
         if {(d_x, d_y, seed), (d_x, d_x, seed), (d_y, d_y, seed)} <= half.keys()
     ]
-    table = pd.DataFrame(rows, columns=["seed", "T_x", "T_y", "T_x_2d", "T_y_2d"])
+    columns = ["d_x", "d_y", "seed", "T_x", "T_y", "T_x_2d", "T_y_2d"]
+    table = pd.DataFrame(rows, columns=columns)
     return _with_index(table, "T_x_2d", "T_y_2d")
 
 

@@ -17,6 +17,9 @@ OUTCOME_COLOURS = {
 }
 
 
+AXIS_COLOURS = {"x": "#D55E00", "y": "#0072B2"}
+
+
 PHASE_COLOURS = {"A": "#E69F00", "B": "#56B4E9", "C": "#009E73"}
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from bump_diffusion.analysis.frame import frame, gather, split
-from bump_diffusion.analysis.phases import ORDER, checkpoints_with_order
+from bump_diffusion.analysis.phases import ORDER
 from bump_diffusion.metrics.interventions import LAYERS
-from bump_diffusion.page.axes import legend_above
+from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import tabulate_ranges, with_range
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, SCHEME_COLOURS
@@ -38,15 +37,6 @@ FATES = {
 """What an intervention makes of an image: its name and colour."""
 
 
-def _trained_checkpoints(records: list[Record], features: str = "ablated") -> pd.DataFrame:
-    """The trained checkpoints of all runs, with their order parameters and conditioning."""
-    tables = [
-        checkpoints_with_order(r, features).assign(conditioning=r.configuration.conditioning)
-        for r in records
-    ]
-    return pd.concat(tables, ignore_index=True).query("step > 0")
-
-
 def describe_which_is_first(records: list[Record]) -> Markdown:
     """Say how well the checkpoints can tell whether order or accuracy comes first."""
     table = frame(records).query("step > 0")
@@ -67,38 +57,30 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     """Draw accuracy against order, label ablated, of every trained checkpoint, by conditioning."""
     table = frame(records).query("step > 0")
     ordered, accurate = table["order"] >= ORDER, table["accuracy"] >= 0.5
-    quarters = {  # where each quarter's count stands: beside the diagonal, where the points lie
-        (False, False): (0.03, 0.43),
-        (False, True): (0.03, 0.93),
-        (True, False): (0.97, 0.08),
-        (True, True): (0.97, 0.57),
-    }
+    schemes = table.groupby("conditioning", sort=False)
+    figure, axes = panels(schemes.groups, 2.9)
+    # The height of the count in each quarter: beside the diagonal, along which the points lie.
+    heights = {(False, False): 0.43, (False, True): 0.93, (True, False): 0.08, (True, True): 0.57}
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
-    style = {"fontsize": 9, "fontweight": "bold", "bbox": box}
-    groups = table.groupby("conditioning", sort=False)
-    figure, axes = plt.subplots(
-        1, len(groups), figsize=(WIDTH, 2.9), sharex=True, sharey=True, squeeze=False
-    )
-    for ax, (scheme, part) in zip(axes[0], groups, strict=True):
+    style = {"va": "center", "fontsize": 9, "fontweight": "bold", "bbox": box}
+    for ax, (scheme, part) in zip(axes, schemes, strict=True):
         colour = SCHEME_COLOURS[scheme]
         ax.scatter(part["order"], part["accuracy"], s=14, color=colour, alpha=0.7, lw=0)
         ax.axvline(ORDER, color="#555555", lw=0.8)
         ax.axhline(0.5, color="#555555", lw=0.8)
-        ax.set(title=scheme, xlabel="", ylim=(-0.04, 1.04))
-        for (right, upper), corner in quarters.items():
+        ax.set(xlabel="", ylim=(-0.04, 1.04))
+        for (right, upper), y in heights.items():
             count = ((ordered == right) & (accurate == upper))[part.index].sum()
-            ha = "right" if right else "left"
-            ax.text(*corner, count, transform=ax.transAxes, ha=ha, va="center", **style)
-    axes[0, 0].set_ylabel("accuracy (share of images)")
-    figure.supxlabel(
-        r"order: $R^2$ of the requested position, label ablated. Each point a checkpoint, "
-        f"{table['seed'].nunique()} seeds;\nthe numbers count those in each quarter",
-        fontsize=8,
-    )
+            x, ha = (0.97, "right") if right else (0.03, "left")
+            ax.text(x, y, count, transform=ax.transAxes, ha=ha, **style)
+    axes[0].set_ylabel("accuracy (share of images)")
+    about = r"order: $R^2$ of the requested position, label ablated. Each point a checkpoint, "
+    about += f"{table['seed'].nunique()} seeds;\nthe numbers count those in each quarter"
+    figure.supxlabel(about, fontsize=8)
     return figure, (
         f"Accuracy against order of {len(table)} checkpoints, by conditioning: "
-        f"{(ordered & accurate).sum()} have both, {(accurate & ~ordered).sum()} accuracy without "
-        f"order, {(ordered & ~accurate).sum()} order without accuracy."
+        f"{(ordered & accurate).sum()} have both, {(accurate & ~ordered).sum()} accuracy alone, "
+        f"{(ordered & ~accurate).sum()} order alone."
     )
 
 
@@ -109,14 +91,13 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     table = table[table["step"] == table["step"].max()]
     schemes = table["conditioning"].unique()
     names = list(reversed(CONTROLS))
-    titles = {"umap": "from the\nUMAP embedding", "direct": "from all\nfeatures"}
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, sharex=True)
-    for ax, (reduction, title) in zip(axes, titles.items(), strict=True):
+    figure, axes = panels(["from the\nUMAP embedding", "from all\nfeatures"], 3.4)
+    for ax, reduction in zip(axes, ("umap", "direct"), strict=True):
         for (i, scheme), (j, name) in itertools.product(enumerate(schemes), enumerate(names)):
             part = _select(table[table["reduction"] == reduction], name, scheme)["r2"].dropna()
             y = j + 0.22 * (len(schemes) // 2 - i)
             ax.plot(part, [y] * len(part), "o", markersize=3, color=SCHEME_COLOURS[scheme])
-        ax.set(title=title, xlim=(-0.3, 1.05), xlabel=r"$R^2$")
+        ax.set(xlim=(-0.3, 1.05), xlabel=r"$R^2$")
         ax.set_yticks(range(len(names)), names)
     dots = {s: {"marker": "o", "ls": "", "color": SCHEME_COLOURS[s]} for s in schemes}
     legend_above(figure, dots, ncols=3)
@@ -214,33 +195,26 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
     groups = table.groupby(["conditioning", "intervention", "layer"], sort=False, observed=True)
     mean = groups[list(FATES)].mean()
     rows = mean.index.droplevel("conditioning").unique()
-    changes = np.diff(rows.get_level_values("intervention").codes, prepend=0) > 0
-    heights = -np.arange(len(rows)) - 0.6 * np.cumsum(changes)
+    heights = -np.arange(len(rows)) - 0.6 * rows.get_level_values("intervention").codes
     schemes = mean.index.unique("conditioning")
-    figure, axes = plt.subplots(
-        1, len(schemes), figsize=(WIDTH, 0.2 * len(rows) + 1.6), sharey=True, squeeze=False
-    )
-    for ax, scheme in zip(axes[0], schemes, strict=True):
+    figure, axes = panels(schemes, 0.2 * len(rows) + 1.6)
+    for ax, scheme in zip(axes, schemes, strict=True):
         widths = mean.loc[scheme].reindex(rows)
         starts = widths.cumsum(axis=1).shift(axis=1, fill_value=0)
         for fate, (_, colour) in FATES.items():
             ax.barh(heights, widths[fate], left=starts[fate], color=colour, height=0.85)
-        ax.set(title=scheme, xlim=(0, 1), xticks=[0, 0.5, 1])
+        ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
         ax.grid(False)
     names = [f"{intervention} {layer}".strip() for intervention, layer in rows]
-    axes[0, 0].set_yticks(heights, names, fontsize=7)
-    handles = [Patch(color=colour, label=label) for label, colour in FATES.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    axes[0].set_yticks(heights, names, fontsize=7)
+    legend_above(figure, dict(FATES.values()), ncols=3)
     seeds = table["seed"].nunique()
     figure.supxlabel(f"share of images, mean over {seeds} seeds", fontsize=8)
     exchanged = mean.xs(("other features", "layer4"), level=("intervention", "layer"))
-    shares = "; ".join(
-        f"{scheme} {own:.0%} and {other:.0%}"
-        for scheme, own, other in exchanged[["correct", "at_other"]].itertuples()
-    )
+    shares = ", ".join(f"{scheme} {share:.0%}" for scheme, share in exchanged["correct"].items())
     return figure, (
-        "Images under interventions. With the output of layer 4 exchanged, at their own place and "
-        f"at the other's: {shares}."
+        "Fate of the images, a bar an intervention. With the output of layer 4 exchanged, at their "
+        f"own place: {shares}."
     )
 
 

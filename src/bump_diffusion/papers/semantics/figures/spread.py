@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from bump_diffusion.analysis.boundaries import median_phases
@@ -17,38 +16,19 @@ from bump_diffusion.analysis.learning import (
     explained_on_grid,
     overlap_times,
 )
-from bump_diffusion.analysis.phases import checkpoints_with_order
 from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
-from bump_diffusion.page.axes import IMAGES_SEEN, images_axis
+from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.claims import LIMITS
 from bump_diffusion.papers.semantics.figures.claims import in_words
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
-from bump_diffusion.papers.semantics.figures.imbalance import _by_pair
 from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 
-
-def finder_by_spread(records: list[Record]) -> pd.DataFrame:
-    """How the metrics sort true bumps up to half a pixel, in x and in y, from what is requested.
-
-    All are within the tolerance; what is not "correct" is the bump finder's doing.
-    """
-    rows = []
-    for c in {r.configuration.sigma: r.configuration for r in records}.values():
-        labels = evaluation_labels(c)
-        apart = torch.rand(labels.shape, generator=generator("cpu", "displaced")) - 0.5
-        drawn = bump_height(render_bumps(labels + apart, c.N, c.sigma))
-        metrics = classify_images(drawn, labels, c.sigma).metrics()
-        shares = {kind: f"{metrics[kind]:.1%}" for kind in OUTCOMES}
-        rows.append({"spread (pixels)": f"{c.sigma:g}", **shares})
-    return pd.DataFrame(rows)
-
-
-OVERLAP_MEASURES = {
+MILESTONES = {
     "accuracy": "half of all correct",
     "order": "order (C begins, representation)",
     "single": "one bump (A ends, generation)",
@@ -58,51 +38,63 @@ OVERLAP_MEASURES = {
 and spacing both differ from 1 had been judged by the others."""
 
 
+def tabulate_finder(records: list[Record]) -> pd.DataFrame:
+    """Tabulate how the metrics sort true bumps up to half a pixel, in x and in y, from the request.
+
+    All are within the tolerance; what is not "correct" is the bump finder's doing.
+    """
+    rows = []
+    for c in {r.configuration.sigma: r.configuration for r in records}.values():
+        labels = evaluation_labels(c)
+        displaced = labels + torch.rand(labels.shape, generator=generator("cpu", "displaced")) - 0.5
+        heights = bump_height(render_bumps(displaced, c.N, c.sigma))
+        metrics = classify_images(heights, labels, c.sigma).metrics()
+        shares = {outcome: f"{metrics[outcome]:.1%}" for outcome in OUTCOMES}
+        rows.append({"spread (pixels)": f"{c.sigma:g}", **shares})
+    return pd.DataFrame(rows)
+
+
 @drawn
 def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
-    """Over spacing and spread: the median phase of the seeds at the end, from each side.
+    """Draw, over spacing and spread, the median phase of the seeds at the end, from each side.
 
-    Below it the mean over seeds of what the phase hangs on in the end: the share of images that are
+    Below it the mean over seeds of what the phase rests on in the end: the share of images that are
     correct, and R^2 of the requested position. Combinations without records stay blank.
     """
-    groups = _by_pair(records, "d_x", "sigma")
-    spacings, spreads = (sorted(set(values)) for values in zip(*groups, strict=True))
+    last = frame(records).groupby("record", sort=False).tail(1)
+    spacings, spreads = (sorted(last[field].unique()) for field in ("d_x", "sigma"))
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, WIDTH * 0.55), sharey=True)
-    said = []
-    for ax, (side, measure) in zip(
-        axes, {"generation": "correct", "representation": "order"}.items(), strict=True
-    ):
-        for (spacing, spread), own in groups.items():
-            phase = median_phases(frame(own).query("step > 0"), side)["phase"].iloc[-1]
-            last = np.mean([checkpoints_with_order(r)[measure].iloc[-1] for r in own])
-            far = f"{last:.0%}" if measure == "correct" else f"{last:.2f}"
-            corner = (spacings.index(spacing), spreads.index(spread))
+    measures = {"generation": "{correct:.0%}", "representation": "{order:.2f}"}
+    ends = dict.fromkeys(measures, "")
+    for ax, (side, measure) in zip(axes, measures.items(), strict=True):
+        for (spacing, spread), part in last.groupby(["d_x", "sigma"], sort=False):
+            phase = median_phases(part, side)["phase"].item()
+            corner = np.array([spacings.index(spacing), spreads.index(spread)])
             ax.add_patch(Rectangle(corner, 1, 1, fc=PHASE_COLOURS[phase], ec="white"))
-            middle = (corner[0] + 0.5, corner[1] + 0.5)
-            ax.annotate(f"{phase}\n{far}", middle, ha="center", va="center", fontsize=7)
-            said.append(f"{side} at d {spacing:g}, sigma {spread:g}: {phase}, {far}")
-        ax.set_xticks(np.arange(len(spacings)) + 0.5, [f"{d:g}" for d in spacings])
-        ax.set_yticks(np.arange(len(spreads)) + 0.5, [f"{sigma:g}" for sigma in spreads])
-        ax.set(title=side, xlim=(0, len(spacings)), ylim=(0, len(spreads)), aspect="equal")
-        ax.grid(False)
+            text = f"{phase}\n{measure.format(**part[['correct', 'order']].mean())}"
+            ax.annotate(text, corner + 0.5, ha="center", va="center", fontsize=7)
+            ends[side] += phase
+        cell_axes(ax, spacings, spreads)
+        ax.set_title(side)
     axes[0].set_ylabel(FIELD_NAMES["sigma"])
     figure.supxlabel(FIELD_NAMES["d_x"], fontsize=9)
     phase_legend(figure)
+    counts = "; ".join(
+        f"from {side} " + ", ".join(f"{phases.count(p)} in {p}" for p in PHASE_COLOURS)
+        for side, phases in ends.items()
+    )
     return figure, (
         "Phase at the end of training over spacing and spread, with the share of correct images "
-        f"and the R^2 of the requested position. {'; '.join(said)}."
+        f"and the R^2 of the requested position. Data sets: {counts}."
     )
 
 
 @drawn
 def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
-    """Images to each of `OVERLAP_MEASURES`, against sigma / d and sigma alone, by what was varied.
+    """Draw the images to each of `MILESTONES` against sigma / d and sigma, by what was varied.
 
-    A cross is a run that never gets there, placed at its end.
+    A cross is a run that never reaches it, placed at its end.
     """
-    figure, axes = plt.subplots(
-        len(OVERLAP_MEASURES), 2, figsize=(WIDTH, 9.5), sharex="col", sharey=True
-    )
     styles = {  # by whether spacing and spread differ from 1
         (True, False): ("spacing d", "#D55E00", "o"),
         (False, True): (r"spread $\sigma$", "#0072B2", "s"),
@@ -110,41 +102,41 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         (False, False): ("neither", "black", "D"),
     }
     against = {"overlap": r"$\sigma$ / d", "sigma": r"$\sigma$ (pixels)"}
-    said = []
-    for row, (measure, title) in zip(axes, OVERLAP_MEASURES.items(), strict=True):
-        table = overlap_times(records, measure)
-        for ax, x in zip(row, against, strict=True):
-            for run in table.to_dict("records"):
-                _, colour, marker = styles[run["d"] != 1, run["sigma"] != 1]
-                shape = "x" if run["never"] else marker
+    tables = {measure: overlap_times(records, measure) for measure in MILESTONES}
+    figure, axes = plt.subplots(len(tables), 2, figsize=(WIDTH, 9.5), sharex="col", sharey=True)
+    for row, (measure, table) in zip(axes, tables.items(), strict=True):
+        for run in table.to_dict("records"):
+            _, colour, marker = styles[run["d"] != 1, run["sigma"] != 1]
+            shape = "x" if run["never"] else marker
+            for ax, x in zip(row, against, strict=True):
                 style = {"color": colour, "markersize": 5, "alpha": 0.7, "clip_on": False}
                 ax.plot(run[x], run["time"], shape, **style)
-        row[0].set_title(title, loc="left")
+        row[0].set_title(MILESTONES[measure], loc="left")
         images_axis(row[0].yaxis, frame(records))
-        said.append(f"{title}: never in {table['never'].sum()} of {len(records)} runs")
     for ax, (x, label) in zip(axes[-1], against.items(), strict=True):
         ticks = sorted(table[x].unique())
         ax.set(xscale="log", xlabel=label)
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.xaxis.set_minor_formatter("")
     figure.supylabel(IMAGES_SEEN, fontsize=9)
-    varied = {(d != 1, sigma != 1) for d, sigma in zip(table["d"], table["sigma"], strict=True)}
-    handles = [
-        Line2D([], [], marker=marker, ls="", color=colour, label=f"{name} varied")
+    varied = set(zip(table["d"] != 1, table["sigma"] != 1, strict=True))
+    dots = {
+        f"{name} varied": {"marker": marker, "ls": "", "color": colour}
         for which, (name, colour, marker) in styles.items()
         if which in varied
-    ]
-    handles.append(Line2D([], [], marker="x", ls="", color="#555555", label="never"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    }
+    legend_above(figure, dots | {"never": {"marker": "x", "ls": "", "color": "#555555"}}, ncols=3)
+    never = ", ".join(f"{MILESTONES[m]} in {t['never'].sum()}" for m, t in tables.items())
     return figure, (
-        f"Images seen against sigma over d and against sigma, a point a run. {'; '.join(said)}."
+        f"Images seen by {len(records)} runs to four milestones against sigma over d and against "
+        f"sigma, a point a run. Never: {never}."
     )
 
 
-def overlap_table(records: list[Record]) -> pd.DataFrame:
-    """Whether learning times lie on one curve of sigma / d, by the criterion `phases.ONE_CURVE`."""
+def tabulate_overlap(records: list[Record]) -> pd.DataFrame:
+    """Tabulate whether learning times lie on one curve of sigma / d, by `learning.ONE_CURVE`."""
     rows = []
-    for measure, title in OVERLAP_MEASURES.items():
+    for measure, title in MILESTONES.items():
         found = explained_by_overlap(records, measure)
         mean, low, high = interval(found.explained, "mean", LIMITS["share"])
         # What the noise does not allow cannot speak against one curve.
@@ -163,19 +155,17 @@ def overlap_table(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def grid_table(records: list[Record]) -> pd.DataFrame:
-    """What spread, spacing and their ratio each explain of learning times (`explained_on_grid`)."""
+def tabulate_grid(records: list[Record]) -> pd.DataFrame:
+    """Tabulate what spread, spacing and their ratio each explain (`explained_on_grid`)."""
     names = {"sigma": "spread σ", "d": "spacing d", "overlap": "σ / d"}
     rows = []
-    for measure, title in OVERLAP_MEASURES.items():
-        found = explained_on_grid(records, measure)
-        rows.append(
-            {"images to": title}
-            | {
-                f"explained by {name} (95 % interval)": in_words(
-                    *interval(found[by].tolist(), "mean", LIMITS["share"])
-                )
-                for by, name in names.items()
-            }
-        )
+    for measure, title in MILESTONES.items():
+        explained = explained_on_grid(records, measure)
+        intervals = {
+            f"explained by {name} (95 % interval)": in_words(
+                *interval(explained[by], "mean", LIMITS["share"])
+            )
+            for by, name in names.items()
+        }
+        rows.append({"images to": title, **intervals})
     return pd.DataFrame(rows)
