@@ -51,7 +51,7 @@ def timed(parts: dict[str, float]):
 
 def main() -> dict[str, list[float]]:
     # The shipped network: a trained one's images have as many bumps to find as a run's later ones.
-    record = load_or_run(experiment("samplers", seeds=1), extras=["weights"])[0]
+    record = load_or_run(experiment("samplers", seeds=1))[0]
     c, device = configure("quick"), pick_device()
     model, untrained = load_model(record, device), build_model(c, device)
     trainer = Trainer(c, device)

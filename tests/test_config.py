@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bump_diffusion.config import PROFILES, Configuration, configure, profile_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics.verdicts import WITHOUT_WARMUP
-from bump_diffusion.runs.experiments import EXPERIMENTS, Experiment, experiment
+from bump_diffusion.runs.experiments import EXPERIMENTS, Experiment, experiment, unite
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_overrides_replace_what_an_experiment_sets_and_varies():
 
 
 def test_an_experiment_keeps_its_own_profile_or_takes_anothers():
-    own = experiment("larger-images", "own")
-    assert own == experiment("larger-images") and own[0].N == 32
-    assert experiment("larger-images", "smoke")[0].N == 8
+    own = list(experiment("larger-images", "own"))
+    assert own == list(experiment("larger-images")) and own[0].N == 32
+    assert {c.N for c in experiment("larger-images", "smoke")} == {8}
 
 
 def test_what_is_warmed_up_differs_from_what_is_not_in_that_and_in_its_length():
@@ -146,7 +146,8 @@ def test_a_field_is_set_or_varied(tmp_path):
 
 
 def test_a_field_of_lists_takes_one_list_as_its_value_and_several_to_vary():
-    assert experiment("samplers", seeds=1, compared_steps=[5, 10])[0].compared_steps == (5, 10)
+    (one,) = experiment("samplers", seeds=1, compared_steps=[5, 10])
+    assert one.compared_steps == (5, 10)
     both = experiment("samplers", seeds=1, compared_steps=[[5], [10]])
     assert [c.compared_steps for c in both] == [(5,), (10,)]
 
@@ -164,3 +165,15 @@ def test_a_run_is_of_the_profile_that_it_was_made_from():
         if name in ("live", "first-steps"):
             continue  # of other lengths than any profile
         assert {profile_of(c) for c in experiment(name)} == {found.profile}, name
+
+
+def test_a_run_of_two_experiments_is_planned_once_with_the_extras_of_both():
+    images, patching, controls = (
+        experiment(f"larger-{name}") for name in ("images", "patching", "controls")
+    )
+    united = unite(images, patching, controls)
+    assert list(united) == list(images)
+    assert {c.seed: extras for c, extras in united.items()} == {
+        **dict.fromkeys((0, 1, 2), ("patching", "interventions")),
+        **dict.fromkeys((3, 4), ("patching",)),
+    }

@@ -42,7 +42,7 @@ def plan(tmp_path):
     def plan(seeds, steps=15):
         path = tmp_path / "plan.yml"
         path.write_text(RUNS % (steps, seeds))
-        return path, experiment(str(path))
+        return path, list(experiment(str(path)))
 
     return plan
 

@@ -1,6 +1,7 @@
 """The command line: `bump-diffusion --help`."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import yaml
 
 from bump_diffusion.config import PROFILES, Configuration, as_number, configure, distinguishing
 from bump_diffusion.errors import UserError, choose
-from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, find_experiment
-from bump_diffusion.runs.load import load_or_run, with_extras
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import EXTRAS, Record
 from bump_diffusion.runs.shipped import SHIPPED, ship, shipped_faults
 from bump_diffusion.runs.store import Store, default_store
@@ -111,7 +112,6 @@ def train_command(
         raise UserError(f"{file} is not a file that train takes; allowed: FILE.yml, FILE.yaml.")
     else:
         configurations = experiment(str(file), profile=profile, **overrides)
-        extras = (*extras, *find_experiment(str(file)).extras)
         if len(configurations) > 1:
             raise UserError(
                 f"{file} describes {len(configurations)} runs; train takes one, use run."
@@ -148,11 +148,11 @@ def run_command(
     """
     names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
     overrides = field_settings(settings)
-    extras = with_extras((n, experiment(n, profile, seeds, **overrides)) for n in names)
-    _make(list(extras), extras=extras, workers=workers, scheduler=scheduler, remake=remake)
+    plans = (experiment(n, profile, seeds, **overrides) for n in names)
+    _make(unite(*plans), workers=workers, scheduler=scheduler, remake=remake)
 
 
-def _make(configurations: list[Configuration], **options: Any) -> None:
+def _make(configurations: Iterable[Configuration], **options: Any) -> None:
     for record in load_or_run(configurations, **options):
         last = record.checkpoints.iloc[-1]
         click.echo(f"{record.id}  accuracy {last['accuracy']:.3f}  {record.folder}")
@@ -239,8 +239,8 @@ def ship_command(name: str) -> None:
 
     NAME is an experiment, as for `bump-diffusion run`, all of whose records are there.
     """
-    store, extras = default_store(), find_experiment(name).extras
-    records = {c.id: store.get(c, extras) for c in experiment(name)}
+    store = default_store()
+    records = {c.id: store.get(c, extras) for c, extras in experiment(name).items()}
     missing = [id for id, record in records.items() if record is None]
     if missing:
         raise UserError(

@@ -1,6 +1,7 @@
 """Experiments: which configurations a question needs, and their records."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -88,8 +89,10 @@ def experiment(
     seeds: int | None = None,
     spacing: float | list[float] | None = None,
     **overrides: Any,
-) -> list[Configuration]:
-    """The configurations of an experiment, by its name or from a YAML file of its fields.
+) -> dict[Configuration, tuple[str, ...]]:
+    """Plan an experiment, by its name or from a YAML file of its fields.
+
+    Returns its configurations, each with the names of the `extras` that its record holds besides.
 
     `profile` replaces the experiment's, unless it is "own"; `seeds` is the number of seeds, counted
     from 0; `spacing` stands for d_x and d_y alike (pixels); any other argument is a field of the
@@ -125,7 +128,16 @@ def experiment(
         "vary": varied,
         "profile": found.profile if profile in (None, "own") else profile,
     }
-    return found.model_copy(update=changed).configurations()
+    return dict.fromkeys(found.model_copy(update=changed).configurations(), found.extras)
+
+
+def unite(*plans: Mapping[Configuration, Sequence[str]]) -> dict[Configuration, tuple[str, ...]]:
+    """Unite what `experiment` gives for several: each run once, with the extras of all of them."""
+    united: dict[Configuration, tuple[str, ...]] = {}
+    for plan in plans:
+        for c, extras in plan.items():
+            united[c] = tuple(dict.fromkeys((*united.get(c, ()), *extras)))
+    return united
 
 
 def _refuse_both(name: str, value: Any, overrides: dict[str, Any], fields: list[str]) -> None:

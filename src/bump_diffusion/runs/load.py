@@ -7,7 +7,6 @@ import loky
 
 from bump_diffusion.config import Configuration, distinguishing
 from bump_diffusion.errors import FailedRuns, UserError
-from bump_diffusion.runs.experiments import find_experiment
 from bump_diffusion.runs.pools import Cluster, Processes
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
@@ -16,38 +15,24 @@ from bump_diffusion.runs.sweep import sweep
 from bump_diffusion.training.device import pick_device
 
 
-def with_extras(
-    found: Iterable[tuple[str, Sequence[Configuration]]],
-) -> dict[Configuration, list[str]]:
-    """The configurations of several experiments, each once, with the extras of all that have it.
-
-    `found` are the experiments' names, or files, and what `experiment` made of each.
-    """
-    extras: dict[Configuration, list[str]] = {}
-    for name, configurations in found:
-        own = find_experiment(name).extras
-        for c in configurations:
-            extras.setdefault(c, []).extend(own)
-    return extras
-
-
 def load_or_run(
-    configurations: list[Configuration],
+    configurations: Iterable[Configuration] | Mapping[Configuration, Sequence[str]],
     store: Store | None = None,
-    extras: Sequence[str] | Mapping[Configuration, Sequence[str]] = (),
+    extras: Iterable[str] = (),
     workers: int | None = None,
     remake: bool = False,
     scheduler: str | None = None,
 ) -> list[Record]:
-    """The records of the configurations, in their order, training those that the store lacks.
+    """Load the records of the configurations, in their order; train those that the store lacks.
 
-    What is missing is trained by `workers` processes of one thread each, by default one per CPU
-    core, or one in all on a GPU; or by the workers of the Dask `scheduler` at an address such as
-    tcp://host:8786, which must share the store. `extras` (names of `store.EXTRAS`) are what the
-    records must hold besides, the same for all or for each its own. `remake` trains again what the
-    store holds damaged. Interrupted, a second call goes on where the first stopped, and two at a
-    time share the work. Raises UserError for arguments that cannot be used, and FailedRuns, when
-    all others are finished, for runs that fail or whose records are damaged.
+    A mapping, as `experiment` gives, says for each configuration which extras (names of
+    `record.EXTRAS`) its record must hold besides; `extras` are further ones for all. What is
+    missing is trained by `workers` processes of one thread each, by default one per CPU core, or
+    one in all on a GPU; or by the workers of the Dask `scheduler` at an address such as
+    tcp://host:8786, which must share the store. `remake` trains again what the store holds damaged.
+    Interrupted, a second call goes on where the first stopped, and two at a time share the work.
+    Raises UserError for arguments that cannot be used, and FailedRuns, when all others are
+    finished, for runs that fail or whose records are damaged.
     """
     store = store or default_store()
     if workers is not None and scheduler is not None:
@@ -57,9 +42,11 @@ def load_or_run(
         )
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}, it must be a whole number from 1.")
-    wanted = extras if isinstance(extras, Mapping) else dict.fromkeys(configurations, extras)
+    if not isinstance(configurations, Mapping):
+        configurations = dict.fromkeys(configurations, ())
+    wanted = {c: (*own, *extras) for c, own in configurations.items()}
     records, missing, failures = {}, {}, {}
-    for c in configurations:
+    for c in wanted:
         try:
             if record := store.get(c, wanted[c], remake):
                 records[c.id] = record
@@ -78,8 +65,8 @@ def load_or_run(
             pool = cluster or Processes(min(workers or _default_workers(), len(missing)))
             failures |= sweep({c: wanted[c] for c in missing.values()}, store, remake, pool)
     if failures:
-        raise _failed(configurations, failures)
-    return [records.get(c.id) or store.get(c) for c in configurations]
+        raise _failed(list(wanted), failures)
+    return [records.get(c.id) or store.get(c) for c in wanted]
 
 
 def _default_workers() -> int:

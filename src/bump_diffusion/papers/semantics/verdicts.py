@@ -17,8 +17,8 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics.claims import CLAIMS, Decision, decide
 from bump_diffusion.papers.semantics.factorized import coupling, coupling_by_balanced
 from bump_diffusion.papers.semantics.quantities import BY_RULE, OF_UNTRAINED, QUANTITIES
-from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
-from bump_diffusion.runs.load import load_or_run, with_extras
+from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
 
 WITHOUT_WARMUP = {"three-phases": "full-rate", "controls": "full-rate-controls"}
@@ -59,7 +59,7 @@ def runs_by_size(
     records are trained. Raises UserError for two profiles with images of one size,
     which could not be told apart.
     """
-    sizes = {p: experiment("larger-images", p, seeds)[0].N for p in profiles}
+    sizes = {p: next(iter(experiment("larger-images", p, seeds))).N for p in profiles}
     if len(set(sizes.values())) < len(profiles):
         raise UserError(
             f"profile is {profiles}, they must differ in the size of their images (here "
@@ -73,12 +73,12 @@ def runs_by_size(
         with_patching = patching and kind == "images" and profile == largest
         name = "larger-patching" if with_patching else f"larger-{kind}"
         own = experiment(name, profile, counts[kind], conditioning=conditioning)
-        plan.append((kind, name, own))
+        plan.append((kind, own))
     # All experiments before any is loaded: a run that several share is made once, with all extras.
-    extras = with_extras((name, own) for _, name, own in plan)
-    records = dict(zip(extras, load_or_run(list(extras), extras=extras), strict=True))
+    united = unite(*(own for _, own in plan))
+    records = dict(zip(united, load_or_run(united), strict=True))
     return BySize(
-        **{kind: [records[c] for of, _, own in plan if of == kind for c in own] for kind in counts}
+        **{kind: [records[c] for of, own in plan if of == kind for c in own] for kind in counts}
     )
 
 
@@ -207,8 +207,7 @@ def runs_of(name: str, profile: str, seeds: int, **fields: Any) -> list[Record]:
 
     `fields` of the configurations are replaced, as `experiment` takes them.
     """
-    found = experiment(name, profile, seeds, **fields)
-    return load_or_run(found, extras=EXPERIMENTS[name].extras)
+    return load_or_run(experiment(name, profile, seeds, **fields))
 
 
 def without_and_with_warmup(name: str, profile: str, seeds: int, **fields: Any) -> list[Record]:
