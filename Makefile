@@ -17,6 +17,7 @@ book: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/pytest
 
 # Measures this package beside its peers, in at most 20 minutes on two cores left alone.

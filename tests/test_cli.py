@@ -126,7 +126,7 @@ def test_train_list_and_load_in_processes_of_their_own(run, tmp_path):
             "'seedz' is not a parameter of this chapter (did you mean 'seeds'?)",
         ),
         (["-p", "spacing", "wide"], "spacing is 'wide', it must be a number."),
-        (["-p", "conditioning", "3"], "conditioning is 3, it must be a list."),
+        (["-p", "conditioning", "3"], "conditioning is 3, it must be a list of words."),
         (["-p", "sigma", "-1"], "sigma is -1, it should be greater than or equal to 0.25."),
         (["-y", "seeds: []"], "seeds is [], it must have at least one value."),
     ],

@@ -1,53 +1,74 @@
-"""A chapter's parameters: what its cell names, and the check of the values it was given."""
+"""A chapter's parameters: their names and types, and the check of their values."""
 
 import ast
-from typing import Any
+import inspect
+import math
+from typing import Any, get_args, get_origin
 
+import nbformat
 from IPython import get_ipython
 
 from bump_diffusion.errors import UserError, choose
 
+TYPES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    list[int]: "a list of whole numbers",
+    list[float]: "a list of numbers",
+    list[str]: "a list of words",
+}
+"""What a parameter may be, in words."""
 
-def check_parameters() -> None:
-    """Refuse injected parameters that the notebook does not have, or not of this kind.
 
-    Called in a notebook's first cell after its parameters. A single value for a list becomes a list
-    of one. Raises UserError for a misspelt name, which papermill itself only warns of, and for a
-    value that is not of the default's kind.
+def check_parameters(**types: type) -> None:
+    """Check the parameters of a notebook, by name and type, after the cell that sets them.
+
+    They may have been edited there, or injected by papermill. A single value for a list becomes a
+    list of one. Raises UserError for a value that is not of its type.
     """
     namespace = get_ipython().user_ns
-    cells = [source for source in namespace["In"] if source]
-    defaults = _assigned(cells[0])
-    for source in cells:
-        if source.startswith("# Parameters\n"):
-            for name in _assigned(source):
-                choose("a parameter of this chapter", name, defaults)
-                if namespace[name] == []:
-                    raise UserError(f"{name} is [], it must have at least one value.")
-                default = defaults[name]
-                if isinstance(default, list) and _kind(namespace[name]) == _kind(default[0]):
-                    namespace[name] = [namespace[name]]
-                wanted = _kind(default)
-                if _kind(namespace[name]) != wanted:
-                    raise UserError(f"{name} is {namespace[name]!r}, it must be {wanted}.")
+    values = {name: namespace[name] for name in types if name in namespace}
+    namespace.update(check_values(values, types))
 
 
-def _kind(value: Any) -> str:
-    if isinstance(value, list):
-        return "a list of numbers" if all(_kind(v) == "a number" for v in value) else "a list"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return "a number"
-    return "a word" if isinstance(value, str) else type(value).__name__
+def check_values(values: dict[str, Any], types: dict[str, type]) -> dict[str, Any]:
+    """Return the values of parameters, single ones for a list as a list of one.
+
+    Raises UserError for a name that is not among the types and a value that is not of its type.
+    """
+    checked = {}
+    for name, value in values.items():
+        wanted = types[choose("a parameter of this chapter", name, types)]
+        if get_origin(wanted) is list and not isinstance(value, list):
+            value = [value]
+        if value == []:
+            raise UserError(f"{name} is [], it must have at least one value.")
+        if not _fits(value, wanted):
+            raise UserError(f"{name} is {values[name]!r}, it must be {TYPES[wanted]}.")
+        checked[name] = value
+    return checked
 
 
-def _assigned(source: str) -> dict[str, Any]:
-    """The names that a cell of parameters assigns, with their values where they are literals."""
-    assigned = {}
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            try:
-                value = ast.literal_eval(statement.value)
-            except ValueError:  # float('inf'), which papermill writes for an infinity
-                value = None
-            assigned[statement.targets[0].id] = value
-    return assigned
+def _fits(value: Any, wanted: type) -> bool:
+    if get_origin(wanted) is list:
+        return isinstance(value, list) and all(_fits(v, *get_args(wanted)) for v in value)
+    if wanted is float:
+        return _fits(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, wanted) and not isinstance(value, bool)
+
+
+def declared_types(notebook: nbformat.NotebookNode) -> dict[str, type]:
+    """Return a notebook's parameters with their types, which its call of `check_parameters` names.
+
+    They are empty for a notebook without such a call.
+    """
+    by_name = {inspect.formatannotation(known): known for known in TYPES}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "check_parameters(" in cell.source:
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.Call) and "check_parameters" in ast.unparse(node.func):
+                    names = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                    choices = {n: choose("a type", text, by_name) for n, text in names.items()}
+                    return {name: by_name[text] for name, text in choices.items()}
+    return {}

@@ -1,11 +1,14 @@
 """The workers of a sweep: processes of this machine, or of a Dask cluster."""
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
+from threading import Thread
 from typing import Any, Protocol
 
 from loky import get_reusable_executor
@@ -18,6 +21,9 @@ from bump_diffusion.files import is_held
 _UNSAID = "ignore:resource_tracker:UserWarning"
 CONNECT_SECONDS = 5.0
 """Within which a scheduler must answer."""
+
+WATCH_SECONDS = 0.5
+"""Between two looks of a worker for its parent."""
 
 WORKERS_SECONDS = 60.0
 """Within which a scheduler must have a first worker: a batch system starts them with a delay."""
@@ -62,12 +68,21 @@ class Processes:
     def _executor(self):
         # The one that there is, unless one of its processes died: then a new one.
         environment = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        return get_reusable_executor(self.workers, initializer=_be_killed_quietly, env=environment)
+        return get_reusable_executor(
+            self.workers, initializer=_follow, initargs=[os.getpid()], env=environment
+        )
 
 
-def _be_killed_quietly() -> None:
-    """The parent answers an interrupt, by killing its workers."""
+def _follow(parent: int) -> None:
+    """Leave an interrupt to the parent, which kills its workers; end when the parent has died."""
     signal(SIGINT, SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 class Cluster:

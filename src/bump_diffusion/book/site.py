@@ -1,0 +1,89 @@
+"""The site: built by Jupyter Book from staged pages, and replaced as a whole.
+
+`site.json` lists the site's files with their digests, and what it was built from: a site that was
+changed, half removed or half replaced is built anew.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from bump_diffusion.book.inputs import PACKAGE
+from bump_diffusion.files import ROOT, sha256, to_json, write_atomically
+
+
+def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
+    """Build `folder/html` from the pages in `source`, executed notebooks in place of theirs.
+
+    Nothing is done if it is there as it was built from the same. Raises ClickException, and leaves
+    the last site, if Jupyter Book fails or warns.
+    """
+    stage, site, listing = folder / "stage", folder / "html", folder / "site.json"
+    _stage(source, executed, stage)
+    read = [*PACKAGE.rglob("*.py"), ROOT / "requirements.lock"]
+    content = _digest_files(stage) | {str(f.relative_to(ROOT)): sha256(f) for f in read}
+    inputs = hashlib.sha256(to_json(content)).hexdigest()
+    if _read(listing) == {"inputs": inputs, "files": _digest_files(site)}:
+        return
+    click.echo("site: building")
+    built = _run_jupyter_book(stage, folder / "sphinx")
+    write_atomically(listing, to_json({"inputs": inputs, "files": _digest_files(built)}))
+    replaced = folder / ".replaced"
+    _remove(replaced)
+    if os.path.lexists(site):
+        os.replace(site, replaced)
+    os.replace(built, site)
+    _remove(replaced)
+
+
+def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
+    """Lay out the book as Jupyter Book reads it, with the files that its page of code shows."""
+    _remove(stage)
+    shutil.copytree(source, stage / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shown = [ROOT / name for name in ("_config.yml", "_toc.yml", "README.md")]
+    for file in (*shown, *PACKAGE.rglob("*.yml")):
+        target = stage / file.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    for notebook in executed:
+        shutil.copy(notebook, stage / "book")
+
+
+def _run_jupyter_book(stage: Path, output: Path) -> Path:
+    """Build the staged book and return the folder of its pages."""
+    _remove(output)
+    # By this interpreter, as the script may name one that was moved.
+    command = [sys.executable, str(Path(sys.executable).with_name("jupyter-book")), "build"]
+    command += [str(stage), "--path-output", str(output)]
+    command += ["--warningiserror", "--keep-going", "--quiet"]
+    # A Python warning of a dependency is not a warning of the book.
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if run.returncode != 0:
+        raise click.ClickException(f"The site was not built.\n{run.stdout}{run.stderr}")
+    return output / "_build" / "html"
+
+
+def _digest_files(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): sha256(f) for f in folder.rglob("*") if f.is_file()}
+
+
+def _read(listing: Path) -> object:
+    try:
+        return json.loads(listing.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,154 @@
+"""The built site is whole or is built anew, whatever is done to its folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from bump_diffusion.book import site
+
+from .conftest import BIN
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of two pages, and a stand-in for Jupyter Book that copies them and counts its runs."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("one", "two"):
+        (source / f"{name}.md").write_text(f"Page {name}.")
+
+    class Book:
+        folder, html, runs = tmp_path / "_build", tmp_path / "_build" / "html", 0
+
+        def build(self):
+            site.build_site(source, [], self.folder)
+            return {f.name: f.read_text() for f in self.html.rglob("*") if f.is_file()}
+
+        def change(self, text):
+            (source / "one.md").write_text(text)
+
+    def run_jupyter_book(stage, output):
+        Book.runs += 1
+        pages = output / "pages"
+        if pages.exists():
+            shutil.rmtree(pages)
+        shutil.copytree(stage / "book", pages)
+        (pages / "index.html").write_text("Index.")
+        return pages
+
+    monkeypatch.setattr(site, "_run_jupyter_book", run_jupyter_book)
+    return Book()
+
+
+def empty(html):
+    for path in html.iterdir():
+        path.unlink()
+
+
+def replace_by_link(html):
+    moved = html.rename(html.with_name("elsewhere"))
+    html.symlink_to(moved)
+    (moved / "one.md").write_text("Another tool's page.")
+
+
+def replace_by_file(html):
+    shutil.rmtree(html)
+    html.write_text("A file.")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda html: (html / "index.html").unlink(),
+        lambda html: (html / "one.md").write_text("A page of another tool."),
+        lambda html: (html / "more.html").write_text("Left by another tool."),
+        lambda html: html.with_name("site.json").write_text("[1"),
+        lambda html: html.with_name("site.json").unlink(),
+        empty,
+        shutil.rmtree,
+        replace_by_link,
+        replace_by_file,
+    ],
+)
+def test_a_site_that_was_changed_is_built_anew(book, damage):
+    whole = book.build()
+    assert book.build() == whole and book.runs == 1
+    damage(book.html)
+    assert book.build() == whole and book.runs == 2
+    assert book.html.is_dir() and not book.html.is_symlink()
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_killed_at_any_moment_of_its_replacement_a_site_is_whole_after_the_next_build(
+    book, monkeypatch
+):
+    """What a kill does is done by an exception at each file operation in turn."""
+    first = book.build()
+    moments = 0
+    while True:
+        before, left = book.build(), moments
+        with monkeypatch.context() as patch:
+
+            def killing(function):
+                def call(*arguments, **options):
+                    nonlocal left
+                    left -= 1
+                    if left < 0:
+                        raise Killed
+                    return function(*arguments, **options)
+
+                return call
+
+            for module, name in ((os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir")):
+                patch.setattr(module, name, killing(getattr(module, name)))
+            book.change("Changed.")
+            try:
+                book.build()
+            except Killed:
+                moments += 1
+            else:
+                break
+        if book.html.exists():
+            assert (book.html / "index.html").exists()
+        book.change("Page one.")
+        assert book.build() == before == first
+    assert moments > 5
+
+
+def test_a_changed_page_or_module_builds_the_site_anew(book, tmp_path, monkeypatch):
+    book.build()
+    book.change("Changed.")
+    assert book.build()["one.md"] == "Changed." and book.runs == 2
+    package = tmp_path / "repository" / "src" / "bump_diffusion"
+    shutil.copytree(site.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "_toc.yml", "README.md", "requirements.lock"):
+        shutil.copy(site.ROOT / name, tmp_path / "repository")
+    monkeypatch.setattr(site, "ROOT", tmp_path / "repository")
+    monkeypatch.setattr(site, "PACKAGE", package)
+    book.build()
+    assert book.runs == 2  # in another folder it is the same
+    for module in ("data/bumps.py", "papers/semantics/claims.yml", "profiles.yml"):
+        before = book.runs
+        with (package / module).open("a") as file:
+            file.write("# One line more.\n")
+        book.build()
+        assert book.runs == before + 1, module
+
+
+def test_it_is_copied_packed_and_cleaned_by_usual_tools(book, tmp_path):
+    whole = book.build()
+    subprocess.run(["cp", "-r", book.html, tmp_path / "copy"], check=True)
+    subprocess.run(["tar", "-cf", tmp_path / "html.tar", "-C", book.folder, "html"], check=True)
+    shutil.unpack_archive(tmp_path / "html.tar", tmp_path / "unpacked")
+    for copy in (tmp_path / "copy", tmp_path / "unpacked" / "html"):
+        assert {f.name: f.read_text() for f in copy.rglob("*")} == whole
+    command = [sys.executable, BIN / "jupyter-book", "clean", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    assert not book.html.exists()
+    assert book.build() == whole
