@@ -93,15 +93,16 @@ def _describe_row(row: dict[str, Any]) -> dict[str, str]:
         aim = f"ratio at least {row['least_ratio']:g}"
     elif row["most"] is not None:
         aim = f"at most {row['most']:g} {row['unit']}"
-    in_order = [peer for peer in (*LIBRARIES, *row["peers"]) if peer in row["peers"]]
-    peers = {peer: row["peers"][peer] for peer in in_order}
-    peaks = [contender["peak_mib"] for contender in (row["ours"], *peers.values())]
-    memory = " / ".join(f"{peak:,.0f}" for peak in peaks if peak is not None)
-    texts = {peer: _describe_contender(row, peer, summary) for peer, summary in peers.items()}
+    order = sorted(row["peers"], key=[*LIBRARIES, *row["peers"]].index)
+    contenders = {"ours": row["ours"]} | {peer: row["peers"][peer] for peer in order}
+    peaks = [found["peak_mib"] for found in contenders.values() if found["peak_mib"] is not None]
+    memory = " / ".join(f"{peak:,.0f}" for peak in peaks)
+    texts = {name: _describe_contender(row, name, found) for name, found in contenders.items()}
+    ours = texts.pop("ours")
     return {
         "measured": row["name"],
         "unit": row["unit"],
-        OURS: _describe_contender(row, "ours", row["ours"]),
+        OURS: ours,
         "beside": "; ".join(f"{peer}: {text}" for peer, text in texts.items()),
         "ratio": ratio,
         "aim": aim,

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
 
 
 def short(value: float) -> str:
@@ -24,15 +23,3 @@ def with_range(values: Iterable[float], unit: str = "", missing: str = "never") 
     if len(known) > 1:
         text += f" ({short(known.min())} to {short(known.max())})"
     return text + (f"; {lacking}" if len(known) < len(values) else "")
-
-
-def tabulate_ranges(
-    table: pd.DataFrame, by: str | list[str], titles: dict[str, str], **how: str
-) -> pd.DataFrame:
-    """Make a row per group of `by`, in the table's order: `with_range` of each column in `titles`.
-
-    `titles` holds the title of each column, `how` the other arguments of `with_range`.
-    """
-    groups = table.groupby(by, sort=False)[list(titles)]
-    ranges = groups.agg(lambda values: with_range(values, **how))
-    return ranges.rename(columns=titles).reset_index()

@@ -53,11 +53,10 @@ def transfers_by_layer(records: list[Record]) -> tuple[Figure, str]:
             ax.set_ylabel(f"seed {seed}", fontsize=8)
     figure.supxlabel("way along x, from the own request (0) to the other's (1)", fontsize=8)
     figure.supylabel("way along y", fontsize=8)
-    follow = tabulate_transfers(records).groupby("exchanged")["follow it"].value_counts()
-    counts = "; ".join(f"{layer}: {axes} in {n}" for (layer, axes), n in follow.items())
+    followed = tabulate_transfers(records).query("exchanged == 'layer4'")["follow it"]
     return figure, (
-        "Each image's bump between its own request (0) and the other's (1) with a layer exchanged. "
-        f"Axes that mostly follow an exchanged layer, in how many of {shape[0]} runs: {counts}."
+        "Each image's bump between its own request (0) and the other's (1), a row a run, a column "
+        f"an exchanged layer. Axes that follow layer 4, by run: {'; '.join(followed)}."
     )
 
 

@@ -13,7 +13,7 @@ from bump_diffusion.analysis.phases import ORDER
 from bump_diffusion.metrics.interventions import LAYERS
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.words import tabulate_ranges, with_range
+from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
 
@@ -77,40 +77,31 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     about = r"order: $R^2$ of the requested position, label ablated. Each point a checkpoint, "
     about += f"{table['seed'].nunique()} seeds;\nthe numbers count those in each quarter"
     figure.supxlabel(about, fontsize=8)
+    alone = [(accurate & ~ordered).sum(), (ordered & ~accurate).sum()]
     return figure, (
-        f"Accuracy against order of {len(table)} checkpoints, by conditioning: "
-        f"{(ordered & accurate).sum()} have both, {(accurate & ~ordered).sum()} accuracy alone, "
-        f"{(ordered & ~accurate).sum()} order alone."
+        f"Accuracy against order by conditioning. Of {len(table)} checkpoints {alone[0]} have "
+        f"accuracy without order, {alone[1]} order without accuracy."
     )
 
 
 @drawn
 def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     """Draw R^2 of position at layer 4 at the end, as published and with each control."""
-    table = gather(records, "probes")
-    table = table[table["step"] == table["step"].max()]
-    schemes = table["conditioning"].unique()
-    names = list(reversed(CONTROLS))
+    probes = gather(records, "probes").query("step == step.max()")
+    schemes, names = probes["conditioning"].unique(), list(reversed(CONTROLS))
+    r2 = probes.set_index(["features", "target", "reduction", "conditioning"])["r2"].sort_index()
     figure, axes = panels(["from the\nUMAP embedding", "from all\nfeatures"], 3.4)
     for ax, reduction in zip(axes, ("umap", "direct"), strict=True):
         for (i, scheme), (j, name) in itertools.product(enumerate(schemes), enumerate(names)):
-            part = _select(table[table["reduction"] == reduction], name, scheme)["r2"].dropna()
+            values = r2[*CONTROLS[name], reduction, scheme]
             y = j + 0.22 * (len(schemes) // 2 - i)
-            ax.plot(part, [y] * len(part), "o", markersize=3, color=SCHEME_COLOURS[scheme])
+            ax.plot(values, [y] * len(values), "o", markersize=3, color=SCHEME_COLOURS[scheme])
         ax.set(xlim=(-0.3, 1.05), xlabel=r"$R^2$")
         ax.set_yticks(range(len(names)), names)
     dots = {s: {"marker": "o", "ls": "", "color": SCHEME_COLOURS[s]} for s in schemes}
     legend_above(figure, dots, ncols=3)
-    direct = table[table["reduction"] == "direct"]
-    means = ", ".join(f"{name} {_select(direct, name)['r2'].mean():.2f}" for name in CONTROLS)
+    means = ", ".join(f"{name} {r2[*CONTROLS[name], 'direct'].mean():.2f}" for name in CONTROLS)
     return figure, f"Probes of layer 4 at the end, by conditioning; means, all features: {means}."
-
-
-def _select(table: pd.DataFrame, control: str, scheme: str | None = None) -> pd.DataFrame:
-    """Select the probes of one of `CONTROLS`, of runs with one conditioning or with any."""
-    features, target = CONTROLS[control]
-    chosen = (table["features"] == features) & (table["target"] == target)
-    return table[chosen & (table["conditioning"] == scheme if scheme else True)]
 
 
 def tabulate_learned_order(records: list[Record]) -> pd.DataFrame:
@@ -121,15 +112,16 @@ def tabulate_learned_order(records: list[Record]) -> pd.DataFrame:
     """
     last = frame(records).groupby("record", sort=False).tail(1)
     tables = []
-    for suffix, source in {"": "all features", "_umap": "UMAP embedding"}.items():
-        trained, untrained = (
-            last[f"order{network}{suffix}"].clip(lower=0) for network in ("", "_untrained")
-        )
-        order = {"trained": trained, "untrained": untrained, "difference": trained - untrained}
-        tables.append(last[["setting", "accuracy"]].assign(**{"read from": source}, **order))
-    titles = {name: name for name in order} | {"accuracy": "final accuracy"}
-    table = pd.concat(tables).sort_index(kind="stable")
-    return tabulate_ranges(table, ["setting", "read from"], titles)
+    for source, suffix in {"all features": "", "UMAP embedding": "_umap"}.items():
+        order = last[[f"order{suffix}", f"order_untrained{suffix}"]].clip(lower=0)
+        order = order.set_axis(["trained", "untrained"], axis=1).assign(source=source)
+        tables.append(last[["setting", "accuracy"]].join(order))
+    table = pd.concat(tables).sort_index(kind="stable").rename(columns={"source": "read from"})
+    table["difference"] = table["trained"] - table["untrained"]
+    titles = {name: name for name in ("trained", "untrained", "difference")}
+    titles["accuracy"] = "final accuracy"
+    ranges = table.groupby(["setting", "read from"], sort=False)[list(titles)].agg(with_range)
+    return ranges.rename(columns=titles).reset_index()
 
 
 def tabulate_order_by_timestep(records: list[Record]) -> pd.DataFrame:
@@ -153,19 +145,19 @@ def tabulate_order_by_timestep(records: list[Record]) -> pd.DataFrame:
 @drawn
 def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     """Draw R^2 of position at each layer, noise level and input, with all controls, by scheme."""
-    table = gather(records, "layers")
+    table = gather(records, "layers").sort_values("timestep", kind="stable")
     schemes = table["conditioning"].unique()
     table["seen"] = table["input"] + ", t = " + table["timestep"].astype(str)
-    by_input = table.sort_values("timestep").groupby("input")["seen"].unique()
-    columns = [seen for name in ("sample", "bump", "noise") for seen in by_input.get(name, [])]
+    inputs = table.groupby("input")["seen"].unique()
+    columns = [seen for name in ("sample", "bump", "noise") for seen in inputs.get(name, [])]
+    r2 = table.groupby(["features", "target", "conditioning", "layer", "seen"])["r2"].mean()
+    shape = (len(CONTROLS), len(schemes))
     figure, axes = plt.subplots(
-        len(CONTROLS), len(schemes), figsize=(WIDTH, 11.5), sharex=True, sharey=True, squeeze=False
+        *shape, figsize=(WIDTH, 11.5), sharex=True, sharey=True, squeeze=False
     )
-    for row, control in zip(axes, CONTROLS, strict=True):
+    for row, (control, read) in zip(axes, CONTROLS.items(), strict=True):
         for ax, scheme in zip(row, schemes, strict=True):
-            part = _select(table, control, scheme)
-            mean = part.pivot_table(index="layer", columns="seen", values="r2")
-            mean = mean.reindex(index=LAYERS, columns=columns)
+            mean = r2[*read, scheme].unstack().reindex(index=LAYERS, columns=columns)
             image = ax.imshow(mean, vmin=0, vmax=1, cmap="viridis", aspect="auto")
             ax.grid(False)
             ax.set_xticks(range(len(columns)), columns)
@@ -176,11 +168,11 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
         ax.set_title(scheme)
     figure.colorbar(image, ax=axes, label=r"$R^2$ (below 0 drawn as 0)", shrink=0.5)
     figure.supxlabel("input and timestep; blank: not defined", fontsize=8)
-    noise = table.query("layer == 'layer4' and input == 'noise'")
-    means = [f"{_select(noise, name)['r2'].mean():.2f}" for name in list(CONTROLS)[:2]]
+    noise = table.query("layer == 'layer4' and input == 'noise' and target == 'requested'")
+    means = noise.groupby("features")["r2"].mean()
     return figure, (
         "R squared by layer, input and timestep; mean over seeds and axes. At layer 4 with pure "
-        f"noise as input: {means[0]} as published, {means[1]} with the label ablated."
+        f"noise as input: {means['trained']:.2f} as published, {means['ablated']:.2f} ablated."
     )
 
 
@@ -194,9 +186,8 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
     table = table.sort_values("intervention", kind="stable")
     groups = table.groupby(["conditioning", "intervention", "layer"], sort=False, observed=True)
     mean = groups[list(FATES)].mean()
-    rows = mean.index.droplevel("conditioning").unique()
+    schemes, rows = mean.index.unique("conditioning"), mean.index.droplevel("conditioning").unique()
     heights = -np.arange(len(rows)) - 0.6 * rows.get_level_values("intervention").codes
-    schemes = mean.index.unique("conditioning")
     figure, axes = panels(schemes, 0.2 * len(rows) + 1.6)
     for ax, scheme in zip(axes, schemes, strict=True):
         widths = mean.loc[scheme].reindex(rows)
@@ -208,14 +199,10 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
     names = [f"{intervention} {layer}".strip() for intervention, layer in rows]
     axes[0].set_yticks(heights, names, fontsize=7)
     legend_above(figure, dict(FATES.values()), ncols=3)
-    seeds = table["seed"].nunique()
-    figure.supxlabel(f"share of images, mean over {seeds} seeds", fontsize=8)
-    exchanged = mean.xs(("other features", "layer4"), level=("intervention", "layer"))
-    shares = ", ".join(f"{scheme} {share:.0%}" for scheme, share in exchanged["correct"].items())
-    return figure, (
-        "Fate of the images, a bar an intervention. With the output of layer 4 exchanged, at their "
-        f"own place: {shares}."
-    )
+    about = f"share of images, mean over {table['seed'].nunique()} seeds"
+    figure.supxlabel(about, fontsize=8)
+    stay = [f"{s} {mean.loc[(s, 'other features', 'layer4'), 'correct']:.0%}" for s in schemes]
+    return figure, f"Fates of images. At their own place with layer 4 exchanged: {', '.join(stay)}."
 
 
 def describe_interventions(records: list[Record]) -> Markdown:

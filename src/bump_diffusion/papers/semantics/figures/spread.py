@@ -19,7 +19,7 @@ from bump_diffusion.analysis.learning import (
 from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
-from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above
+from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.claims import LIMITS
 from bump_diffusion.papers.semantics.figures.claims import in_words
@@ -63,9 +63,9 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
     """
     last = frame(records).groupby("record", sort=False).tail(1)
     spacings, spreads = (sorted(last[field].unique()) for field in ("d_x", "sigma"))
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, WIDTH * 0.55), sharey=True)
     measures = {"generation": "{correct:.0%}", "representation": "{order:.2f}"}
-    ends = dict.fromkeys(measures, "")
+    phases: list[str] = []
+    figure, axes = panels(measures, WIDTH * 0.55)
     for ax, (side, measure) in zip(axes, measures.items(), strict=True):
         for (spacing, spread), part in last.groupby(["d_x", "sigma"], sort=False):
             phase = median_phases(part, side)["phase"].item()
@@ -73,19 +73,14 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
             ax.add_patch(Rectangle(corner, 1, 1, fc=PHASE_COLOURS[phase], ec="white"))
             text = f"{phase}\n{measure.format(**part[['correct', 'order']].mean())}"
             ax.annotate(text, corner + 0.5, ha="center", va="center", fontsize=7)
-            ends[side] += phase
+            phases.append(phase)
         cell_axes(ax, spacings, spreads)
-        ax.set_title(side)
     axes[0].set_ylabel(FIELD_NAMES["sigma"])
     figure.supxlabel(FIELD_NAMES["d_x"], fontsize=9)
     phase_legend(figure)
-    counts = "; ".join(
-        f"from {side} " + ", ".join(f"{phases.count(p)} in {p}" for p in PHASE_COLOURS)
-        for side, phases in ends.items()
-    )
     return figure, (
         "Phase at the end of training over spacing and spread, with the share of correct images "
-        f"and the R^2 of the requested position. Data sets: {counts}."
+        f"and R squared of the requested position; {phases.count('C')} of {len(phases)} are C."
     )
 
 
@@ -126,10 +121,10 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         if which in varied
     }
     legend_above(figure, dots | {"never": {"marker": "x", "ls": "", "color": "#555555"}}, ncols=3)
-    never = ", ".join(f"{MILESTONES[m]} in {t['never'].sum()}" for m, t in tables.items())
+    never = sum(table["never"].sum() for table in tables.values())
     return figure, (
-        f"Images seen by {len(records)} runs to four milestones against sigma over d and against "
-        f"sigma, a point a run. Never: {never}."
+        f"Images seen by {len(records)} runs to {len(tables)} milestones against sigma over d and "
+        f"against sigma; {never} are never reached."
     )
 
 
