@@ -53,14 +53,23 @@ def panels(titles: Iterable[str], height: float) -> tuple[Figure, np.ndarray]:
 
 
 def panels_over_training(
-    table: pd.DataFrame, rows: int = 1, columns: int = 1, height: float = 3.4, **subplots: Any
+    table: pd.DataFrame,
+    rows: int = 1,
+    columns: int = 1,
+    height: float = 3.4,
+    caption: str | None = None,
+    **subplots: Any,
 ) -> tuple[Figure, np.ndarray]:
-    """Make panels (rows, columns) that share an `images_axis` along x; `height` is in inches."""
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, height), sharex=True, squeeze=False, **subplots
-    )
+    """Make panels (rows, columns) that share an `images_axis` along x; `height` is in inches.
+
+    The caption below says by default what is along x, and what a `curve` of these runs shows.
+    """
+    size = (WIDTH, height)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, squeeze=False, **subplots)
     for ax in axes.flat:
         images_axis(ax.xaxis, table)
+    if caption != "":
+        figure.supxlabel(caption or f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
     return figure, axes
 
 
@@ -80,23 +89,23 @@ def images_axis(axis: Axis, table: pd.DataFrame) -> None:
 def curve(ax: Axes, table: pd.DataFrame, y: str, **style: Any) -> None:
     """Draw a column of runs' checkpoints against images seen: the mean over seeds, and their range.
 
-    Checkpoints where it is undefined are left out.
+    Checkpoints where it is undefined are left out. The axes get no labels.
     """
-    sns.lineplot(
-        table.dropna(subset=[y]),
-        x="images_seen",
-        y=y,
-        errorbar=("pi", 100),
-        err_kws={"alpha": 0.15, "linewidth": 0},
-        ax=ax,
-        **style,
-    )
+    style |= {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.15, "linewidth": 0}}
+    sns.lineplot(table.dropna(subset=[y]), x="images_seen", y=y, ax=ax, **style)
+    ax.set(xlabel="", ylabel="")
 
 
 def band(table: pd.DataFrame) -> str:
     """Say what the curves of these runs show (see `curve`)."""
     seeds = table["seed"].nunique()
     return "one seed" if seeds == 1 else f"line: mean over {seeds} seeds; band: their range"
+
+
+def means_at_end(table: pd.DataFrame, names: dict[str, str]) -> str:
+    """List the means of columns over runs at the last step, by their names, for an alt text."""
+    means = table.loc[table["step"] == table["step"].max(), list(names)].mean().dropna()
+    return ", ".join(f"{names[column]} {mean:.2f}" for column, mean in means.items())
 
 
 def legend_above(figure: Figure, styles: Mapping[str, Any], **legend: Any) -> None:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results, has_reached
-from bump_diffusion.page.axes import IMAGES_SEEN, band, curve, panels_over_training, thousands
+from bump_diffusion.page.axes import IMAGES_SEEN, curve, panels_over_training, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.record import Record
 
@@ -85,9 +85,8 @@ def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
     table = frame(records).query("step > 0")
     figure, ((ax,),) = panels_over_training(table, height=3.2)
     curve(ax, table, "accuracy", hue="precision", style="precision")
-    ax.set(xlabel="", ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
+    ax.set(ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend(title=None)
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
     last = table[table["step"] == table["step"].max()].groupby("precision")["accuracy"]
     ends = ", ".join(f"{p} {a.mean():.1%} ({a.min():.1%} to {a.max():.1%})" for p, a in last)
     return figure, f"Accuracy against images seen, by precision. At the end: {ends}."

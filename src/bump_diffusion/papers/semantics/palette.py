@@ -5,9 +5,9 @@ can tell apart; and of positions.
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from bump_diffusion.models.conditioning import CONDITIONINGS
+from bump_diffusion.page.axes import legend_above
 
 OUTCOME_COLOURS = {
     "none": "#999999",
@@ -39,8 +39,7 @@ SCHEME_COLOURS = dict(
 
 def phase_legend(figure: Figure) -> None:
     """Put a legend of the phases' colours above the figure."""
-    handles = [Patch(color=color, label=f"phase {p}") for p, color in PHASE_COLOURS.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    legend_above(figure, {f"phase {p}": colour for p, colour in PHASE_COLOURS.items()}, ncols=3)
 
 
 def position_colours(position: np.ndarray, N: int) -> np.ndarray:

@@ -8,16 +8,12 @@ import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from bump_diffusion.analysis.boundaries import boundary, log_edges, median_phases
 from bump_diffusion.analysis.frame import frame, split
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.analysis.phases import (
-    MANIFOLD,
     ORDER,
-    PLACED,
-    SINGLE,
     THRESHOLDS,
     first_phases,
     moved_thresholds,
@@ -26,10 +22,10 @@ from bump_diffusion.analysis.phases import (
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
-    band,
     curve,
     images_axis,
     legend_above,
+    means_at_end,
     panels_over_training,
     thousands,
 )
@@ -58,21 +54,14 @@ def tabulate_learning_times(records: list[Record], by: str) -> pd.DataFrame:
     In thousands of images seen, means over seeds with their range; a run in which it never does is
     counted apart.
     """
-    milestones = {
-        "one bump": ("single", SINGLE),
-        "at the right place": ("placed", PLACED),
-        "half of all correct": ("accuracy", 0.5),
-        "manifold": ("manifold", MANIFOLD),
-        "order": ("order", ORDER),
-    }
-    return pd.DataFrame(
-        {by: value}
-        | {
-            name: with_range(learning_times(runs, measure, level) / 1000, "k")
-            for name, (measure, level) in milestones.items()
-        }
-        for value, runs in split(frame(records), by).items()
-    )
+    levels = {**THRESHOLDS["generation"], "accuracy": 0.5, **THRESHOLDS["representation"]}
+    titles = ("one bump", "at the right place", "half of all correct", "manifold", "order")
+    rows = []
+    for value, runs in split(frame(records), by).items():
+        times = (learning_times(runs, measure, level) for measure, level in levels.items())
+        ranges = (with_range(images / 1000, "k") for images in times)
+        rows.append({by: value, **dict(zip(titles, ranges, strict=True))})
+    return pd.DataFrame(rows)
 
 
 def count_phases(records: list[Record], by: str) -> pd.DataFrame:
@@ -106,20 +95,16 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     for (ax,), (measure, label) in zip(axes, panels.items(), strict=True):
         for value, runs in groups.items():
             curve(ax, runs, measure, color=colours[value])
-        ax.set(ylabel=label, xlabel="", ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
+        ax.set(ylabel=label, ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
         if measure != "accuracy":
             ax.axhline(ORDER, color="#555555", lw=0.8)
     styles = {value: {"color": colour} for value, colour in colours.items()}
     legend_above(figure, styles, title=FIELD_NAMES[field], ncols=len(styles))
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
-    means = table[table["step"] == table["step"].max()].groupby(field)[["accuracy", "order"]].mean()
-    ends = ", ".join(
-        f"{v}: {row['accuracy']:.0%}, {row['order']:.2f}" for v, row in means.iterrows()
+    ends = "; ".join(
+        f"{value}: {means_at_end(runs, {'accuracy': 'accuracy', 'order': 'order'})}"
+        for value, runs in groups.items()
     )
-    return figure, (
-        f"Accuracy, order and the control against images seen, by {field}. Accuracy and order at "
-        f"the end, {ends}."
-    )
+    return figure, f"Accuracy and order against images seen, by {field}. At the end, {ends}."
 
 
 def describe_learning(records: list[Record], field: str) -> Markdown:
@@ -130,20 +115,13 @@ def describe_learning(records: list[Record], field: str) -> Markdown:
     """
     symbol, table = SYMBOLS[field], _with_epochs(records)
     runs = table.drop_duplicates("record").set_index("record")
-    runs["time"] = learning_times(table, "accuracy", 0.5)
-    groups = runs.groupby(field).agg(
-        mean=("time", "mean"),
-        low=("time", "min"),
-        high=("time", "max"),
-        never=("time", lambda times: times.isna().sum()),
-        runs=("time", "size"),
-        images=("data_set", "first"),
-    )
-    never = [
-        f"{g.never} of {g.runs} at {symbol} = {g.Index:g}" for g in groups.itertuples() if g.never
-    ]
-    lacking = f" Left out: runs never get there ({', '.join(never)})." if never else ""
-    groups = groups[groups["never"] == 0].sort_values("mean")
+    times = learning_times(table, "accuracy", 0.5).groupby(runs[field])
+    groups = times.agg(["mean", "min", "max", "count", "size"])
+    groups["images"] = runs.groupby(field)["data_set"].first()
+    never = (groups["size"] - groups["count"])[lambda missing: missing > 0]
+    lacking = [f"{n} of {groups['size'][v]} at {symbol} = {v:g}" for v, n in never.items()]
+    lacking = f" Left out: runs never get there ({', '.join(lacking)})." if lacking else ""
+    groups = groups.drop(never.index).sort_values("mean")
     if groups.empty:
         return Markdown(f"At no {symbol} do all runs place half of their images right.{lacking}")
     names = [f"{symbol} = {value:g}" for value in groups.index]
@@ -156,7 +134,7 @@ def describe_learning(records: list[Record], field: str) -> Markdown:
     if len(groups) > 2:
         factor, name = min((mean[-1] / mean[1], names[0]), (mean[-2] / mean[0], names[-1]))
         text += f" ({factor:.1f} without {name})"
-    within = (groups["high"] / groups["low"]).max()
+    within = (groups["max"] / groups["min"]).max()
     text += f"; between the seeds of one {symbol} by factors of up to {within:.1f}."
     if images.max() > images.min():
         epochs = mean / images
@@ -202,11 +180,10 @@ def phase_diagram(
         "white: before the first checkpoint, or after the last",
         fontsize=8,
     )
-    ends = [phases["phase"].iloc[-1] for _, _, phases in bars]
-    sides = zip(groups, ends, ends[len(groups) :], strict=False)
+    in_c = sum(phases["phase"].iloc[-1] == "C" for *_, phases in bars)
     return figure, (
-        f"Median phase over training by {field}. At the end, from generation and from the "
-        f"representation: {', '.join(f'{value} {one} and {other}' for value, one, other in sides)}."
+        f"Median phase over training from each side, by {field}; {in_c} of {len(bars)} bars end in "
+        "phase C."
     )
 
 
@@ -247,44 +224,36 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
     """
     table = frame(records).query("step > 0")
     groups = split(table, field)
-    figure, axes = plt.subplots(
-        1, 2, figsize=(WIDTH, 1.9 + 0.38 * len(groups)), sharey=True, sharex=True
-    )
-    factors, vanished = [1.0], 0
+    size = (WIDTH, 1.9 + 0.38 * len(groups))
+    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, sharex=True)
+    farthest = 1.0
     for ax, side in zip(axes, THRESHOLDS, strict=True):
+        by_change = [
+            [median_phases(runs, side, **change) for runs in groups.values()]
+            for change in ({}, *moved_thresholds(side).values())
+        ]
         for label, phase, colour, offset in (
             ("A ends", "B", "#E69F00", -0.13),
             ("C begins", "C", "#009E73", 0.13),
         ):
-            base, *moved = images = np.array(
-                [
-                    [
-                        boundary(median_phases(runs, side, **change), phase)
-                        for runs in groups.values()
-                    ]
-                    for change in ({}, *moved_thresholds(side).values())
-                ]
-            )
-            heights = np.arange(len(groups)) + offset
-            known = ~np.isnan(images).all(axis=0)
+            images = np.array([[boundary(phases, phase) for phases in row] for row in by_change])
+            y, known = np.arange(len(groups)) + offset, ~np.isnan(images).all(axis=0)
             low, high = np.fmin.reduce(images)[known], np.fmax.reduce(images)[known]
-            ax.hlines(heights[known], low, high, color=colour, lw=2, clip_on=False)
-            ax.plot(base, heights, "o", color=colour, label=label, markersize=5, clip_on=False)
-            ratios = np.exp(np.abs(np.log(moved / base)))
-            factors += ratios[~np.isnan(ratios)].tolist()
-            vanished += int((np.isnan(moved) != np.isnan(base)).sum())
+            ax.hlines(y[known], low, high, color=colour, lw=2, clip_on=False)
+            ax.plot(images[0], y, "o", color=colour, label=label, markersize=5, clip_on=False)
+            ratios = images / images[0]
+            farthest = np.fmax.reduce([ratios, 1 / ratios], axis=None, initial=farthest)
         ax.set(title=side, xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
         images_axis(ax.xaxis, table)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
-    handles = axes[0].get_legend_handles_labels()[0]
-    handles.append(Line2D([], [], color="#555555", lw=2, label="one threshold moved by 20 %"))
+    axes[0].plot([], [], color="#555555", lw=2, label="one threshold moved by 20 %")
+    handles, _ = axes[0].get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     figure.supxlabel(
         "no dot: most seeds never get there with the thresholds as they are", fontsize=8
     )
     return figure, (
-        "Images seen at which most seeds have left A and at which most are in C. With each "
-        f"threshold moved by 20 % in turn, a boundary moves by a factor of at most "
-        f"{max(factors):.2f}; {vanished} vanish or appear."
+        "Images seen at which most seeds have left A, and at which most are in C. A threshold "
+        f"moved by 20 % moves a boundary by a factor of at most {farthest:.2f}."
     )

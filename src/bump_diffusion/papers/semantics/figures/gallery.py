@@ -30,12 +30,10 @@ def failures(records: list[Record]) -> tuple[Figure, str]:
     The request is marked by a cross, every bump that the metrics find by a ring.
     """
     kinds = [kind for kind in OUTCOMES if kind != "correct"]
-    table, columns, gap = frame(records), 8, 0.45
+    table, columns = frame(records), 8
+    heights = ([1] * len(kinds) + [0.45]) * len(PHASES)  # a low empty row parts the phases
     figure, axes = plt.subplots(
-        len(PHASES) * (len(kinds) + 1),
-        columns,
-        figsize=(WIDTH, WIDTH * 1.15),
-        height_ratios=[*[1] * len(kinds), gap] * len(PHASES),
+        len(heights), columns, figsize=(WIDTH, WIDTH * 1.15), height_ratios=heights
     )
     for ax in axes.flat:
         ax.axis("off")
@@ -116,9 +114,8 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
     ]
     groups = [run.index[run["phase_representation"] == phase] for phase in PHASES]
     stills = [group[(len(group) - 1) // 2] for group in groups if len(group)]
-    figure, axes = plt.subplots(
-        2, len(stills), figsize=(WIDTH, 4.6), sharex=True, sharey=True, squeeze=False
-    )
+    shared = {"figsize": (WIDTH, 4.6), "sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(2, len(stills), **shared)
     for row, (title, path) in zip(axes, paths.items(), strict=True):
         for ax, still in zip(row, stills, strict=True):
             ax.scatter(*path[still].T, c=colours, s=6, lw=0)

@@ -266,7 +266,7 @@ def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figur
     table = pd.concat(composed(*pair) for pair in zip(along_x, along_y, strict=True))
     table = table.query("step > 0").assign(images_seen=lambda t: t["images_seen"] / 2)
     lines = frame([*along_x, *along_y]).query("step > 0")
-    figure, ((ax,),) = panels_over_training(lines, height=3)
+    figure, ((ax,),) = panels_over_training(lines, height=3, caption="")
     for (record, *_), (axis, colour) in zip((along_x, along_y), AXIS_COLOURS.items(), strict=True):
         d = record.configuration.d_x
         style = {"color": colour, "linestyle": ":", "label": f"lines along {axis}, d = {d:g}"}

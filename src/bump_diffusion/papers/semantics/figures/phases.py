@@ -12,11 +12,7 @@ from matplotlib.figure import Figure
 from bump_diffusion.analysis.boundaries import log_edges
 from bump_diffusion.analysis.frame import frame, split
 from bump_diffusion.analysis.phases import (
-    MANIFOLD,
-    ORDER,
     PHASES,
-    PLACED,
-    SINGLE,
     THRESHOLDS,
     assign_phases,
     first_phases,
@@ -29,12 +25,13 @@ from bump_diffusion.page.axes import (
     curve,
     hide_ticks,
     legend_above,
+    means_at_end,
     panels_over_training,
     spaced_indices,
     thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.words import short, with_range
+from bump_diffusion.page.words import short, tabulate_ranges
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, position_colours
 from bump_diffusion.runs.record import Record
@@ -45,8 +42,7 @@ def count_phases_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
 
     A row for each side, threshold and value of it, a column for each value of a field of the runs.
     """
-    table = frame(records)
-    rows = []
+    table, rows = frame(records), []
     for side in THRESHOLDS:
         for threshold, change in {"all as stated": {}, **moved_thresholds(side)}.items():
             moved = table.assign(**{f"phase_{side}": assign_phases(table, **change)[side]})
@@ -64,21 +60,15 @@ def tabulate_dimensions(records: list[Record]) -> pd.DataFrame:
     By how the label enters; means over checkpoints with their range. The claim is of a
     two-dimensional manifold in B and C.
     """
-    groups = (
-        frame(records)
-        .query("step > 0")
-        .groupby(["conditioning", "phase_representation"], sort=False)
-    )
-    return pd.DataFrame(
-        {
-            "conditioning": scheme,
-            "phase of the representation": phase,
-            "checkpoints": len(checkpoints),
-            "intrinsic dimension": with_range(checkpoints["intrinsic_dimension_ablated"]),
-            "effective dimension": with_range(checkpoints["effective_dimension_ablated"]),
-        }
-        for (scheme, phase), checkpoints in groups
-    )
+    names = {"phase_representation": "phase of the representation"}
+    table = frame(records).query("step > 0").rename(columns=names)
+    by = ["conditioning", *names.values()]
+    titles = {
+        f"{name}_dimension_ablated": f"{name} dimension" for name in ("intrinsic", "effective")
+    }
+    ranges = tabulate_ranges(table, by, titles)
+    ranges.insert(2, "checkpoints", table.groupby(by, sort=False).size().to_numpy())
+    return ranges
 
 
 def summarize(records: list[Record]) -> pd.DataFrame:
@@ -88,9 +78,8 @@ def summarize(records: list[Record]) -> pd.DataFrame:
     """
     rows = []
     for _, run in frame(records).query("step > 0").groupby("record", sort=False):
-        last = run.iloc[-1]
-        row = {"conditioning": last["conditioning"], "seed": last["seed"]}
-        row["accuracy"] = f"{last['accuracy']:.1%}"
+        row = run.iloc[-1][["conditioning", "seed"]].to_dict()
+        row["accuracy"] = f"{run['accuracy'].iloc[-1]:.1%}"
         for side in THRESHOLDS:
             first = first_phases(run, side).iloc[0].dropna().sort_values()
             row[side] = ", ".join(f"{p} {short(images / 1000)}k" for p, images in first.items())
@@ -109,21 +98,21 @@ def describe_phases(records: list[Record]) -> Markdown:
     for _, run in frame(records).query("step > 0").groupby("record", sort=False):
         first = first_phases(run, "generation")
         images = first.iloc[0].dropna().sort_values()
-        before = run[run["images_seen"] < images.get("C", 0)]
-        phases = f"phases {', '.join(images.index)}"
+        before_c = run[run["images_seen"] < images.get("C", 0)]
+        text = f"phases {', '.join(images.index)}"
         if pass_in_order(first).item():
-            phases = "A, B and C first occur in this order"
-        elif "B" not in images and len(before):
-            peak = before.loc[before["misplaced"].idxmax()]
-            phases += (
-                "; no checkpoint is in B. Images "
-                f"with one misplaced bump are at most {peak['misplaced']:.0%} before C (at "
-                f"{peak['images_seen']:,} images seen), when {peak['none']:.0%} show no bump "
-                f"and {peak['several']:.0%} several: at no evaluated checkpoint did most images "
-                "show one bump while most of these were misplaced"
+            text = "A, B and C first occur in this order"
+        elif "B" not in images and len(before_c):
+            peak = before_c.loc[before_c["misplaced"].idxmax()]
+            text += (
+                "; no checkpoint is in B. Images with one misplaced bump are at most "
+                f"{peak['misplaced']:.0%} before C (at {peak['images_seen']:,} images seen), when "
+                f"{peak['none']:.0%} show no bump and {peak['several']:.0%} several: at no "
+                "evaluated checkpoint did most images show one bump while most of these were "
+                "misplaced"
             )
-        scheme, seed = run["conditioning"].iloc[0], run["seed"].iloc[0]
-        lines.append(f"- {scheme.capitalize()}, seed {seed}: {phases}.")
+        c = run.iloc[-1]
+        lines.append(f"- {c['conditioning'].capitalize()}, seed {c['seed']}: {text}.")
     return Markdown("\n".join(lines))
 
 
@@ -133,20 +122,11 @@ def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
     names = {"accuracy": "x and y", "accuracy_x": "x alone", "accuracy_y": "y alone"}
     table = frame(records).query("step > 0")
     long = table.rename(columns=names).melt("images_seen", list(names.values()), "axis", "share")
-    figure, ((ax,),) = panels_over_training(table, height=3)
+    figure, ((ax,),) = panels_over_training(table, height=3, caption=band(table))
     curve(ax, long, "share", hue="axis", style="axis")
     ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
     ax.legend(title=None)
-    figure.supxlabel(band(table), fontsize=8)
-    ends = _means_at_end(table, list(names))
-    return figure, (
-        f"Accuracy against images seen; at the end {ends['accuracy']:.0%}, in x "
-        f"{ends['accuracy_x']:.0%}, in y {ends['accuracy_y']:.0%}."
-    )
-
-
-def _means_at_end(table: pd.DataFrame, columns: list[str]) -> pd.Series:
-    return table.loc[table["step"] == table["step"].max(), columns].mean()
+    return figure, f"Accuracy against images seen. At the end, {means_at_end(table, names)}."
 
 
 @drawn
@@ -163,9 +143,8 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
         "bump found": [position_colours(position, N) for position in record.arrays["position"]],
     }
     rows = list(itertools.product(("trained", "ablated"), colours))
-    figure, axes = plt.subplots(
-        len(rows), len(columns), figsize=(WIDTH, WIDTH * len(rows) / (len(columns) + 0.4) + 1.0)
-    )
+    size = (WIDTH, WIDTH * len(rows) / (len(columns) + 0.4) + 1.0)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size)
     for row, (features, colouring) in zip(axes, rows, strict=True):
         for ax, column in zip(row, columns, strict=True):
             points = record.arrays[f"umap_{features}"][column].astype(float)
@@ -181,14 +160,13 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
         "grey where not exactly one bump was found",
         fontsize=8,
     )
-    trained, ablated = (
-        run[[f"r2_{features}_umap_requested_{axis}" for axis in "xy"]].iloc[-1].mean()
-        for features in ("trained", "ablated")
-    )
+    names = {
+        "r2_trained_umap_requested_x": "as published",
+        "r2_ablated_umap_requested_x": "ablated",
+    }
     return figure, (
-        f"UMAP embedding of {record.configuration.probe_layer} at {len(columns)} checkpoints of "
-        "one run. At the end the requested position is read from it with R squared "
-        f"{trained:.2f} as published and {ablated:.2f} with the label ablated."
+        f"UMAP embedding of {record.configuration.probe_layer} at {len(columns)} checkpoints of a "
+        f"run. R squared of reading the requested x from it at the end: {means_at_end(run, names)}."
     )
 
 
@@ -196,7 +174,8 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
 def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Draw R squared of the published probe and of all its controls over training."""
     table = frame(records).query("step > 0")
-    figure, axes = panels_over_training(table, 2, 2, height=5.6, sharey=True)
+    seeds = f"line: mean, band: range, over seeds ({len(records)}) and both axes"
+    figure, axes = panels_over_training(table, 2, 2, 5.6, f"{IMAGES_SEEN}; {seeds}", sharey=True)
     sources = {"umap": "from the UMAP embedding", "direct": "from all features"}
     panels = itertools.product(("requested", "generated"), sources.items())
     for ax, (target, (reduction, source)) in zip(axes.flat, panels, strict=True):
@@ -206,51 +185,38 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
                 columns = [f"r2_{features}_{reduction}_{of}_{axis}" for axis in "xy"]
                 both = table.melt("images_seen", columns, value_name="r2")
                 curve(ax, both, "r2", color=colour, linestyle=line)
-        ax.set(title=f"{target} position\n{source}", ylim=(-0.15, 1.03))
-        ax.set(xlabel="", ylabel=r"$R^2$")
+        ax.set(title=f"{target} position\n{source}", ylim=(-0.15, 1.03), ylabel=r"$R^2$")
     styles = {label: {"color": c, "linestyle": line} for label, c, line in FEATURE_STYLES.values()}
     legend_above(figure, styles, ncols=2)
-    figure.supxlabel(
-        f"{IMAGES_SEEN}; line: mean, band: range, over seeds ({len(records)}) and both axes",
-        fontsize=8,
-    )
-    ends = _means_at_end(table, [f"r2_{f}_direct_requested_x" for f in list(FEATURE_STYLES)[:4]])
-    means = ", ".join(
-        f"{label} {r2:.2f}" for (label, *_), r2 in zip(FEATURE_STYLES.values(), ends, strict=False)
-    )
+    names = {f"r2_{f}_direct_requested_x": f for f in FEATURE_STYLES if f != "shuffled"}
     return figure, (
-        "R squared of reading position from the features, over training. Requested x from all "
-        f"features at the end: {means}."
+        "R squared of reading position from the features, over training. At the end, x of the "
+        f"request from all features: {means_at_end(table, names)}."
     )
 
 
 @drawn
 def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Draw the four quantities that the phases are assigned from, with their thresholds."""
-    sides = {
-        "generation": {
-            "single": f"single: one bump (≥ {SINGLE:g}: not A)",
-            "placed": f"placed: of these, right (≥ {PLACED:g}: C)",
-        },
-        "representation": {
-            "manifold": rf"manifold: $R^2$ generated (≥ {MANIFOLD:g}: not A)",
-            "order": rf"order: $R^2$ requested (≥ {ORDER:g}: C)",
-        },
+    names = {
+        "single": "one bump",
+        "placed": "of these, right",
+        "manifold": "$R^2$ generated",
+        "order": "$R^2$ requested",
     }
     table = frame(records).query("step > 0")
     figure, axes = panels_over_training(table, rows=2, height=4.8)
-    for (ax,), (side, labels) in zip(axes, sides.items(), strict=True):
-        styles = ({"color": "#56B4E9", "linestyle": "--"}, {"color": "#009E73", "linestyle": "-"})
-        for (measure, label), style in zip(labels.items(), styles, strict=True):
-            curve(ax, table, measure, label=label, **style)
+    for (ax,), (side, levels) in zip(axes, THRESHOLDS.items(), strict=True):
+        styles = (("not A", "#56B4E9", "--"), ("C", "#009E73", "-"))
+        for (measure, level), (phase, colour, line) in zip(levels.items(), styles, strict=True):
+            label = f"{measure}: {names[measure]} (≥ {level:g}: {phase})"
+            curve(ax, table, measure, color=colour, linestyle=line, label=label)
         ax.axhline(0.5, color="#555555", lw=0.8)
         share = "share of images" if side == "generation" else r"$R^2$, label ablated"
-        ax.set(title=side, ylim=(-0.15, 1.03), ylabel=share, xlabel="")
+        ax.set(title=side, ylim=(-0.15, 1.03), ylabel=share)
         ax.legend(loc="best")
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
-    ends = _means_at_end(table, ["single", "placed", "manifold", "order"]).dropna()
-    means = ", ".join(f"{name} {mean:.2f}" for name, mean in ends.items())
-    return figure, f"Order parameters against images seen; means at the end: {means}."
+    ends = means_at_end(table, {name: name for name in names})
+    return figure, f"Order parameters against images seen; means at the end: {ends}."
 
 
 @drawn
@@ -268,10 +234,12 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         for start, stop in itertools.pairwise([*starts, len(phases)]):
             centre = np.sqrt(edges[start] * edges[stop])
             ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center")
-    passed = [pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS]
+    generation, representation = (
+        pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS
+    )
     return figure, (
-        f"Phase of each checkpoint of {len(runs)} runs. A, B and C first occur in this order in "
-        f"{passed[0]} of them from generation, in {passed[1]} from the representation."
+        f"Phases of {len(runs)} runs over training. A, B and C first occur in this order in "
+        f"{generation} of them from generation, in {representation} from the representation."
     )
 
 
@@ -279,13 +247,8 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
 def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
     """Count the checkpoints that have each pair of phases from the two sides, by conditioning."""
     schemes = list(frame(records).query("step > 0").groupby("conditioning", sort=False))
-    figure, axes = plt.subplots(
-        1,
-        len(schemes),
-        figsize=(max(2.6, WIDTH * len(schemes) / 3), 2.5),
-        sharey=True,
-        squeeze=False,
-    )
+    size = (max(2.6, WIDTH * len(schemes) / 3), 2.5)
+    figure, axes = plt.subplots(1, len(schemes), figsize=size, sharey=True, squeeze=False)
     shares = []
     for ax, (scheme, runs) in zip(axes[0], schemes, strict=True):
         counts = pd.crosstab(runs["phase_generation"], runs["phase_representation"])
@@ -296,10 +259,7 @@ def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
         shares.append(f"{scheme} {np.trace(counts) / len(runs):.0%}")
     axes[0, 0].set_ylabel("phase of generation")
     figure.supxlabel("phase of the representation", fontsize=9)
-    return figure, (
-        "Number of checkpoints by phase of generation and of the representation. The two agree: "
-        f"{', '.join(shares)}."
-    )
+    return figure, f"Checkpoints by phase from each side. The two agree in: {', '.join(shares)}."
 
 
 @drawn
@@ -320,14 +280,9 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
             curve(ax, table, f"{measure}_{features}", legend=ax is axes[0, 0], **style)
         if measure.startswith("neighbourhood"):
             ax.axhline(0.5, color="#555555", lw=0.8)
-            ax.set_ylim(0.4, 1.02)
-        else:
-            ax.set_ylim(bottom=0)
-        ax.set(title=title, xlabel="", ylabel="")
-    figure.supxlabel(f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
-    ends = _means_at_end(table, [f"{measure}_ablated" for measure in panels])
-    means = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(panels, ends, strict=True))
+        ax.set(title=title, ylim=(0.4, 1.02) if measure.startswith("neighbourhood") else (0, None))
+    names = {f"{measure}_ablated": measure.replace("_", " ") for measure in panels}
     return figure, (
         "Geometry of the features against images seen. At the end, label ablated: "
-        f"{means.replace('_', ' ')}."
+        f"{means_at_end(table, names)}."
     )

@@ -14,6 +14,7 @@ from bump_diffusion.page.axes import (
     IMAGES_SEEN,
     band,
     curve,
+    means_at_end,
     panels_over_training,
     show_pixels,
     spaced_indices,
@@ -70,11 +71,9 @@ def outcomes_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Draw the share of each kind of image at each checkpoint."""
     table = frame(records).query("step > 0")
     long = table.melt(["images_seen", "seed"], list(OUTCOMES), "kind", "share")
-    figure, ((ax,),) = panels_over_training(table)
+    figure, ((ax,),) = panels_over_training(table, caption=band(table))
     curve(ax, long, "share", hue="kind", style="kind", palette=OUTCOME_COLOURS)
     ax.set(xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=4, title=None)
-    figure.supxlabel(band(table), fontsize=8)
-    ends = table[table["step"] == table["step"].max()][list(OUTCOMES)].mean()
-    shares = ", ".join(f"{kind} {share:.0%}" for kind, share in ends.items())
-    return figure, f"Shares of images of each kind against images seen; means at the end: {shares}."
+    ends = means_at_end(table, {kind: kind for kind in OUTCOMES})
+    return figure, f"Shares of images of each kind against images seen; means at the end: {ends}."
