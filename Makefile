@@ -38,15 +38,24 @@ reproduce: $(INSTALLED)
 	@$(BIN)/bump-diffusion run all $(if $(PROFILE),--profile $(PROFILE)) $(if $(SEEDS),--seeds $(SEEDS))
 	@$(BIN)/bump-diffusion book $(if $(PROFILE),-p profile=$(PROFILE)) $(if $(SEEDS),-p seeds=$(SEEDS))
 
-# The mark is written last: an installation that was interrupted is done again.
+# The mark is written last and holds the folder: an installation that was interrupted, copied or
+# moved is made anew, as its commands name the folder in which they were installed.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(shell pwd -P))
+.PHONY: $(INSTALLED)
+endif
+
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; set PYTHON=, for example PYTHON=python3.12." >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { $(PYTHON) -c 'import sys; print("Python lacks ensurepip and venv; on Debian and Ubuntu:" \
+		" apt-get install python%d.%d-venv" % sys.version_info[:2])' >&2; exit 2; }
+	@test "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $(INSTALLED)
 	@echo "Installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
-	@touch $(INSTALLED)
+	@pwd -P > $(INSTALLED)
 
 $(PEERS): $(INSTALLED) benchmarks/requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.lock
