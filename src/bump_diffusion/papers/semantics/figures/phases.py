@@ -31,7 +31,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.words import short, tabulate_ranges
+from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, position_colours
 from bump_diffusion.runs.record import Record
@@ -66,9 +66,10 @@ def tabulate_dimensions(records: list[Record]) -> pd.DataFrame:
     titles = {
         f"{name}_dimension_ablated": f"{name} dimension" for name in ("intrinsic", "effective")
     }
-    ranges = tabulate_ranges(table, by, titles)
-    ranges.insert(2, "checkpoints", table.groupby(by, sort=False).size().to_numpy())
-    return ranges
+    groups = table.groupby(by, sort=False)
+    ranges = groups[list(titles)].agg(with_range).rename(columns=titles)
+    ranges.insert(0, "checkpoints", groups.size())
+    return ranges.reset_index()
 
 
 def summarize(records: list[Record]) -> pd.DataFrame:
@@ -136,23 +137,21 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
     Of the three UMAP dimensions the two main axes are drawn. Rows: features as published and with
     the label ablated, each coloured by the requested position and by the generated one.
     """
-    N, run = record.configuration.N, frame([record])
+    run, N = frame([record]), record.configuration.N
     columns = spaced_indices(len(run), 5)
-    colours = {
-        "request": [position_colours(record.arrays["labels"], N)] * len(run),
-        "bump found": [position_colours(position, N) for position in record.arrays["position"]],
-    }
-    rows = list(itertools.product(("trained", "ablated"), colours))
+    rows = list(itertools.product(("trained", "ablated"), ("request", "bump found")))
     size = (WIDTH, WIDTH * len(rows) / (len(columns) + 0.4) + 1.0)
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size)
-    for row, (features, colouring) in zip(axes, rows, strict=True):
+    for row, (features, target) in zip(axes, rows, strict=True):
         for ax, column in zip(row, columns, strict=True):
             points = record.arrays[f"umap_{features}"][column].astype(float)
             points = points - points.mean(axis=0)
-            axis = np.linalg.svd(points, full_matrices=False)[2][:2]
-            ax.scatter(*(points @ axis.T).T, c=colours[colouring][column], s=5, lw=0)
+            main_axes = np.linalg.svd(points, full_matrices=False)[2][:2]
+            requested, found = record.arrays["labels"], record.arrays["position"][column]
+            colours = position_colours(requested if target == "request" else found, N)
+            ax.scatter(*(points @ main_axes.T).T, c=colours, s=5, lw=0)
             hide_ticks(ax)
-        row[0].set_ylabel(f"{FEATURE_STYLES[features][0]},\nby {colouring}", fontsize=8)
+        row[0].set_ylabel(f"{FEATURE_STYLES[features][0]},\nby {target}", fontsize=8)
     for ax, images in zip(axes[0], run["images_seen"].iloc[columns], strict=True):
         ax.set_title(thousands(images))
     figure.supxlabel(
@@ -160,13 +159,10 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
         "grey where not exactly one bump was found",
         fontsize=8,
     )
-    names = {
-        "r2_trained_umap_requested_x": "as published",
-        "r2_ablated_umap_requested_x": "ablated",
-    }
+    names = {f"r2_{f}_umap_requested_x": FEATURE_STYLES[f][0] for f in ("trained", "ablated")}
     return figure, (
         f"UMAP embedding of {record.configuration.probe_layer} at {len(columns)} checkpoints of a "
-        f"run. R squared of reading the requested x from it at the end: {means_at_end(run, names)}."
+        f"run. R squared of reading the requested x at the end: {means_at_end(run, names)}."
     )
 
 
@@ -199,24 +195,26 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
 def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Draw the four quantities that the phases are assigned from, with their thresholds."""
     names = {
-        "single": "one bump",
-        "placed": "of these, right",
-        "manifold": "$R^2$ generated",
-        "order": "$R^2$ requested",
+        "single": "single: one bump",
+        "placed": "placed: of these, right",
+        "manifold": "manifold: $R^2$ generated",
+        "order": "order: $R^2$ requested",
     }
     table = frame(records).query("step > 0")
     figure, axes = panels_over_training(table, rows=2, height=4.8)
     for (ax,), (side, levels) in zip(axes, THRESHOLDS.items(), strict=True):
         styles = (("not A", "#56B4E9", "--"), ("C", "#009E73", "-"))
         for (measure, level), (phase, colour, line) in zip(levels.items(), styles, strict=True):
-            label = f"{measure}: {names[measure]} (≥ {level:g}: {phase})"
+            label = f"{names[measure]} (≥ {level:g}: {phase})"
             curve(ax, table, measure, color=colour, linestyle=line, label=label)
         ax.axhline(0.5, color="#555555", lw=0.8)
         share = "share of images" if side == "generation" else r"$R^2$, label ablated"
         ax.set(title=side, ylim=(-0.15, 1.03), ylabel=share)
         ax.legend(loc="best")
-    ends = means_at_end(table, {name: name for name in names})
-    return figure, f"Order parameters against images seen; means at the end: {ends}."
+    return (
+        figure,
+        f"Order parameters against images seen. At the end, {means_at_end(table, names)}.",
+    )
 
 
 @drawn
@@ -234,12 +232,12 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         for start, stop in itertools.pairwise([*starts, len(phases)]):
             centre = np.sqrt(edges[start] * edges[stop])
             ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center")
-    generation, representation = (
-        pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS
-    )
+    counts = [
+        f"{pass_in_order(first_phases(table, side)).sum()} from {side}" for side in THRESHOLDS
+    ]
     return figure, (
-        f"Phases of {len(runs)} runs over training. A, B and C first occur in this order in "
-        f"{generation} of them from generation, in {representation} from the representation."
+        f"Phases of {len(runs)} runs over training. Of them show A, B and C, first in this order: "
+        f"{', '.join(counts)}."
     )
 
 
@@ -278,9 +276,10 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
             label, colour, _ = FEATURE_STYLES[features]
             style = {"color": colour, "linestyle": line, "label": label}
             curve(ax, table, f"{measure}_{features}", legend=ax is axes[0, 0], **style)
+        ax.set(title=title, ylim=(0, None))
         if measure.startswith("neighbourhood"):
             ax.axhline(0.5, color="#555555", lw=0.8)
-        ax.set(title=title, ylim=(0.4, 1.02) if measure.startswith("neighbourhood") else (0, None))
+            ax.set_ylim(0.4, 1.02)
     names = {f"{measure}_ablated": measure.replace("_", " ") for measure in panels}
     return figure, (
         "Geometry of the features against images seen. At the end, label ablated: "

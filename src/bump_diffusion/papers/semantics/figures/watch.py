@@ -75,5 +75,5 @@ def outcomes_over_training(records: list[Record]) -> tuple[Figure, str]:
     curve(ax, long, "share", hue="kind", style="kind", palette=OUTCOME_COLOURS)
     ax.set(xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=4, title=None)
-    ends = means_at_end(table, {kind: kind for kind in OUTCOMES})
-    return figure, f"Shares of images of each kind against images seen; means at the end: {ends}."
+    ends = means_at_end(table, dict(zip(OUTCOMES, OUTCOMES, strict=True)))
+    return figure, f"Shares of images of each kind against images seen. At the end, {ends}."
