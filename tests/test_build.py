@@ -15,11 +15,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from bump_diffusion import files
 from bump_diffusion.book import build
 from bump_diffusion.book.kernel import run_notebook
 from bump_diffusion.book.parameters import check_values, declared_types
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import ROOT
+from bump_diffusion.runs import store
 
 CHECK = """
 from bump_diffusion.book.parameters import check_parameters
@@ -280,9 +282,13 @@ def test_a_full_disk_ends_a_build_in_a_sentence(book, tmp_path):
 
 
 def test_without_the_repository_one_sentence_says_how_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "ROOT", tmp_path)
-    with pytest.raises(UserError, match="install it in a clone of the repository"):
-        build.build()
+    monkeypatch.delenv("BUMP_DIFFUSION_STORE", raising=False)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    for work in (build.build, store.default_store):
+        with pytest.raises(UserError, match="install it in a clone of the repository"):
+            work()
+    monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(tmp_path))
+    assert store.default_store().local == tmp_path
 
 
 def test_the_command_that_opens_the_site_is_quoted(book, capsys, tmp_path, monkeypatch):

@@ -25,6 +25,15 @@ REPLACED = ".replaced"
 """The folder in which a published folder lies until the new one is in its place."""
 
 
+def require_repository() -> None:
+    """Raise UserError if the package is not in its repository, which has the book and records."""
+    if not (ROOT / "_toc.yml").exists():
+        raise UserError(
+            "The package is installed without its book and records; install it in a clone of the "
+            "repository, by make or by pip install --editable ."
+        )
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that any moment's reader sees the old content or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

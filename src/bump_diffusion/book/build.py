@@ -31,6 +31,7 @@ from bump_diffusion.files import (
     ROOT,
     folder_named_by,
     make_writable,
+    require_repository,
     sha256,
     to_json,
     write_atomically,
@@ -77,11 +78,7 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
     for a chapter or parameter that does not exist, for what a notebook refuses and if files cannot
     be written; ClickException, which names the chapter and the cell, for a notebook that fails.
     """
-    if not (ROOT / "_toc.yml").exists():
-        raise UserError(
-            "The book is not beside the installed package; install it in a clone of the "
-            "repository, by make or by pip install --editable ."
-        )
+    require_repository()
     given = _distribute(chapter, parameters or {})
     default_store()  # refused, and named by an absolute path, before notebooks run in their folder
     make_writable(BUILD, "build folder")

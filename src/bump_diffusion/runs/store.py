@@ -45,6 +45,7 @@ from bump_diffusion.files import (
     make_writable,
     publish_folder,
     published_folder,
+    require_repository,
     to_json,
     write_atomically,
 )
@@ -147,4 +148,7 @@ def default_store() -> Store:
     The variable is how everything is made again from nothing: nothing shipped is seen then.
     """
     named = folder_named_by("BUMP_DIFFUSION_STORE")
-    return Store(ROOT / "data" / "local", SHIPPED) if named is None else Store(named)
+    if named is not None:
+        return Store(named)
+    require_repository()
+    return Store(ROOT / "data" / "local", SHIPPED)
