@@ -184,7 +184,7 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
         ax.set(title=f"{target} position\n{source}", ylim=(-0.15, 1.03), ylabel=r"$R^2$")
     styles = {label: {"color": c, "linestyle": line} for label, c, line in FEATURE_STYLES.values()}
     legend_above(figure, styles, ncols=2)
-    names = {f"r2_{f}_direct_requested_x": f for f in FEATURE_STYLES if f != "shuffled"}
+    names = {f"r2_{f}_direct_requested_x": f for f in ("trained", "ablated", "untrained")}
     return figure, (
         "R squared of reading position from the features, over training. At the end, x of the "
         f"request from all features: {means_at_end(table, names)}."
@@ -195,26 +195,24 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
 def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Draw the four quantities that the phases are assigned from, with their thresholds."""
     names = {
-        "single": "single: one bump",
-        "placed": "placed: of these, right",
-        "manifold": "manifold: $R^2$ generated",
-        "order": "order: $R^2$ requested",
+        "single": "one bump",
+        "placed": "of these, right",
+        "manifold": "$R^2$ generated",
+        "order": "$R^2$ requested",
     }
     table = frame(records).query("step > 0")
     figure, axes = panels_over_training(table, rows=2, height=4.8)
     for (ax,), (side, levels) in zip(axes, THRESHOLDS.items(), strict=True):
         styles = (("not A", "#56B4E9", "--"), ("C", "#009E73", "-"))
         for (measure, level), (phase, colour, line) in zip(levels.items(), styles, strict=True):
-            label = f"{names[measure]} (≥ {level:g}: {phase})"
+            label = f"{measure}: {names[measure]} (≥ {level:g}: {phase})"
             curve(ax, table, measure, color=colour, linestyle=line, label=label)
         ax.axhline(0.5, color="#555555", lw=0.8)
         share = "share of images" if side == "generation" else r"$R^2$, label ablated"
         ax.set(title=side, ylim=(-0.15, 1.03), ylabel=share)
         ax.legend(loc="best")
-    return (
-        figure,
-        f"Order parameters against images seen. At the end, {means_at_end(table, names)}.",
-    )
+    ends = means_at_end(table, {name: name for name in names})
+    return figure, f"Order parameters against images seen. At the end, {ends}."
 
 
 @drawn
@@ -232,12 +230,10 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         for start, stop in itertools.pairwise([*starts, len(phases)]):
             centre = np.sqrt(edges[start] * edges[stop])
             ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center")
-    counts = [
-        f"{pass_in_order(first_phases(table, side)).sum()} from {side}" for side in THRESHOLDS
-    ]
+    passed = [pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS]
     return figure, (
-        f"Phases of {len(runs)} runs over training. Of them show A, B and C, first in this order: "
-        f"{', '.join(counts)}."
+        f"Phases of {len(runs)} runs over training. A, B and C first occur in this order in "
+        f"{passed[0]} from generation, and in {passed[1]} from the representation."
     )
 
 
