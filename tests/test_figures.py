@@ -30,12 +30,14 @@ from bump_diffusion.papers.semantics.figures.gallery import (
 from bump_diffusion.papers.semantics.figures.imbalance import (
     placed_given_one_bump,
     placement_coupling,
+    tabulate_couplings,
     times_by_data_set,
 )
 from bump_diffusion.papers.semantics.figures.larger import (
     tabulate_transfers,
     transfer_fractions,
 )
+from bump_diffusion.papers.semantics.figures.order import tabulate_order_by_timestep
 from bump_diffusion.papers.semantics.figures.phases import count_phases_by_threshold
 from bump_diffusion.papers.semantics.figures.spread import phases_at_the_end
 
@@ -212,6 +214,46 @@ def test_variation_is_tabulated_by_setting_and_by_network():
     assert set(table["untrained"]) == {"20 % (20 to 20)"}
     assert set(table["sinusoidal at full rate"]) == {"1 % (1 to 1)"}
     assert set(table["sinusoidal with warm-up"]) == {"50 % (40 to 60)"}
+
+
+def test_order_by_timestep_is_that_of_the_worse_axis_and_never_below_0():
+    def probed(id, in_x, in_y):
+        r2 = {"ablated": (in_x, in_y), "untrained, ablated": (-0.5, 0.9), "trained": (1.0, 1.0)}
+        rows = [
+            (seen, timestep, layer, features, target, axis, value if layer == "layer4" else 0.99)
+            for seen, timestep in itertools.product(("sample", "bump"), (0, 250))
+            for layer in ("layer4", "up1")
+            for features, values in r2.items()
+            for target, axis, value in (
+                ("requested", "x", values[0]),
+                ("requested", "y", values[1]),
+                ("generated", "x", 0.01),
+            )
+        ]
+        rows.append(("noise", 999, "layer4", "ablated", "requested", "x", 0.01))
+        columns = ["input", "timestep", "layer", "features", "target", "axis", "r2"]
+        layers = pd.DataFrame(rows, columns=columns)
+        return SimpleNamespace(id=id, configuration=configure("quick"), layers=layers)
+
+    table = tabulate_order_by_timestep([probed("a", 0.5, 0.7), probed("b", 0.8, 0.6)])
+    assert table["timestep"].tolist() == [0, 250]
+    for image in ("sample", "bump"):
+        assert set(table[f"{image}, trained"]) == {"0.55 (0.5 to 0.6)"}
+        assert set(table[f"{image}, untrained"]) == {"0 (0 to 0)"}
+
+
+def test_couplings_beside_lines_are_tabulated_with_their_cost_and_beside_images_without():
+    runs = pd.DataFrame({"d_x": 0.5, "d_y": 2.0, "T_x": [1e4, 3e4], "T_y": 2e4, "index": np.nan})
+    beside_images = runs.assign(T_x_2d=5e3, T_y_2d=[np.nan, 5e3])
+    (row,) = tabulate_couplings(beside_images).to_dict("records")
+    assert row["coupling index"] == "undefined in 2 of 2"
+    assert row["images to 50 % in x"] == "20k (10 to 30)"
+    assert row["y, both axes as y"] == "5k; never in 1 of 2"
+    assert not any("cost" in title or "lines" in title for title in row)
+    beside_lines = runs.assign(T_x_1d=1e3, T_y_1d=2e3, cost=[1, 3], images=256, lines=1040)
+    (row,) = tabulate_couplings(beside_lines).to_dict("records")
+    assert row["examples to 90 %, images over lines"] == "2 (1 to 3)"
+    assert row["different lines, x + y"] == "1,040"
 
 
 def patched(table):
