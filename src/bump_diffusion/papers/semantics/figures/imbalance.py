@@ -51,22 +51,22 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
     data_sets = images.groupby(DATA_SET, sort=False)
     columns = min(3, math.ceil(len(data_sets) / 5))
     rows = math.ceil(len(data_sets) / columns)
-    figure, axes = panels_over_training(both, rows, columns, 2.1 * rows + 0.8, sharey=True)
+    caption = f"training examples seen; {band(both)}"
+    height = 2.1 * rows + 0.8
+    figure, axes = panels_over_training(both, rows, columns, height, caption, sharey=True)
     for ax in axes.flat[len(data_sets) :]:
         ax.remove()
     for ax, (spacings, part) in zip(axes.flat, data_sets, strict=False):
         for (axis, colour), d in zip(AXIS_COLOURS.items(), spacings, strict=True):
             curve(ax, part, f"accuracy_{axis}", color=colour)
             curve(ax, alone[alone["d_x"] == d], "accuracy_x", color=colour, linestyle=":")
-        title = "$d_x$ = {:g}, $d_y$ = {:g}".format(*spacings)
-        ax.set(title=title, xlabel="", ylabel="", ylim=(-0.02, 1.02))
+        ax.set(title="$d_x$ = {:g}, $d_y$ = {:g}".format(*spacings), ylim=(-0.02, 1.02))
     styles = {
         f"{axis}, {how}": {"color": colour, "ls": line}
         for axis, colour in AXIS_COLOURS.items()
         for how, line in (("in images", "-"), ("learned alone", ":"))
     }
     legend_above(figure, styles, ncols=2)
-    figure.supxlabel(f"training examples seen; {band(both)}", fontsize=8)
     figure.supylabel("accuracy (share of images, of lines)", fontsize=9)
     gap = (images["accuracy_x"] - images["accuracy_y"]).abs().max()
     return figure, (
@@ -192,11 +192,10 @@ def describe_cost(couplings: pd.DataFrame) -> Markdown:
 def times_by_data_set(records: list[Record]) -> pd.DataFrame:
     """Compute the images seen to where phases change, and to placing bumps right in each axis.
 
-    A row for each data set, and for that with its axes exchanged, and milestone: d_x, d_y, the
-    `milestone`, the `images` and `otherwise`. Where most runs change phase is found by
-    `boundaries.boundary`, times to a share are the mean over seeds. Where it is not reached by most
-    runs, or the share not by some seed, `images` is NaN and `otherwise` says the median phase at
-    the end, or in how many seeds.
+    A row for each milestone and data set, and for that with its axes exchanged: d_x, d_y,
+    `milestone`, `images` and `otherwise`. Phases change by `boundaries.boundary`, times to a share
+    of images are means over seeds. Where most runs do not reach a phase, or a seed not the share, `images`
+    is NaN and `otherwise` says which phase they end in, or in how many seeds.
     """
     rows = []
     for spacings, part in frame(records).query("step > 0").groupby(DATA_SET, sort=False):
