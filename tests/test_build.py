@@ -276,7 +276,7 @@ def test_a_full_disk_ends_a_build_in_a_sentence(book, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert (
-        done.stderr.startswith("Error: The book was not built") and "File too large" in done.stderr
+        done.stderr == f"Error: The book in {tmp_path / 'build'} was not built: File too large.\n"
     )
     assert "Traceback" not in done.stderr
 

@@ -140,9 +140,10 @@ def make_writable(folder: Path, what: str) -> None:
 
 
 @contextmanager
-def system_errors_in_a_sentence() -> Iterator[None]:
+def system_errors_in_a_sentence(beginning: str = "") -> Iterator[None]:
     """Turn what the operating system refuses, such as a full disk, into a UserError.
 
+    `beginning` is that of its sentence, before the file and the reason.
     An OSError without a number is Python's own (a lock's timeout) and passes, as does a pipe that
     is closed, which click ends a command for.
     """
@@ -152,7 +153,7 @@ def system_errors_in_a_sentence() -> Iterator[None]:
         if error.errno in (None, errno.EPIPE):
             raise
         where = f"{str(error.filename)!r}: " if error.filename else ""
-        raise UserError(f"{where}{error.strerror}.") from error
+        raise UserError(f"{beginning}{where}{error.strerror}.") from error
 
 
 def is_held(lock: Path) -> bool:

@@ -33,6 +33,7 @@ from bump_diffusion.files import (
     make_writable,
     require_repository,
     sha256,
+    system_errors_in_a_sentence,
     to_json,
     write_atomically,
 )
@@ -82,14 +83,11 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
     given = _distribute(chapter, parameters or {})
     default_store()  # refused, and named by an absolute path, before notebooks run in their folder
     make_writable(BUILD, "build folder")
-    try:
-        with FileLock(BUILD / ".lock"):
-            _run_notebooks(given)
-            executed = [_executed(name) for name in notebooks() if _read_made_from(name)]
-            build_site(SOURCE, executed, BUILD)
-    except OSError as error:
-        why = f"{error.strerror}: {error.filename}" if error.strerror else error
-        raise UserError(f"The book was not built, {BUILD} keeps the last one: {why}.") from None
+    failed = f"The book in {BUILD} was not built: "
+    with system_errors_in_a_sentence(failed), FileLock(BUILD / ".lock"):
+        _run_notebooks(given)
+        executed = [_executed(name) for name in notebooks() if _read_made_from(name)]
+        build_site(SOURCE, executed, BUILD)
     page = BUILD / "html" / "index.html"
     opening = f"xdg-open {shlex.quote(str(page))}"
     click.echo(f"The book is built. Open {page} in a browser, for example: {opening}")

@@ -16,7 +16,14 @@ from pathlib import Path
 import click
 
 from bump_diffusion.book.inputs import PACKAGE
-from bump_diffusion.files import ROOT, sha256, to_json, write_atomically
+from bump_diffusion.files import (
+    ROOT,
+    discard,
+    publish_folder,
+    sha256,
+    to_json,
+    write_atomically,
+)
 
 
 def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
@@ -35,17 +42,12 @@ def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
     click.echo("site: building")
     built = _run_jupyter_book(stage, folder / "sphinx")
     write_atomically(listing, to_json({"inputs": inputs, "files": _digest_files(built)}))
-    replaced = folder / ".replaced"
-    _remove(replaced)
-    if os.path.lexists(site):
-        os.replace(site, replaced)
-    os.replace(built, site)
-    _remove(replaced)
+    publish_folder(built, site)
 
 
 def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
     """Lay out the book as Jupyter Book reads it, with the files that its page of code shows."""
-    _remove(stage)
+    discard(stage)
     shutil.copytree(source, stage / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     shown = [ROOT / name for name in ("_config.yml", "_toc.yml", "README.md")]
     for file in (*shown, *PACKAGE.rglob("*.yml")):
@@ -58,7 +60,7 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
 
 def _run_jupyter_book(stage: Path, output: Path) -> Path:
     """Build the staged book and return the folder of its pages."""
-    _remove(output)
+    discard(output)
     # By this interpreter, as the script may name one that was moved.
     command = [sys.executable, str(Path(sys.executable).with_name("jupyter-book")), "build"]
     command += [str(stage), "--path-output", str(output)]
@@ -80,10 +82,3 @@ def _read(listing: Path) -> object:
         return json.loads(listing.read_bytes())
     except (OSError, ValueError):
         return None
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
