@@ -194,8 +194,8 @@ def times_by_data_set(records: list[Record]) -> pd.DataFrame:
 
     A row for each milestone and data set, and for that with its axes exchanged: d_x, d_y,
     `milestone`, `images` and `otherwise`. Phases change by `boundaries.boundary`, times to a share
-    of images are means over seeds. Where most runs do not reach a phase, or a seed not the share, `images`
-    is NaN and `otherwise` says which phase they end in, or in how many seeds.
+    of images are means over seeds. Where most runs do not reach a phase, or a seed not the share,
+    `images` is NaN and `otherwise` says which phase they end in, or in how many seeds.
     """
     rows = []
     for spacings, part in frame(records).query("step > 0").groupby(DATA_SET, sort=False):
