@@ -91,21 +91,20 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     A cross is a run that never reaches it, placed at its end.
     """
     styles = {  # by whether spacing and spread differ from 1
-        (True, False): ("spacing d", "#D55E00", "o"),
-        (False, True): (r"spread $\sigma$", "#0072B2", "s"),
-        (True, True): ("both", "#009E73", "^"),
-        (False, False): ("neither", "black", "D"),
+        (True, False): ("spacing d varied", {"color": "#D55E00", "marker": "o", "ls": ""}),
+        (False, True): (r"spread $\sigma$ varied", {"color": "#0072B2", "marker": "s", "ls": ""}),
+        (True, True): ("both varied", {"color": "#009E73", "marker": "^", "ls": ""}),
+        (False, False): ("neither varied", {"color": "black", "marker": "D", "ls": ""}),
     }
     against = {"overlap": r"$\sigma$ / d", "sigma": r"$\sigma$ (pixels)"}
     tables = {measure: overlap_times(records, measure) for measure in MILESTONES}
     figure, axes = plt.subplots(len(tables), 2, figsize=(WIDTH, 9.5), sharex="col", sharey=True)
     for row, (measure, table) in zip(axes, tables.items(), strict=True):
         for run in table.to_dict("records"):
-            _, colour, marker = styles[run["d"] != 1, run["sigma"] != 1]
-            shape = "x" if run["never"] else marker
+            _, style = styles[run["d"] != 1, run["sigma"] != 1]
+            style = style | {"marker": "x"} if run["never"] else style
             for ax, x in zip(row, against, strict=True):
-                style = {"color": colour, "markersize": 5, "alpha": 0.7, "clip_on": False}
-                ax.plot(run[x], run["time"], shape, **style)
+                ax.plot(run[x], run["time"], **style, markersize=5, alpha=0.7, clip_on=False)
         row[0].set_title(MILESTONES[measure], loc="left")
         images_axis(row[0].yaxis, frame(records))
     for ax, (x, label) in zip(axes[-1], against.items(), strict=True):
@@ -115,12 +114,8 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         ax.xaxis.set_minor_formatter("")
     figure.supylabel(IMAGES_SEEN, fontsize=9)
     varied = set(zip(table["d"] != 1, table["sigma"] != 1, strict=True))
-    dots = {
-        f"{name} varied": {"marker": marker, "ls": "", "color": colour}
-        for which, (name, colour, marker) in styles.items()
-        if which in varied
-    }
-    legend_above(figure, dots | {"never": {"marker": "x", "ls": "", "color": "#555555"}}, ncols=3)
+    shown = dict(style for which, style in styles.items() if which in varied)
+    legend_above(figure, shown | {"never": {"marker": "x", "ls": "", "color": "#555555"}}, ncols=3)
     never = sum(table["never"].sum() for table in tables.values())
     return figure, (
         f"Images seen by {len(records)} runs to {len(tables)} milestones against sigma over d and "
