@@ -9,7 +9,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -23,12 +23,13 @@ from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import NoiseSchedule, noise_prediction_loss
 
 
-def training_labels(c: Configuration, step: int) -> Float[Tensor, "batch 2"]:
-    """The labels of a step's batch: the grid in random order, anew in each epoch.
+def training_labels(c: Configuration, step: int, steps: int = 1) -> Float[Tensor, "images 2"]:
+    """The labels of the batches of `steps` steps from `step`: the grid in random order, anew in
+    each epoch.
 
     Steps count from 0; an epoch's last images and the next one's first may share a batch.
     """
-    positions = torch.arange(step * c.batch_size, (step + 1) * c.batch_size)
+    positions = torch.arange(step * c.batch_size, (step + steps) * c.batch_size)
     grid = _grid(c)
     epochs, places = positions // len(grid), positions % len(grid)
     chosen = torch.empty_like(positions)
@@ -48,6 +49,27 @@ def _epoch_order(seed: int, epoch: int, images: int) -> Tensor:
     return torch.randperm(images, generator=generator("cpu", seed, "epoch", epoch))
 
 
+def draw_noise(
+    c: Configuration, step: int, t: Int[Tensor, " batch"], noise: Float[Tensor, "batch 1 height N"]
+) -> None:
+    """Fill `t` with a step's timesteps and `noise` with what is added to its images."""
+    draws = generator(t.device, c.seed, "train", step)
+    torch.randint(c.timesteps, t.shape, generator=draws, out=t)
+    torch.randn(noise.shape, generator=draws, out=noise)
+
+
+def learning_rate(c: Configuration, step: int) -> float:
+    """The learning rate of a step, after or within the warm-up."""
+    return c.learning_rate * (min(1.0, (step + 1) / c.warmup) if c.warmup else 1.0)
+
+
+def average_rate(decay: float, updates: int) -> float:
+    """How far the averages move towards the weights after so many updates: further at first, as an
+    average over 200 steps that began with random weights would show a network long gone.
+    """
+    return 1 - min(decay, (1 + updates) / (10 + updates)) if updates else 1.0
+
+
 class Trainer:
     """A network in training: its weights, their moving average, the optimizer, the losses."""
 
@@ -63,20 +85,18 @@ class Trainer:
     def train_step(self) -> None:
         """One optimizer step on one batch, drawn from the seed and the step's number."""
         c = self.c
-        draws = generator(self.device, c.seed, "train", self.step)
         labels = training_labels(c, self.step).to(self.device)
         x = task_of(c).render(labels)
-        t = torch.randint(c.timesteps, (c.batch_size,), generator=draws, device=self.device)
-        noise = torch.randn(x.shape, generator=draws, device=self.device)
+        t, noise = torch.empty(len(x), dtype=torch.long, device=self.device), torch.empty_like(x)
+        draw_noise(c, self.step, t, noise)
         embedding = self.model.conditioning(labels)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             x_t = x_t.contiguous(memory_format=torch.channels_last)
             return self.model(x_t, t, embedding)
 
-        rise = min(1.0, (self.step + 1) / c.warmup) if c.warmup else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = c.learning_rate * rise
+            group["lr"] = learning_rate(c, self.step)
         self.optimizer.zero_grad()
         loss = noise_prediction_loss(denoise, x, t, noise, self.alpha_bar)
         loss.backward()
@@ -154,8 +174,4 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 @torch.no_grad()
 def _average(decay: float, averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-    """Move the averages towards the weights, faster at first: an average over 200 steps that began
-    with random weights would show a network long gone.
-    """
-    n = float(updates)
-    torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+    torch._foreach_lerp_(averages, weights, average_rate(decay, int(updates)))
