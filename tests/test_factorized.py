@@ -1,5 +1,6 @@
-"""The factorized reference: lines, what is composed of them, and the coupling index."""
+"""The factorized baseline: lines, what is composed of them, and the coupling index."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,15 +18,16 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.evaluation import classify, evaluation_labels
 from bump_diffusion.models.build import build_model
 from bump_diffusion.papers.semantics.factorized import (
-    composed,
-    coupling,
-    coupling_by_balanced,
-    lines_of,
+    couple_to_balanced,
+    couple_to_lines,
+    measure_composed,
 )
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.store import default_store
 
 N = 16
+
+IDS = itertools.count()
 
 
 @given(st.floats(0, N - 0.01), st.floats(0, N - 0.01), st.floats(0.5, 3))
@@ -81,13 +83,20 @@ def test_the_learning_time_is_read_off_the_curve():
 def run(c, times, lines=None, accuracy=None):
     """A stand-in for a record whose accuracies pass one half after the given images."""
     images = np.r_[0, np.geomspace(1e3, 1e6, 200)]
+    times = {"accuracy_y": 1e4} | times
     table = {a: 1 / (1 + (t / np.maximum(images, 1)) ** 8) for a, t in times.items()}
     both = table["accuracy_x"] if accuracy is None else np.full(len(images), accuracy)
     checkpoints = curve(images, both, **table)
     arrays = {"labels": task_of(c).labels().numpy(), "lines": lines}
     if lines is not None:
         arrays["lines"] = np.repeat(lines[None], len(images), axis=0)
-    return SimpleNamespace(configuration=c, checkpoints=checkpoints, arrays=arrays)
+    return SimpleNamespace(
+        id=str(next(IDS)),
+        configuration=c,
+        checkpoints=checkpoints.assign(misplaced=0.0, correct=both),
+        probes=pd.DataFrame({"step": []}),
+        arrays=arrays,
+    )
 
 
 def true_lines(c):
@@ -118,17 +127,17 @@ def test_the_coupling_index_is_0_for_axes_learned_as_alone_and_1_for_axes_learne
     both = configure("quick", d_x=0.5)
     apart = seeds_of(both, {"accuracy_x": 80_000, "accuracy_y": 20_000})
     together = seeds_of(both, {"accuracy_x": 60_000, "accuracy_y": 60_000})
-    assert coupling(apart, lines)["index"].tolist() == pytest.approx([0, 0], abs=0.01)
-    found = coupling(together, lines)
+    assert couple_to_lines(apart, lines)["index"].tolist() == pytest.approx([0, 0], abs=0.01)
+    found = couple_to_lines(together, lines)
     assert found["index"].tolist() == pytest.approx([1, 1], abs=0.01)
-    assert found["T_x_1d"][0] == pytest.approx(40_000, rel=0.01)
+    assert found["T_x_1d"].iloc[0] == pytest.approx(40_000, rel=0.01)
     # Never at 90 %, it counts with its end; the composed lines are right from the start.
     never = seeds_of(both, {"accuracy_x": 60_000, "accuracy_y": 60_000}, accuracy=0.5)
-    assert coupling(never, lines)["cost"][0] == pytest.approx(1e6 / 64)
+    assert couple_to_lines(never, lines)["cost"].iloc[0] == pytest.approx(1e6 / 64)
     # Axes that take equally long alone tell nothing of coupling; nor does one seed.
     same = seeds_of(fine, {"accuracy_x": 11_000}, true_lines(fine)) + lines[2:]
-    assert np.isnan(coupling(together, same)["index"]).all()
-    assert np.isnan(coupling(together[:1], lines)["index"]).all()
+    assert np.isnan(couple_to_lines(together, same)["index"]).all()
+    assert np.isnan(couple_to_lines(together[:1], lines)["index"]).all()
 
 
 def test_coupling_beside_balanced_data_sets():
@@ -139,19 +148,19 @@ def test_coupling_beside_balanced_data_sets():
     balanced += seeds_of(sparse, {"accuracy_x": 1_000_000, "accuracy_y": 60_000})
     for times, index in (((20_000, 60_000), 0), ((40_000, 40_000), 1)):
         own = seeds_of(both, dict(zip(("accuracy_x", "accuracy_y"), times, strict=True)))
-        found = coupling_by_balanced([*balanced, *own], 0.5, 1.0)
+        found = couple_to_balanced([*balanced, *own])
         assert found["index"].tolist() == pytest.approx([index] * 2, abs=0.02)
-    assert len(coupling_by_balanced(balanced, 0.5, 1.0)) == 0
+    assert len(couple_to_balanced(balanced)) == 0
     alike = [*seeds_of(dense, {"accuracy_x": 55_000, "accuracy_y": 55_000}), *balanced[2:], *own]
-    assert np.isnan(coupling_by_balanced(alike, 0.5, 1.0)["index"]).all()
+    assert np.isnan(couple_to_balanced(alike)["index"]).all()
 
 
 def test_true_lines_compose_to_correct_images_and_one_wrong_axis_spoils_its_axis_alone():
     fine, coarse = configure("quick", axes="x", d_x=0.25), configure("quick", axes="x", d_x=1.0)
     x, y = (run(c, {"accuracy_x": 1e4}, true_lines(c)) for c in (fine, coarse))
-    assert composed(x, y)["accuracy"].min() == 1
+    assert measure_composed(x, y)["accuracy"].min() == 1
     wrong = run(coarse, {"accuracy_x": 1e4}, np.roll(true_lines(coarse), 5, axis=0))
-    table = composed(x, wrong)
+    table = measure_composed(x, wrong)
     assert table["accuracy_x"].min() == 1
     assert table["accuracy_y"].max() == 0
 
@@ -162,11 +171,9 @@ def test_the_shipped_lines_learn_their_axis_and_compose_to_bumps():
     assert len(lines) >= 6
     for record in lines:
         assert record.checkpoints["accuracy_x"].iloc[-1] > 0.9
-    seed = lines[0].configuration.seed
-    pair = (lines_of(lines, d, seed) for d in (0.1, 1.0))
-    assert composed(*pair)["accuracy"].iloc[-1] > 0.8
-    with pytest.raises(LookupError):
-        lines_of(lines, 0.3, seed)
+    along_x, along_y = (next(r for r in lines if r.configuration.d_x == d) for d in (0.1, 1.0))
+    assert along_x.configuration.seed == along_y.configuration.seed
+    assert measure_composed(along_x, along_y)["accuracy"].iloc[-1] > 0.8
 
 
 def test_a_label_requested_often_is_judged_by_other_labels():

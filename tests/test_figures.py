@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.phases import PHASES, through_all_phases
+from bump_diffusion.analysis.phases import PHASES
 from bump_diffusion.config import configure
 from bump_diffusion.metrics.evaluation import shown
 from bump_diffusion.metrics.interventions import LAYERS
@@ -27,6 +27,7 @@ from bump_diffusion.papers.semantics.figures.comparisons import (
 from bump_diffusion.papers.semantics.figures.gallery import (
     align_embeddings,
     animate_points,
+    choose_moving_run,
     find_failures,
 )
 from bump_diffusion.papers.semantics.figures.imbalance import (
@@ -185,8 +186,8 @@ def test_the_moving_run_is_the_first_to_pass_through_all_phases_on_both_sides():
     through.probes.loc[
         (through.probes["target"] == "requested") & (through.probes["step"] == 20), "r2"
     ] = 0.2
-    assert through_all_phases([straight, through, through]) is through
-    assert through_all_phases([straight]) is straight
+    assert choose_moving_run([straight, through, through]) is through
+    assert choose_moving_run([straight]) is straight
 
 
 def test_a_phase_that_hinges_on_a_threshold_is_counted_with_each():

@@ -10,13 +10,12 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import explained_by_overlap, explained_on_grid
 from bump_diffusion.analysis.phases import (
-    agreement,
     assign_phases,
-    first_steps,
-    in_order,
-    order_parameters,
+    first_phases,
+    pass_in_order,
 )
 from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
@@ -64,9 +63,19 @@ def phase_c(step=0):
     return checkpoint(bump_height(render_bumps(LABELS, N, 1.0)), features_of(LABELS.numpy()), step)
 
 
+class Run:
+    """What a record has of these checkpoints."""
+
+    def __init__(self, *checkpoints):
+        self.id = str(id(self))
+        tables, probes = zip(*checkpoints, strict=True)
+        self.checkpoints = pd.concat(tables).assign(images_seen=lambda t: t["step"] * 32)
+        self.probes = pd.concat(probes)
+        self.configuration = configure("quick")
+
+
 def phases_of(*checkpoints, **thresholds):
-    tables, probes = zip(*checkpoints, strict=True)
-    return assign_phases(order_parameters(pd.concat(tables), pd.concat(probes)), **thresholds)
+    return assign_phases(frame([Run(*checkpoints)]), **thresholds)
 
 
 @pytest.mark.parametrize(("made", "phase"), [(phase_a, "A"), (phase_b, "B"), (phase_c, "C")])
@@ -94,25 +103,12 @@ def test_sides_are_judged_apart():
     silent = np.random.default_rng(0).normal(size=(len(LABELS), 40))
     phases = phases_of(checkpoint(heights, silent))
     assert phases.iloc[0].tolist() == ["C", "A"]
-    table = agreement(phases)
-    assert table.loc["C", "A"] == 1 and table.to_numpy().sum() == 1
 
 
 def test_an_r2_that_is_undefined_in_one_axis_is_undefined():
     table, probes = phase_c()
     probes.loc[(probes["target"] == "generated") & (probes["axis"] == "y"), "r2"] = np.nan
-    assert np.isnan(order_parameters(table, probes)["manifold"].iloc[0])
-
-
-class Run:
-    """What a record has of these checkpoints."""
-
-    def __init__(self, *checkpoints):
-        self.id = str(id(self))
-        tables, probes = zip(*checkpoints, strict=True)
-        self.checkpoints = pd.concat(tables).assign(images_seen=lambda t: t["step"] * 32)
-        self.probes = pd.concat(probes)
-        self.configuration = configure("quick")
+    assert np.isnan(frame([Run((table, probes))])["manifold"].item())
 
 
 def test_the_reason_of_a_missing_phase_is_told():
@@ -126,17 +122,22 @@ def test_the_reason_of_a_missing_phase_is_told():
     assert describe_phases([Run(phase_a(0), phase_a(1))]).data == "- Sinusoidal, seed 0: phases A."
 
 
-@given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12))
-def test_order_of_first_occurrences(sequence):
-    phases = pd.Series(sequence, index=range(0, 10 * len(sequence), 10))
-    first = first_steps(phases)
-    for phase, step in first.items():
-        if step is None:
-            assert phase not in sequence
-        else:
-            assert sequence.index(phase) * 10 == step
-    expected = list(dict.fromkeys(sequence)) == ["A", "B", "C"]
-    assert in_order(phases) == expected
+@given(st.lists(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12), min_size=1))
+def test_order_of_first_occurrences(sequences):
+    table = pd.DataFrame(
+        (name, step, step * 32, phase)
+        for name, phases in enumerate(sequences)
+        for step, phase in enumerate(["A", *phases])  # the first untrained
+    ).set_axis(["record", "step", "images_seen", "phase_generation"], axis=1)
+    first = first_phases(table, "generation")
+    in_order = pass_in_order(first)
+    for name, phases in enumerate(sequences):
+        for phase, images in first.loc[name].items():
+            if phase in phases:
+                assert images == 32 * (phases.index(phase) + 1)
+            else:
+                assert np.isnan(images)
+        assert in_order[name] == (list(dict.fromkeys(phases)) == ["A", "B", "C"])
 
 
 def test_runs_are_counted_by_what_they_pass():
@@ -148,40 +149,38 @@ def test_runs_are_counted_by_what_they_pass():
         assert (row[f"{side}: A, B, C"], row[f"{side}: B"]) == (1, 2)
 
 
+IDS = itertools.count()
+
 # (sigma, d): four pairs of equal sigma / d, and one data set without a partner.
 SETTINGS = [(0.25, 1), (1, 4), (0.5, 1), (1, 2), (2, 1), (1, 0.5), (4, 1), (1, 0.25), (1, 1)]
 
 
-def learned_after(images, sigma, d):
+def learned_after(images, sigma, d, seed=0):
     """A stand-in for a run that places half of all bumps right after so many images, or never."""
     seen = [0, 1, 10_000_000] if images is None else [0, images, 10_000_000]
     accuracy = [0, 0, 0.1] if images is None else [0, 0.5, 1]
     columns = {"step": [0, 1, 2], "images_seen": seen, "accuracy": accuracy}
-    checkpoints = pd.DataFrame(columns | {"misplaced": 0, "correct": accuracy})
-    probes = [(s, "ablated", "direct", t, a, 0.0) for s in range(3) for t in TARGETS for a in "xy"]
-    columns = ["step", "features", "reduction", "target", "axis", "r2"]
+    fields = {"sigma": float(sigma), "d_x": float(d), "d_y": float(d), "seed": seed}
     return SimpleNamespace(
-        configuration=configure("quick", sigma=float(sigma), d_x=float(d), d_y=float(d)),
-        checkpoints=checkpoints,
-        probes=pd.DataFrame(probes, columns=columns),
+        id=str(next(IDS)),
+        configuration=configure("quick", **fields),
+        checkpoints=pd.DataFrame(columns | {"misplaced": 0, "correct": accuracy}),
+        probes=pd.DataFrame({"step": []}),
     )
-
-
-TARGETS = ("requested", "generated")
 
 
 def test_times_on_one_curve_are_explained_by_the_overlap():
     runs = [learned_after(1000 * (1 + s / d), s, d) for s, d in SETTINGS]
-    found = explained_by_overlap(runs, "accuracy")
+    found = explained_by_overlap(frame(runs), "accuracy")
     assert found.explained == [pytest.approx(1)]
     assert (found.runs, found.never) == (8, 0)
     runs[0] = learned_after(None, *SETTINGS[0])
-    found = explained_by_overlap(runs, "accuracy")
+    found = explained_by_overlap(frame(runs), "accuracy")
     assert found.explained[0] < 0.7
     assert (found.runs, found.never) == (8, 1)
     # A pair that never gets there tells nothing.
     runs[1] = learned_after(None, *SETTINGS[1])
-    found = explained_by_overlap(runs, "accuracy")
+    found = explained_by_overlap(frame(runs), "accuracy")
     assert found.explained == [pytest.approx(1)]
     assert (found.runs, found.never) == (6, 0)
 
@@ -192,7 +191,7 @@ def test_times_paired_at_random_are_explained_as_much_as_chance_says():
     for _ in range(100):
         times = rng.lognormal(9, 1, len(SETTINGS))
         runs = [learned_after(t, *at) for t, at in zip(times, SETTINGS, strict=True)]
-        found.append(explained_by_overlap(runs, "accuracy"))
+        found.append(explained_by_overlap(frame(runs), "accuracy"))
     assert found[0].chance == pytest.approx(3 / 7)
     assert np.mean([one.explained for one in found]) == pytest.approx(3 / 7, abs=0.03)
 
@@ -206,10 +205,9 @@ def test_noise_between_seeds_bounds_what_can_be_explained():
         for seed in range(4):
             quick = rng.lognormal(0, 0.5)  # a seed that learns all data sets soon is no noise
             for s, d in SETTINGS:
-                run = learned_after(2000 * quick * (s / d) * rng.lognormal(0, 0.5), s, d)
-                run.configuration = run.configuration.model_copy(update={"seed": seed})
-                runs.append(run)
-        found.append(explained_by_overlap(runs, "accuracy"))
+                images = 2000 * quick * (s / d) * rng.lognormal(0, 0.5)
+                runs.append(learned_after(images, s, d, seed))
+        found.append(explained_by_overlap(frame(runs), "accuracy"))
     explained = np.mean([one.explained for one in found])
     assert 0.8 < explained < 0.95
     assert np.mean([one.noise_ceiling for one in found]) == pytest.approx(explained, abs=0.03)
@@ -218,13 +216,13 @@ def test_noise_between_seeds_bounds_what_can_be_explained():
 @pytest.mark.parametrize("settings", [SETTINGS[:3], [*SETTINGS[:3], SETTINGS[0]]])
 def test_nothing_is_explained_without_two_pairs(settings):
     runs = [learned_after(1000, s, d) for s, d in settings]
-    assert np.isnan(explained_by_overlap(runs, "accuracy").explained).all()
+    assert np.isnan(explained_by_overlap(frame(runs), "accuracy").explained).all()
 
 
 def test_nothing_is_explained_where_all_take_as_long():
     for settings in (SETTINGS, SETTINGS[:6]):
         runs = [learned_after(160, s, d) for s, d in settings]
-        assert np.isnan(explained_by_overlap(runs, "accuracy").explained).all()
+        assert np.isnan(explained_by_overlap(frame(runs), "accuracy").explained).all()
 
 
 @pytest.mark.parametrize(
@@ -249,7 +247,7 @@ def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
         for s, d in itertools.product(values, values)
     ]
     runs.append(learned_after(160, 4.0, 1.0))  # outside of the grid
-    (found,) = explained_on_grid(runs, "accuracy").to_dict("records")
+    (found,) = explained_on_grid(frame(runs), "accuracy").to_dict("records")
     # Both factors are spaced evenly in the logarithm, so that their effects have equal variance.
     total = by_sigma**2 + by_d**2
     assert found["sigma"] == pytest.approx(by_sigma**2 / total, abs=1e-6)
@@ -259,6 +257,6 @@ def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
 def test_a_function_of_the_overlap_is_explained_by_it_alone():
     values = (0.5, 1.0, 2.0)
     runs = [learned_after(4000 * (s / d) ** 0.3, s, d) for s in values for d in values]
-    (found,) = explained_on_grid(runs, "accuracy").to_dict("records")
+    (found,) = explained_on_grid(frame(runs), "accuracy").to_dict("records")
     assert found == pytest.approx({"sigma": 0.5, "d": 0.5, "overlap": 1.0})
-    assert explained_on_grid(runs[:4], "accuracy").empty
+    assert explained_on_grid(frame(runs[:4]), "accuracy").empty

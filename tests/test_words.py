@@ -8,16 +8,15 @@ import re
 
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 
-from bump_diffusion.analysis.learning import explained_on_grid, learning_time, overlap_times
-from bump_diffusion.analysis.phases import ORDER, phases_over_training
-from bump_diffusion.analysis.settings import by_setting
+from bump_diffusion.analysis.frame import frame, gather, split
+from bump_diffusion.analysis.learning import explained_on_grid, learning_times, overlap_times
+from bump_diffusion.analysis.phases import ORDER, first_phases
 from bump_diffusion.files import ROOT
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.papers.semantics.claims import BY_CONTROL
-from bump_diffusion.papers.semantics.figures.claims import by_claim
+from bump_diffusion.papers.semantics.figures.claims import group_by_claim
 from bump_diffusion.papers.semantics.figures.imbalance import (
     placed_given_one_bump,
     placement_coupling,
@@ -26,8 +25,9 @@ from bump_diffusion.papers.semantics.figures.larger import (
     tabulate_transfers,
     transfer_fractions,
 )
-from bump_diffusion.papers.semantics.quantities import order_at_end
-from bump_diffusion.papers.semantics.verdicts import decide_claims, runs_of, without_and_with_warmup
+from bump_diffusion.papers.semantics.verdicts import decide_claims
+from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.load import load_or_run
 
 pytestmark = pytest.mark.usefixtures("shipped_only")
 
@@ -53,25 +53,36 @@ def said(page, words):
 
 @pytest.fixture(scope="module")
 def judged():
-    """What was judged of the shipped runs: by claim, then by setting."""
-    found = decide_claims("own", 5, 3)
-    return {name: {one.setting: one for one in own} for name, own in by_claim(found).items()}
+    """The decisions on the shipped runs: by claim, then by setting."""
+    decisions = group_by_claim(decide_claims("own", 5, 3, ["sinusoidal", "scalar", "table"]))
+    return {name: {one.setting: one for one in group} for name, group in decisions.items()}
 
 
-@pytest.fixture(scope="module")
-def three_phases():
-    return without_and_with_warmup("three-phases", "own", 5)
+def load(*names, **fields):
+    """The records of experiments."""
+    return load_or_run(unite(*(experiment(name, **fields) for name in names)))
 
 
-def share_with_b(records):
-    runs = [phases_over_training(record)["generation"] for record in records]
-    return np.mean([(phases == "B").any() for phases in runs])
+def trained(*names, **fields):
+    """The trained checkpoints of experiments."""
+    return frame(load(*names, **fields)).query("step > 0")
 
 
-def test_single_misplaced_bumps_come_between(three_phases):
+def share_with_b(table):
+    return first_phases(table, "generation")["B"].notna().mean()
+
+
+def order_at_end(table):
+    """The order of each run at the end, of the trained and of the untrained network."""
+    last = table.groupby("record", sort=False).tail(1)
+    columns = [column for column in last if column.startswith("order")]
+    return last.set_index("record")[columns].clip(lower=0)
+
+
+def test_single_misplaced_bumps_come_between():
     assert said(README, "whether they ever prevail depends on")
-    for record in three_phases:
-        table = record.checkpoints.query("step > 0")
+    three_phases = trained("full-rate", "three-phases")
+    for _, table in three_phases.groupby("record"):
         misplaced, correct = (table[kind].to_numpy() for kind in ("misplaced", "correct"))
         assert table["several"].iloc[0] + table["none"].iloc[0] > 0.5
         assert misplaced.max() > 0.3
@@ -79,94 +90,86 @@ def test_single_misplaced_bumps_come_between(three_phases):
             assert misplaced.argmax() < correct.argmax() and misplaced[-1] < 0.1
     assert said(CLAIMS, "in most where the label enters as two numbers and the learning rate is")
     assert said(CLAIMS, "in few where it enters as sines and cosines")
-    shares = {name: share_with_b(own) for name, own in by_setting(three_phases, "setting").items()}
+    shares = {name: share_with_b(runs) for name, runs in split(three_phases, "setting").items()}
     assert shares["scalar with warm-up"] > 0.5 > shares["sinusoidal with warm-up"]
     assert shares["sinusoidal at full rate"] < 0.5
     assert said(CLAIMS, "for wide bumps")
-    wide = [r for r in runs_of("spread", "own", 3) if r.configuration.sigma == 4]
-    assert share_with_b(wide) > 0.5
+    assert share_with_b(trained("spread", sigma=4)) > 0.5
 
 
 def test_an_untrained_network_has_most_of_the_order_at_dense_spacings():
     assert said(README, "at spacings of up to a pixel an untrained network has most of it too")
     assert said(CLAIMS, "At spacings of 2 and more it adds much")
-    for spacing, own in by_setting(runs_of("density", "own", 3), "d_x").items():
-        trained, untrained = np.mean([order_at_end(record) for record in own], axis=0)
-        if float(spacing) <= 1:
-            assert untrained > trained / 2
+    for spacing, runs in trained("density").groupby("d_x"):
+        order = order_at_end(runs).mean()
+        if spacing <= 1:
+            assert order["order_untrained"] > order["order"] / 2
         else:
-            assert trained > ORDER > untrained and trained - untrained > 0.3
+            assert order["order"] > ORDER > order["order_untrained"]
+            assert order["order"] - order["order_untrained"] > 0.3
 
 
 def test_in_noise_all_order_was_learned():
     assert said(README, "nearly finished images, and none when they are noisy")
     assert said(CLAIMS, "In noise none is read from an untrained network")
     assert said(ORDER_CHAPTER, "some is, a quarter of the way to pure noise, and half way nothing")
-    runs = [*without_and_with_warmup("controls", "own", 3), *runs_of("larger-controls", "own", 3)]
-    for own in by_setting(runs, "setting").values():
-        probed = "layer == 'layer4' and target == 'requested' and input == 'bump'"
-        order = [
-            record.layers.query(probed).groupby(["timestep", "features"])["r2"].min()
-            for record in own
-        ]
-        for read in order:
-            assert max(read[250, "untrained, ablated"], read[500, "untrained, ablated"]) < 0.03
-            assert read[500, "ablated"] < 0.03
-        assert np.mean([read[250, "ablated"] for read in order]) > 0.05
+    layers = gather(load("full-rate-controls", "controls", "larger-controls"), "layers")
+    probed = layers.query("layer == 'layer4' and target == 'requested' and input == 'bump'")
+    order = probed.groupby(["setting", "record", "timestep", "features"])["r2"].min().unstack()
+    at_250, at_500 = (order.xs(timestep, level="timestep") for timestep in (250, 500))
+    assert max(table["untrained, ablated"].max() for table in (at_250, at_500)) < 0.03
+    assert at_500["ablated"].max() < 0.03
+    assert at_250["ablated"].groupby("setting").mean().min() > 0.05
 
 
 def test_as_published_order_is_there_from_the_first_checkpoint():
     assert said(README, "its probe finds order from the first checkpoint on, wherever the label")
     assert said(PHASES, "with sinusoids it falls late in training. With a table it stays near 0")
 
-    def published(record):
-        rows = record.probes.query("reduction == 'umap' and target == 'requested' and step > 0")
-        return rows[rows["features"] == "trained"].groupby("step")["r2"].mean()
-
-    for name in ("three-phases", "full-rate", "larger-images"):
-        for record in runs_of(name, "own", 5):
-            if record.configuration.conditioning == "table":
-                assert published(record).max() < 0.1
-            else:
-                assert published(record).iloc[0] > 0.7
-                assert record.checkpoints.query("step > 0")["accuracy"].iloc[0] < 0.05
-    sinusoidal = map(published, runs_of("three-phases", "own", 5, conditioning="sinusoidal"))
-    assert np.median([order.iloc[0] - order.iloc[-1] for order in sinusoidal]) > 0.2
+    table = trained("three-phases", "full-rate", "larger-images")
+    published = ["r2_trained_umap_requested_x", "r2_trained_umap_requested_y"]
+    table["published"] = table[published].mean(axis=1)
+    with_table = table["conditioning"] == "table"
+    assert table[with_table]["published"].max() < 0.1
+    ends = table[~with_table].groupby("record", sort=False)
+    first, last = ends.head(1), ends.tail(1)
+    assert first["published"].min() > 0.7
+    assert first["accuracy"].max() < 0.05
+    fall = first.set_index("record")["published"] - last.set_index("record")["published"]
+    sinusoidal = first.set_index("record")["setting"] == "sinusoidal with warm-up"
+    assert fall[sinusoidal].median() > 0.2
 
 
 def test_order_is_learned_also_where_nothing_of_layer_4_reaches_the_image():
     assert said(BOTTLENECK, "It adds to it also where the bottleneck is shut")
-    for own in by_setting(runs_of("full-rate", "own", 5), "conditioning").values():
-        trained, untrained = np.mean([order_at_end(record) for record in own], axis=0)
-        assert trained - untrained > 0.05
+    for _, runs in trained("full-rate").groupby("conditioning"):
+        order = order_at_end(runs).mean()
+        assert order["order"] - order["order_untrained"] > 0.05
 
 
 def test_exchanging_layer_4_moves_nothing():
     assert said(README, "no bump moves to the other's place, and nearly all images stay right")
     assert said(CLAIMS, "about one in seven of those that were, where the label is a learned table")
-    runs = by_setting(without_and_with_warmup("controls", "own", 3), "setting")
-    for where, own in runs.items():
-        rows = [record.interventions.set_index(["intervention", "layer"]) for record in own]
-        exchanged = sum(table.loc[("other features", "layer4")] for table in rows)
-        untouched = sum(table.loc[("nothing", "")] for table in rows)
-        assert exchanged["at_other"] < 0.02
-        lost = 1 - exchanged["correct"] / untouched["correct"]
-        assert 1 / 8 < lost < 1 / 6 if where == "table with warm-up" else lost < 0.03
+    table = gather(load("full-rate-controls", "controls"), "interventions")
+    groups = table.groupby(["intervention", "layer", "setting"])[["at_other", "correct"]].mean()
+    exchanged, untouched = groups.loc["other features", "layer4"], groups.loc["nothing", ""]
+    assert exchanged["at_other"].max() < 0.02
+    lost = 1 - exchanged["correct"] / untouched["correct"]
+    assert 1 / 8 < lost.pop("table with warm-up") < 1 / 6
+    assert lost.max() < 0.03
 
 
 def test_where_the_position_enters():
     assert said(CLAIMS, "without warm-up mainly at `layer2` and `up3`, with it mainly at `layer3`")
-    harm = {}
-    for record in without_and_with_warmup("controls", "own", 3):
-        rows = record.interventions.query("intervention == 'other label'").set_index("layer")
-        warm = bool(record.configuration.warmup)
-        harm.setdefault((record.configuration.conditioning, warm), []).append(rows["correct"])
-    for (scheme, warm), found in harm.items():
-        most = set((sum(found) / len(found)).nsmallest(2).index)
-        if not warm:
-            assert most == {"layer2", "up3"}, scheme
+    table = gather(load("full-rate-controls", "controls"), "interventions")
+    table = table[table["intervention"] == "other label"]
+    right = table.groupby(["warmup", "conditioning", "layer"])["correct"].mean()
+    for (warmup, scheme), by_layer in right.groupby(["warmup", "conditioning"]):
+        most_harm = set(by_layer.nsmallest(2).index.get_level_values("layer"))
+        if warmup:
+            assert "layer3" in most_harm, scheme
         else:
-            assert "layer3" in most, scheme
+            assert most_harm == {"layer2", "up3"}, scheme
 
 
 def test_bumps_are_learned_by_their_width():
@@ -174,18 +177,15 @@ def test_bumps_are_learned_by_their_width():
         README, "sooner the wider they are, up to a spread of 2 pixels. At spacings of up to 2"
     )
     assert said(SPREAD, "bumps become single, and order appears, still sooner; right places do not")
-    runs = [
-        r for name in ("spread", "density", "spread-and-spacing") for r in runs_of(name, "own", 3)
-    ]
-    unique = list({r.id: r for r in runs}.values())
-    explained = explained_on_grid(unique, "accuracy").mean()
+    table = trained("spread", "density", "spread-and-spacing")
+    explained = explained_on_grid(table, "accuracy").mean()
     assert explained["sigma"] > 0.9 and explained["d"] < 0.1 and explained["overlap"] < 0.5
-    times = overlap_times(unique, "accuracy").groupby(["sigma", "d"])["time"].mean()
+    times = overlap_times(table, "accuracy").groupby(["sigma", "d"])["time"].mean()
     by_spread = times.xs(1.0, level="d")
     assert by_spread.loc[:2.0].is_monotonic_decreasing
     assert by_spread[4.0] == pytest.approx(by_spread[2.0], rel=0.1)
     for measure in ("single", "order"):
-        sooner = overlap_times(unique, measure).groupby(["sigma", "d"])["time"].mean()
+        sooner = overlap_times(table, measure).groupby(["sigma", "d"])["time"].mean()
         assert sooner[4.0, 1.0] < 0.9 * sooner[2.0, 1.0]
     by_spacing = times.xs(1.0, level="sigma").loc[:2.0]
     assert by_spacing.max() < 1.3 * by_spacing.min()
@@ -231,9 +231,8 @@ def test_the_axes_are_learned_at_the_same_time(judged):
 def test_within_an_image_the_axes_are_placed_independently():
     assert said(README, "Within an image, by a measure chosen afterwards, no coupling is seen")
     assert said(LARGER, "Within an image a bump that is right in x is no likelier to be right in y")
-    for name, seeds in {"imbalance-judged": 5, "larger-imbalance": 3}.items():
-        runs = runs_of(name, "own", seeds)
-        excess = [placement_coupling(placed_given_one_bump(record)) for record in runs]
+    for name in ("imbalance-judged", "larger-imbalance"):
+        excess = [placement_coupling(placed_given_one_bump(record)) for record in load(name)]
         assert abs(np.nanmean(excess)) < 0.1
 
 
@@ -247,21 +246,14 @@ def test_order_and_accuracy_come_together_as_in_an_untrained_network(judged):
 
 def test_networks_with_a_table_often_end_before_they_are_accurate():
     assert said(CLAIMS, "Many networks with a table end with fewer than half of their images right")
-    runs = without_and_with_warmup("three-phases", "own", 5, conditioning="table")
-    short = [np.isnan(learning_time(r.checkpoints, "accuracy", 0.5)) for r in runs]
-    assert np.mean(short) >= 0.3
+    table = trained("full-rate", "three-phases", conditioning="table")
+    assert learning_times(table, "accuracy", 0.5).isna().mean() >= 0.3
 
 
 def test_several_bumps_are_a_failure_of_phase_a():
     assert said(GALLERY, "from B on hardly an image has more than one")
-    runs = runs_of("three-phases", "own", 5)
-    later = [
-        record.checkpoints.merge(
-            phases_over_training(record)["generation"].rename("phase").reset_index(), on="step"
-        )
-        for record in runs
-    ]
-    by_phase = pd.concat(later).groupby("phase")[["none", "several", "misplaced"]].mean()
+    outcomes = ["none", "several", "misplaced"]
+    by_phase = trained("three-phases").groupby("phase_generation")[outcomes].mean()
     assert by_phase.loc["A", "several"] > 0.3 > 0.06 > by_phase.loc["B", "several"]
     assert by_phase.loc["C", "several"] < 0.01
     assert by_phase.loc["B", ["none", "misplaced"]].sum() > 0.5
@@ -269,23 +261,20 @@ def test_several_bumps_are_a_failure_of_phase_a():
 
 def test_bfloat16_lowers_the_order_of_layer_4_and_not_accuracy():
     assert said(PERFORMANCE, "So it is in the shipped runs, read from all features, by about what")
-    exact, mixed = (
-        runs_of("precision", "own", 3, precision=precision) for precision in ("float32", "bfloat16")
-    )
-    for one, other in zip(exact, mixed, strict=True):
-        ends = [record.checkpoints["accuracy"].iloc[-1] for record in (one, other)]
-        assert ends[0] == pytest.approx(ends[1], abs=0.02)
-        assert order_at_end(other)[0] < order_at_end(one)[0]
-    (in_float32, untrained), (in_bfloat16, _) = (
-        np.mean([order_at_end(record) for record in own], axis=0) for own in (exact, mixed)
-    )
-    assert in_float32 - in_bfloat16 == pytest.approx(in_float32 - untrained, abs=0.02)
+    exact, mixed = (trained("precision", precision=p) for p in ("float32", "bfloat16"))
+    accuracies = [table.groupby("seed")["accuracy"].last() for table in (exact, mixed)]
+    assert accuracies[0].to_numpy() == pytest.approx(accuracies[1].to_numpy(), abs=0.02)
+    of_exact, of_mixed = (order_at_end(table) for table in (exact, mixed))
+    lost = of_exact["order"].to_numpy() - of_mixed["order"].to_numpy()
+    learned = of_exact["order"] - of_exact["order_untrained"]
+    assert lost.min() > 0
+    assert lost.mean() == pytest.approx(learned.mean(), abs=0.02)
 
 
 def test_samplers_differ_under_way_and_not_at_the_end():
     assert said(MODEL, "at the end of training which sampler is used, and with how many steps;")
-    tables = [record.samplers for record in runs_of("samplers", "own", 3)]
-    mean = pd.concat(tables).groupby(["step", "sampler", "sampler_steps"])[list(OUTCOMES)].mean()
+    table = gather(load("samplers"), "samplers")
+    mean = table.groupby(["step", "sampler", "sampler_steps"])[list(OUTCOMES)].mean()
     assert mean["correct"].xs(mean.index.levels[0].max()).min() > 0.95
     assert (mean.groupby("step").max() - mean.groupby("step").min()).max().max() > 0.7
 
@@ -298,7 +287,7 @@ def test_on_larger_images_layer_4_is_ordered_and_used(judged):
     assert said(LARGER, "a pixel of the other request's place: at most a third does.")
     assert said(CLAIMS, "Whether it decides where the bump goes is undecided by the criterion")
     assert judged["order-used"][larger].outcome == "undecided"
-    for record in runs_of("larger-controls", "own", 3):
+    for record in load("larger-controls"):
         rows = record.interventions.set_index(["intervention", "layer"])
         for intervention in ("other features", "other label"):
             exchanged = rows.loc[(intervention, "layer4")]
@@ -326,8 +315,8 @@ def test_on_larger_images_layer_4_is_ordered_and_used(judged):
     assert judged["order-learned"][larger].outcome == "reproduced"
     assert judged["order-learned"]["sinusoidal with warm-up"].outcome == "undecided"
     assert said(CLAIMS, "by the UMAP embedding it adds too")
-    for record in runs_of("larger-images", "own", 5):
-        assert np.subtract(*order_at_end(record, "umap")) > 0
+    order = order_at_end(trained("larger-images"))
+    assert (order["order_umap"] > order["order_untrained_umap"]).all()
     assert said(LARGER, "at two in five of the checkpoints in phase C")
     assert judged["order-sufficient"][larger].estimate == pytest.approx(0.6, abs=0.04)
     assert judged["order-sufficient"][larger].outcome == "not reproduced"
@@ -345,7 +334,7 @@ def test_on_larger_images_two_layers_hold_an_axis_each_or_one_holds_both():
     assert said(
         CLAIMS, "in three of five runs most come near it, and in two one axis follows layer 4"
     )
-    runs = runs_of("larger-patching", "own", 5)
+    runs = load("larger-patching")
     table = tabulate_transfers(runs).pivot(index="seed", columns="exchanged", values="follow it")
     assert sorted(zip(table["layer3"], table["layer4"], strict=True)) == [
         *[("neither", "x, y")] * 3,

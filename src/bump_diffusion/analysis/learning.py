@@ -1,13 +1,9 @@
 """Learning times, and what explains them."""
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-
-from bump_diffusion.analysis.phases import checkpoints_with_order
-from bump_diffusion.runs.record import Record
 
 ONE_CURVE = 0.9
 """Least share of the variance of learning times that sigma / d explains (`explained_by_overlap`)
@@ -53,12 +49,6 @@ def learning_times(
     return times.fillna(runs["images_seen"].last()) if or_end else times
 
 
-def learning_time_or_end(checkpoints: pd.DataFrame, measure: str, level: float) -> float:
-    """`learning_time`, or all examples seen, a lower bound, if the level is never reached."""
-    time = learning_time(checkpoints, measure, level)
-    return float(checkpoints["images_seen"].iloc[-1]) if np.isnan(time) else time
-
-
 class Overlap(NamedTuple):
     """How far learning times are a matter of sigma / d (`explained_by_overlap`)."""
 
@@ -70,78 +60,77 @@ class Overlap(NamedTuple):
     "What it would explain if it were all that matters, but for the noise between seeds."
     runs: int
     never: int
-    "Those of the `runs` that never get there."
+    "Those of the `runs` that never reach one half."
 
 
-def overlap_times(records: list[Record], measure: str) -> pd.DataFrame:
-    """Training images to one half of a measure, a row per run.
+def overlap_times(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Compute the training images to one half of a measure, a row per run of a `frame`.
 
-    Columns seed, sigma, d, overlap (sigma / d), time (`learning_time_or_end`) and never, whether
-    the run does not get there.
+    Columns seed, sigma, d, overlap (sigma / d), time (all images seen where one half is never
+    reached), log (of time) and never, whether it is not reached. Indexed by record.
     """
-    rows = []
-    for record in records:
-        c, checkpoints = record.configuration, checkpoints_with_order(record)
-        time = learning_time_or_end(checkpoints, measure, 0.5)
-        never = np.isnan(learning_time(checkpoints, measure, 0.5))
-        rows.append((c.seed, c.sigma, c.d_x, round(c.sigma / c.d_x, 6), time, never))
-    return pd.DataFrame(rows, columns=["seed", "sigma", "d", "overlap", "time", "never"])
-
-
-def explained_by_overlap(records: list[Record], measure: str) -> Overlap:
-    """The share of the variance of learning times, between data sets, that sigma / d explains.
-
-    Eta squared, of the logarithms of the training images to one half (`learning_time_or_end`), over
-    the data sets whose sigma / d one of another spread shares; left out are those of which no run
-    gets there. NaN for fewer than two values of sigma / d, or if all times are equal.
-    """
-    table = overlap_times(records, measure)
-    table["log"] = np.log(table["time"])
-    by = table.groupby("overlap")
-    table = table[(by["sigma"].transform("nunique") > 1) & ~by["never"].transform("all")]
-    groups, seeds = table["overlap"].nunique(), sorted({r.configuration.seed for r in records})
-    never = int(table["never"].sum())
-    if groups < 2:
-        return Overlap([np.nan] * len(seeds), np.nan, np.nan, len(table), never)
-    explained, totals = [], []
-    for _, own in table.groupby("seed"):
-        totals.append(_squares(own["log"]))
-        within = own.groupby("overlap")["log"].apply(_squares).sum()
-        explained.append(1 - within / totals[-1] if np.ptp(own["log"]) > 0 else np.nan)
-    settings = len(table[["sigma", "d"]].drop_duplicates())
-    noise = (settings - groups) * _left_by_seeds(
-        table.pivot(index=["sigma", "d"], columns="seed", values="log")
+    runs = table.groupby("record", sort=False)[["seed", "sigma", "d_x"]].first()
+    times = learning_times(table, measure, 0.5, or_end=True)
+    return runs.rename(columns={"d_x": "d"}).assign(
+        overlap=(runs["sigma"] / runs["d_x"]).round(6),
+        time=times,
+        log=np.log(times),
+        never=learning_times(table, measure, 0.5).isna(),
     )
-    noise_ceiling = 1 - noise / np.mean(totals) if np.ptp(table["log"]) > 0 else np.nan
-    chance = (groups - 1) / (settings - 1)
-    return Overlap(explained, chance, float(noise_ceiling), len(table), never)
 
 
-def explained_on_grid(records: list[Record], measure: str) -> pd.DataFrame:
-    """The share of the variance of learning times that spread, spacing and their ratio explain.
+def explained_by_overlap(table: pd.DataFrame, measure: str) -> Overlap:
+    """Compute the share of the variance of learning times, between data sets, that sigma / d has.
+
+    Eta squared, of the logarithms of `overlap_times`, over the data sets of a `frame` whose sigma /
+    d one of another spread shares; left out are those of which no run reaches one half. NaN for
+    fewer than two values of sigma / d, or if all times are equal.
+    """
+    times = overlap_times(table, measure)
+    by = times.groupby("overlap")
+    times = times[(by["sigma"].transform("nunique") > 1) & ~by["never"].transform("all")]
+    groups, never = times["overlap"].nunique(), int(times["never"].sum())
+    if groups < 2:
+        undefined = [np.nan] * table["seed"].nunique()
+        return Overlap(undefined, np.nan, np.nan, len(times), never)
+    seeds = times.groupby("seed")
+    explained = [_eta_squared(own["log"], own["overlap"]) for _, own in seeds]
+    logs = times.pivot(index=["sigma", "d"], columns="seed", values="log")
+    noise_ceiling = np.nan
+    if np.ptp(times["log"]) > 0:
+        noise = (len(logs) - groups) * _left_by_seeds(logs)
+        noise_ceiling = float(1 - noise / seeds["log"].apply(_squares).mean())
+    return Overlap(explained, (groups - 1) / (len(logs) - 1), noise_ceiling, len(times), never)
+
+
+def explained_on_grid(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Compute the share of the variance of learning times of spread, spacing and their ratio.
 
     Eta squared, as in `explained_by_overlap`, over the data sets that make a full grid: those
     spreads and spacings of which each was run with each other. Columns sigma, d and overlap, a row
     a seed; empty unless there are two of each.
     """
-    table = overlap_times(records, measure)
-    table["log"] = np.log(table["time"])
-    sets = table[["sigma", "d"]].drop_duplicates()
-    sigmas = [s for s, own in sets.groupby("sigma") if len(own) > 1]
-    spacings = [d for d, own in sets.groupby("d") if len(own) > 1]
-    full = set(itertools.product(sigmas, spacings))
-    if min(len(sigmas), len(spacings)) < 2 or not full <= set(sets.itertuples(index=False)):
-        return pd.DataFrame(columns=["sigma", "d", "overlap"])
-    rows = []
-    for _, own in table[table["sigma"].isin(sigmas) & table["d"].isin(spacings)].groupby("seed"):
-        total = _squares(own["log"]) or np.nan
-        rows.append(
-            {
-                by: 1 - own.groupby(by)["log"].apply(_squares).sum() / total
-                for by in ("sigma", "d", "overlap")
-            }
-        )
-    return pd.DataFrame(rows)
+    times, factors = overlap_times(table, measure), ["sigma", "d", "overlap"]
+    sets = pd.crosstab(times["sigma"], times["d"]) > 0
+    grid = sets.loc[sets.sum(axis=1) > 1, sets.sum(axis=0) > 1]
+    if min(grid.shape) < 2 or not grid.all(axis=None):
+        return pd.DataFrame(columns=factors)
+    full = times[times["sigma"].isin(grid.index) & times["d"].isin(grid.columns)]
+    return pd.DataFrame(
+        {factor: _eta_squared(own["log"], own[factor]) for factor in factors}
+        for _, own in full.groupby("seed")
+    )
+
+
+def _eta_squared(values: pd.Series, groups: pd.Series) -> float:
+    """The share of the variance of the values that lies between groups; NaN if all are equal."""
+    if np.ptp(values) == 0:
+        return np.nan
+    return 1 - float(values.groupby(groups).apply(_squares).sum()) / _squares(values)
+
+
+def _squares(values: pd.Series) -> float:
+    return float(((values - values.mean()) ** 2).sum())
 
 
 def _left_by_seeds(values: pd.DataFrame) -> float:
@@ -153,7 +142,3 @@ def _left_by_seeds(values: pd.DataFrame) -> float:
     left = values.sub(values.mean(axis=1), axis=0).sub(values.mean(axis=0) - values.stack().mean())
     freedom = (len(values) - 1) * (values.shape[1] - 1)
     return float((left**2).to_numpy().sum() / freedom) if freedom else np.nan
-
-
-def _squares(values: pd.Series) -> float:
-    return float(((values - values.mean()) ** 2).sum())

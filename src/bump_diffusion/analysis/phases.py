@@ -20,10 +20,7 @@ choice, each phase being what the greater part shows.
 import numpy as np
 import pandas as pd
 
-from bump_diffusion.runs.record import Record
-
 PHASES = ("A", "B", "C")
-
 
 SINGLE = 0.5
 """Least share of images with exactly one bump, beyond which generation has left phase A."""
@@ -42,47 +39,6 @@ THRESHOLDS = {
     "representation": {"manifold": MANIFOLD, "order": ORDER},
 }
 """By side: the order parameter that ends phase A with its threshold, then that which begins C."""
-
-
-def order_parameters(
-    checkpoints: pd.DataFrame,
-    probes: pd.DataFrame,
-    features: str = "ablated",
-    reduction: str = "direct",
-) -> pd.DataFrame:
-    """The four order parameters of each checkpoint, indexed by step.
-
-    `checkpoints` has a row per checkpoint (columns step and `outcomes.OUTCOMES`), `probes` a row
-    per probe (columns step, features, reduction, target, axis, r2), as in a run record. `single`
-    and `placed` are shares of images; `manifold` and `order` are cross-validated R^2, the lower of
-    the two axes', of the generated and the requested position, read directly from the features with
-    the label ablated; with `features` "untrained, ablated" they are those of the untrained network
-    on the same images, the control, and with `reduction` "umap" read from the UMAP embedding. NaN
-    where a quantity is undefined: `placed` without any single bump, `manifold` with too few of them
-    to fit (`representation.MINIMUM_POINTS`).
-    """
-    by_step = checkpoints.set_index("step")
-    single = by_step["misplaced"] + by_step["correct"]
-    read = probes[(probes["features"] == features) & (probes["reduction"] == reduction)]
-    # An R^2 that is undefined in one axis is undefined.
-    worse = read.groupby(["step", "target"])["r2"].min(skipna=False)
-    worse = worse.unstack().reindex(by_step.index)
-    return pd.DataFrame(
-        {
-            "single": single,
-            "placed": by_step["correct"] / single.where(single > 0),
-            "manifold": worse["generated"],
-            "order": worse["requested"],
-        }
-    )
-
-
-def checkpoints_with_order(
-    record: Record, features: str = "ablated", reduction: str = "direct"
-) -> pd.DataFrame:
-    """A run's table of checkpoints with their `order_parameters` beside the metrics."""
-    parameters = order_parameters(record.checkpoints, record.probes, features, reduction)
-    return record.checkpoints.merge(parameters.reset_index(), on="step")
 
 
 def assign_phases(
@@ -132,49 +88,8 @@ def pass_in_order(first: pd.DataFrame) -> pd.Series:
     return (first["A"] < first["B"]) & (first["B"] < first["C"])
 
 
-def phases_over_training(
-    record: Record, features: str = "ablated", **thresholds: float
-) -> pd.DataFrame:
-    """The phase of each trained checkpoint of a run from each side (see `assign_phases`).
-
-    Without the untrained network, step 0: what it draws and holds is no result of learning.
-    """
-    parameters = order_parameters(record.checkpoints, record.probes, features)
-    phases = assign_phases(parameters, **thresholds)
-    return phases[phases.index > 0]
-
-
-def agreement(phases: pd.DataFrame) -> pd.DataFrame:
-    """How many checkpoints have each pair of phases, generation's in rows."""
-    table = pd.crosstab(phases["generation"], phases["representation"])
-    return table.reindex(index=PHASES, columns=PHASES, fill_value=0)
-
-
-def first_steps(phases: pd.Series) -> dict[str, int | None]:
-    """The first step at which each phase occurs; None for a phase that does not."""
-    return {
-        phase: int(phases.index[phases == phase][0]) if (phases == phase).any() else None
-        for phase in PHASES
-    }
-
-
-def in_order(phases: pd.Series) -> bool:
-    """Whether all three phases occur, and first occur in the order A, B, C."""
-    first = list(first_steps(phases).values())
-    return None not in first and first == sorted(first)
-
-
-def through_all_phases(records: list[Record]) -> Record:
-    """The first run that shows A, B and C, first in this order, from both sides; else the first."""
-    for record in records:
-        phases = phases_over_training(record)
-        if all(in_order(phases[side]) for side in phases):
-            return record
-    return records[0]
-
-
 def moved_thresholds(side: str) -> dict[str, dict[str, float]]:
-    """Each threshold of a side a fifth lower and higher, by what it is then called."""
+    """Move each threshold of a side a fifth down and up: by what it is then called, its value."""
     return {
         f"{name} {value * factor:.2g}": {name: value * factor}
         for name, value in THRESHOLDS[side].items()

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from bump_diffusion.analysis.phases import assign_phases, order_parameters
+from bump_diffusion.analysis.frame import frame
+from bump_diffusion.analysis.phases import THRESHOLDS
 from bump_diffusion.errors import UserError, choose
 from bump_diffusion.files import discard, is_held, make_writable
 from bump_diffusion.runs.load import load_or_run
@@ -108,4 +109,5 @@ def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
 def _final_phases(record: Record) -> dict[str, str]:
     if record.probes.empty:
         return {}
-    return assign_phases(order_parameters(record.checkpoints, record.probes)).iloc[-1].to_dict()
+    last = frame([record]).iloc[-1]
+    return {side: last[f"phase_{side}"] for side in THRESHOLDS}

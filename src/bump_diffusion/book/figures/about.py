@@ -1,12 +1,12 @@
 """The chapter *About*: the shipped records and the environment of this build."""
 
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 
 import pandas as pd
 
-from bump_diffusion.analysis.settings import grouped
 from bump_diffusion.config import configure, distinguishing, profile_of
 from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.runs.experiments import EXPERIMENTS
@@ -67,5 +67,5 @@ def describe_environment() -> Table:
 
 def describe_runs(records: Sequence[Record]) -> Page:
     """Say in a line of which profiles a chapter's runs are, and how to choose another."""
-    profiles = grouped(records, lambda record: profile_of(record.configuration))
-    return Page("runs", records, profiles={p: (len(r), configure(p)) for p, r in profiles.items()})
+    counts = Counter(profile_of(record.configuration) for record in records)
+    return Page("runs", records, profiles={p: (n, configure(p)) for p, n in counts.items()})

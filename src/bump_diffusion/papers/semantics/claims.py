@@ -1,4 +1,4 @@
-"""The paper's claims and their criteria, from `claims.yml`."""
+"""The paper's claims, from `claims.yml`, and the verdict on one."""
 
 import math
 from collections.abc import Sequence
@@ -9,20 +9,17 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from bump_diffusion.analysis.intervals import interval
+from bump_diffusion.analysis.intervals import estimate
+from bump_diffusion.papers.semantics.quantities import CRITERIA
 from bump_diffusion.runs.record import Record
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not judged")
-
 
 BY_CONTROL = "met by the control too"
 """What stands in place of "reproduced" where the claim's control meets the criterion too."""
 
 MINIMUM_RUNS = 3
 """Needed to decide: two that happen to be alike have an interval of no width."""
-
-LIMITS = {"accuracy": (0.0, 1.0), "share": (0.0, 1.0), "kappa": (-1.0, 1.0)}
-"""Between which values a quantity lies, by the first word of its unit, where it has limits."""
 
 
 class Claim(BaseModel):
@@ -34,7 +31,7 @@ class Claim(BaseModel):
     "Of the paper's claims, as the introduction counts them."
     claim: str
     quantity: str
-    "What judges the claim, one value for each run."
+    "What decides the claim, one value for each run; computed by `quantities.CRITERIA`."
     kind: Literal["mean", "share"]
     unit: str
     above: float | None = None
@@ -45,12 +42,12 @@ class Claim(BaseModel):
     section: str
     "Its section with the evidence, as links name it."
     seen: tuple[str, ...] = ()
-    "Conditions whose runs had been seen before the criterion was written."
+    "Settings whose runs had been seen before the criterion was written."
     against: str
     "What it means if the claim is not reproduced."
     control: str = ""
     "What gives the quantity too without what the claim says, if anything was asked."
-    empty: str = ""
+    not_evidence_for: str = ""
     "What a verdict that the control earns too says nothing of."
     undefined: str = ""
     "What it means if the quantity is undefined for every run."
@@ -64,11 +61,6 @@ class Claim(BaseModel):
     @property
     def threshold(self) -> float:
         return self.below if self.above is None else self.above
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """The least and the greatest value that the quantity can have."""
-        return LIMITS.get(self.unit.split()[0], (-math.inf, math.inf))
 
     def passes(self, value: float) -> bool:
         """Whether a value lies beyond the threshold, on the side that the claim needs."""
@@ -121,14 +113,14 @@ def decide(
     setting: str,
     values: Sequence[float],
     records: Sequence[Record] = (),
-    found: tuple[float, float, float] | None = None,
+    interval: tuple[float, float, float] | None = None,
 ) -> Decision:
-    """The verdict on one claim under one setting, from its quantity's values over the runs.
+    """Decide one claim under one setting, from its quantity's values over the runs.
 
-    `found` are the estimate and its interval, where they are not those of the values' mean.
+    `interval` is the estimate with its ends, where it is not that of the values' mean.
     """
     claim = CLAIMS[name]
-    estimate, low, high = found or interval(values, claim.kind, claim.limits)
+    mean, low, high = interval or estimate(values, claim.kind, CRITERIA[name].limits)
     known = len(values) - int(np.isnan(values).sum())
     if math.isnan(low):
         verdict = "not judged"
@@ -136,4 +128,4 @@ def decide(
         verdict = "undecided"
     else:
         verdict = "reproduced" if claim.passes(low) else "not reproduced"
-    return Decision(name, setting, list(records), list(values), estimate, low, high, verdict)
+    return Decision(name, setting, list(records), list(values), mean, low, high, verdict)

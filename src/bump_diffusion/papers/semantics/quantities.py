@@ -1,124 +1,133 @@
-"""The quantities that decide the claims, each from one run."""
+"""The quantities that decide the claims, and the table of criteria.
+
+A claim of `claims.yml` is decided by the quantity of the same name, which is computed for each run.
+"""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
-from bump_diffusion.analysis.learning import learning_time, learning_time_or_end
-from bump_diffusion.analysis.phases import (
-    ORDER,
-    PHASES,
-    assign_phases,
-    checkpoints_with_order,
-    in_order,
-    phases_over_training,
-)
-from bump_diffusion.papers.semantics.factorized import max_axis_gap
-from bump_diffusion.runs.record import Record
+from bump_diffusion.analysis.learning import learning_time
+from bump_diffusion.analysis.phases import ORDER, PHASES
+
+Quantity = Callable[[pd.DataFrame], float]
+"""Computed from the rows of one run, those of its trained checkpoints, in a table that the claim's
+experiment gives (`verdicts`); NaN where it is undefined."""
 
 
-def representation_phases(record: Record, features: str = "ablated", **thresholds: float) -> float:
-    phases = phases_over_training(record, features, **thresholds)
-    return float(in_order(phases["representation"]))
+def representation_phases(run: pd.DataFrame) -> float:
+    return float(run["phase_representation"].drop_duplicates().tolist() == list(PHASES))
 
 
-def generation_phases(record: Record, **thresholds: float) -> float:
-    return float(in_order(phases_over_training(record, **thresholds)["generation"]))
+def order_learned(run: pd.DataFrame) -> float:
+    # Below 0 nothing is read, and how far below is not more of nothing: it counts as 0.
+    trained, untrained = run[["order", "order_untrained"]].iloc[-1].clip(lower=0)
+    return float(trained - untrained)
 
 
-def sides_agree(record: Record, features: str = "ablated", **thresholds: float) -> float:
-    phases = phases_over_training(record, features, **thresholds)
-    if phases.stack().nunique() == 1:
-        return float("nan")  # one phase for all, on both sides: kappa is undefined
-    sides = phases["generation"], phases["representation"]
-    return float(cohen_kappa_score(*sides, labels=list(PHASES)))
+def generation_phases(run: pd.DataFrame) -> float:
+    return float(run["phase_generation"].drop_duplicates().tolist() == list(PHASES))
 
 
-def order_at_end(record: Record, reduction: str = "direct") -> tuple[float, float]:
-    """The order at the end, label ablated, of the trained and of the untrained network.
-
-    Below 0 nothing is read, and how far below is not more of nothing: it counts as 0.
-    """
-    trained, untrained = (
-        max(checkpoints_with_order(record, features, reduction)["order"].iloc[-1], 0.0)
-        for features in ("ablated", "untrained, ablated")
-    )
-    return float(trained), float(untrained)
+def sides_agree(run: pd.DataFrame) -> float:
+    generation, representation = run["phase_generation"], run["phase_representation"]
+    if len({*generation, *representation}) == 1:
+        return math.nan  # one phase for all, on both sides: kappa is undefined
+    return float(cohen_kappa_score(generation, representation, labels=list(PHASES)))
 
 
-def order_learned(record: Record) -> float:
-    trained, untrained = order_at_end(record)
-    return trained - untrained
+def order_necessary(run: pd.DataFrame) -> float:
+    return float((run["phase_representation"] == "C")[run["accuracy"] >= 0.5].mean())
 
 
-def order_necessary(record: Record, features: str = "ablated", **thresholds: float) -> float:
-    accurate, ordered = _accurate_and_ordered(record, features, **thresholds)
-    return float(ordered[accurate].mean())
+def order_sufficient(run: pd.DataFrame) -> float:
+    return float((run["accuracy"] >= 0.5)[run["phase_representation"] == "C"].mean())
 
 
-def order_sufficient(record: Record, features: str = "ablated", **thresholds: float) -> float:
-    accurate, ordered = _accurate_and_ordered(record, features, **thresholds)
-    return float(accurate[ordered].mean())
-
-
-def _accurate_and_ordered(
-    record: Record, features: str, **thresholds: float
-) -> tuple[pd.Series, pd.Series]:
-    """Whether accuracy is at least one half, and the representation in C, at each checkpoint."""
-    table = checkpoints_with_order(record, features)
-    ordered = assign_phases(table, **thresholds)["representation"] == "C"
-    return table["accuracy"] >= 0.5, ordered
-
-
-def order_first(record: Record, features: str = "ablated") -> float:
-    table = checkpoints_with_order(record, features)
-    levels = {"order": ORDER, "accuracy": 0.5}
-    if all(math.isnan(learning_time(table, *level)) for level in levels.items()):
-        return float("nan")
+def order_first(run: pd.DataFrame) -> float:
+    times = learning_time(run, "order", ORDER), learning_time(run, "accuracy", 0.5)
+    if all(map(math.isnan, times)):
+        return math.nan
     # What is never reached comes after the end at the earliest.
-    order_at, accuracy_at = (learning_time_or_end(table, *level) for level in levels.items())
-    return math.log2(order_at / accuracy_at)
+    end = run["images_seen"].iloc[-1]
+    order, accuracy = (end if math.isnan(time) else time for time in times)
+    return math.log2(order / accuracy)
 
 
-def order_used(record: Record) -> float:
-    rows = record.interventions.query("intervention == 'other features' and layer == 'layer4'")
-    return float(rows["at_other"].iloc[0])
+def order_used(run: pd.DataFrame) -> float:
+    exchanged = (run["intervention"] == "other features") & (run["layer"] == "layer4")
+    return float(run["at_other"][exchanged].item())
 
 
-def rise_together(record: Record) -> float:
-    trained = record.checkpoints.query("step > 0")
-    if trained[["accuracy_x", "accuracy_y"]].max(axis=None) < 0.5:
-        return float("nan")  # neither rose
-    return max_axis_gap(trained)
+def rise_together(run: pd.DataFrame) -> float:
+    if run[["accuracy_x", "accuracy_y"]].max(axis=None) < 0.5:
+        return math.nan  # neither rose
+    return float((run["accuracy_x"] - run["accuracy_y"]).abs().max())
 
 
-QUANTITIES = {
-    "representation-phases": representation_phases,
-    "order-learned": order_learned,
-    "generation-phases": generation_phases,
-    "sides-agree": sides_agree,
-    "order-necessary": order_necessary,
-    "order-sufficient": order_sufficient,
-    "order-first": order_first,
-    "order-used": order_used,
-    "rise-together": rise_together,
+def coupled(run: pd.DataFrame) -> float:
+    return float(run["index"].iloc[0])
+
+
+def coupled_in_images(run: pd.DataFrame) -> float:
+    return float(run["index_2d"].iloc[0])
+
+
+def costly(run: pd.DataFrame) -> float:
+    return math.log2(run["cost"].iloc[0])
+
+
+def of_untrained(quantity: Quantity) -> Quantity:
+    """Make a quantity one of the untrained network on the same images."""
+    names = ["manifold", "order", "phase_representation"]
+    return lambda run: quantity(run.assign(**{n: run[f"{n}_untrained"] for n in names}))
+
+
+def max_axis_gap_of_baseline(run: pd.DataFrame) -> float:
+    return float(run["max_axis_gap_1d"].iloc[0])
+
+
+class Criterion(NamedTuple):
+    """How a claim is decided."""
+
+    quantity: Quantity
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    "The least and the greatest value that the quantity can have."
+    control: Quantity | None = None
+    "The quantity where what the claim says cannot be, in the words of the claim's `control`."
+    sides: tuple[str, ...] = ()
+    "The sides of the phase rule whose thresholds the quantity rests on."
+    coupling: tuple[str, str, str] | None = None
+    "Where the quantity is a coupling index: the columns joint, separate and index."
+
+
+SHARE = (0.0, 1.0)
+
+CRITERIA = {
+    "representation-phases": Criterion(
+        representation_phases, SHARE, of_untrained(representation_phases), ("representation",)
+    ),
+    "order-learned": Criterion(order_learned),
+    "generation-phases": Criterion(generation_phases, SHARE, sides=("generation",)),
+    "sides-agree": Criterion(
+        sides_agree, (-1.0, 1.0), of_untrained(sides_agree), ("generation", "representation")
+    ),
+    "order-necessary": Criterion(
+        order_necessary, SHARE, of_untrained(order_necessary), ("representation",)
+    ),
+    "order-sufficient": Criterion(
+        order_sufficient, SHARE, of_untrained(order_sufficient), ("representation",)
+    ),
+    "order-first": Criterion(order_first, control=of_untrained(order_first)),
+    "order-used": Criterion(order_used, SHARE),
+    "rise-together": Criterion(rise_together, SHARE, max_axis_gap_of_baseline),
+    "coupled": Criterion(coupled, coupling=("joint", "separate", "index")),
+    "coupled-in-images": Criterion(
+        coupled_in_images, coupling=("joint", "separate_2d", "index_2d")
+    ),
+    "costly": Criterion(costly),
 }
-"""What judges a claim, from one run."""
-
-
-OF_UNTRAINED = (
-    *("representation-phases", "sides-agree"),
-    *("order-necessary", "order-sufficient", "order-first"),
-)
-"""Those that are also taken of the untrained network on the same images."""
-
-
-BY_RULE = {
-    "representation-phases": ("representation",),
-    "generation-phases": ("generation",),
-    "sides-agree": ("generation", "representation"),
-    "order-necessary": ("representation",),
-    "order-sufficient": ("representation",),
-}
-"""Those that rest on the rule that names phases, and whose sides' thresholds they hang on."""
+"""By the claims' names, as in `claims.yml`."""

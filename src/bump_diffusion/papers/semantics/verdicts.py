@@ -1,215 +1,133 @@
-"""The paper's claims, judged: criteria from `claims.yml`, values from the records, verdicts.
+"""The paper's claims, decided: criteria from `claims.yml`, values from the records, verdicts.
 
 Once the criteria are written nothing here is a matter of opinion: a claim's quantity is computed
 for every run, its interval over the runs is compared with the threshold, the verdict follows.
 """
 
-import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
 
-from bump_diffusion.analysis.intervals import index_interval, interval
-from bump_diffusion.analysis.phases import moved_thresholds
-from bump_diffusion.analysis.settings import by_setting, grouped, setting
-from bump_diffusion.errors import UserError
+from bump_diffusion.analysis.frame import frame, gather, split
+from bump_diffusion.analysis.intervals import estimate_index
+from bump_diffusion.analysis.phases import assign_phases, moved_thresholds
 from bump_diffusion.papers.semantics.claims import CLAIMS, Decision, decide
-from bump_diffusion.papers.semantics.factorized import coupling, coupling_by_balanced
-from bump_diffusion.papers.semantics.quantities import BY_RULE, OF_UNTRAINED, QUANTITIES
+from bump_diffusion.papers.semantics.factorized import couple_to_balanced, couple_to_lines
+from bump_diffusion.papers.semantics.quantities import CRITERIA, Quantity
 from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
 
-WITHOUT_WARMUP = {"three-phases": "full-rate", "controls": "full-rate-controls"}
-"""The experiments without a warm-up that are judged beside those with one."""
 
-OF_AXES = {"imbalance-judged": "lines-judged", "imbalance-wide": "lines-wide"}
-"""The experiments by which claim 4 is judged, images and the lines of their reference: at the
-paper's spacings (arXiv 2402.03305, section 3), and where balanced images take unequally long."""
+def decide_networks(
+    records: Sequence[Record], controls: Sequence[Record] = (), chapter: str | None = None
+) -> list[Decision]:
+    """Decide claims 1 to 3, or those of one chapter, under each setting.
 
-
-class BySize(NamedTuple):
-    """The records by which images of several sizes are judged."""
-
-    images: list[Record]
-    controls: list[Record]
-    "Those that hold a dissection."
-    imbalance: list[Record]
-    lines: list[Record]
-    "Of the imbalanced images' reference."
-
-    def each(self) -> list["BySize"]:
-        """Those of each size by themselves, from the smallest to the largest."""
-        split = [by_setting(records, "N").values() for records in self]
-        return [BySize(*parts) for parts in zip(*split, strict=True)]
-
-
-def runs_by_size(
-    profiles: list[str],
-    seeds: int,
-    fewer_seeds: int,
-    conditioning: str | None = None,
-    patching: bool = False,
-) -> BySize:
-    """The records of the experiments on larger images, in all profiles.
-
-    `seeds` is the number of seeds of `larger-images`, `fewer_seeds`, at most as many, that of the
-    others. With `patching` the largest of these images are those of `larger-patching`. Missing
-    records are trained. Raises UserError for two profiles with images of one size,
-    which could not be told apart.
+    `records` are runs as those of `three-phases`, `controls` as those of `controls`, which hold
+    interventions, if there are any.
     """
-    sizes = {p: next(iter(experiment("larger-images", p, seeds))).N for p in profiles}
-    if len(set(sizes.values())) < len(profiles):
-        raise UserError(
-            f"profile is {profiles}, they must differ in the size of their images (here "
-            f"{', '.join(str(sizes[p]) for p in profiles)} pixels)."
-        )
-    largest = max(profiles, key=lambda p: sizes[p])
-    fewer = min(seeds, fewer_seeds)
-    counts = {"controls": fewer, "images": seeds, "imbalance": fewer, "lines": fewer}
-    plan = []
-    for kind, profile in itertools.product(counts, profiles):
-        with_patching = patching and kind == "images" and profile == largest
-        name = "larger-patching" if with_patching else f"larger-{kind}"
-        own = experiment(name, profile, counts[kind], conditioning=conditioning)
-        plan.append((kind, own))
-    # All experiments before any is loaded: a run that several share is made once, with all extras.
-    united = unite(*(own for _, own in plan))
-    records = dict(zip(united, load_or_run(united), strict=True))
-    return BySize(
-        **{kind: [records[c] for of, own in plan if of == kind for c in own] for kind in counts}
-    )
+    judged = _decide_from("three-phases", _trained(records), records, chapter)
+    if controls:
+        interventions = gather(controls, "interventions")
+        judged += _decide_from("controls", interventions, controls, chapter)
+    return judged
 
 
-def decide_by_size(runs: BySize) -> list[Decision]:
-    """The verdicts on every claim, for each size of image."""
+def decide_axes(images: Sequence[Record], lines: Sequence[Record]) -> list[Decision]:
+    """Decide claim 4 under each setting.
+
+    `images` are the runs of imbalanced data sets and of the balanced ones beside each, as those of
+    `imbalance-judged`; `lines` those of the baseline, as `lines-judged`.
+    """
+    imbalanced = [r for r in images if r.configuration.d_x != r.configuration.d_y]
+    to_lines = couple_to_lines(imbalanced, lines)[
+        ["joint", "separate", "index", "cost", "max_axis_gap_1d"]
+    ]
+    to_balanced = couple_to_balanced(images)[["separate", "index"]].add_suffix("_2d")
+    table = _trained(imbalanced).join(to_lines.join(to_balanced), on="record")
+    judged = _decide_from("imbalance-judged", table, imbalanced)
+    sizes = [one.records[0].configuration.N for one in judged]
     return [
-        one
-        for own in runs.each()
-        for one in (
-            *decide_networks(own.images, own.controls),
-            *decide_axes(own.imbalance, own.lines),
-        )
+        one._replace(records=[r for r in (*images, *lines) if r.configuration.N == N])
+        for one, N in zip(judged, sizes, strict=True)
     ]
 
 
 def decide_claims(
-    profile: str, seeds: int, fewer_seeds: int, chapter: str | None = None, **fields: Any
+    profile: str, seeds: int, fewer_seeds: int, conditioning: Sequence[str]
 ) -> list[Decision]:
-    """Every claim, or those of one chapter, under every setting.
+    """Decide every claim under every setting; missing runs are trained.
 
-    Claims 1 to 3 are judged for each conditioning scheme apart, without and with warm-up; `fields`
-    are those of their configurations that are replaced, as `experiment` takes them. If `profile` is
-    "own" and all chapters are judged, so are larger images, by runs of their own; with any other
-    profile all images are of one size. `seeds` is the number of seeds, `fewer_seeds`, at most as
-    many, that of the runs that hold a dissection. Missing runs are trained.
+    Claims 1 to 3 are decided for each conditioning scheme separately, without and with warm-up. If
+    `profile` is "own", so are larger images, by other runs; with any other profile all images are
+    of one size. `seeds` is the number of seeds, `fewer_seeds`, at most as many, that of the runs
+    that hold interventions, of larger data sets for claim 4, and of the widest spacings.
     """
-    fewer_seeds = min(seeds, fewer_seeds)
-    needed = {c.experiment for c in CLAIMS.values() if chapter in (None, c.chapter)}
-    counts = {"controls": fewer_seeds, "three-phases": seeds}
-    # Those that hold more come first: made without it, a run that another needs with a dissection
+    few = min(seeds, fewer_seeds)
+
+    def load(*names: str, seeds: int, **fields: Sequence[str]) -> list[Record]:
+        return load_or_run(unite(*(experiment(n, profile, seeds, **fields) for n in names)))
+
+    def decide_imbalance(name: str, lines: str, seeds: int) -> list[Decision]:
+        return decide_axes(load(name, seeds=seeds), load(lines, seeds=seeds))
+
+    # Those that hold more come first: made without it, a run that another needs with interventions
     # would be made twice.
-    records = {
-        e: without_and_with_warmup(e, profile, count, **fields)
-        for e, count in counts.items()
-        if e in needed
-    }
-    found = decide_networks(
-        records.get("three-phases", []), records.get("controls", []), chapter=chapter
-    )
-    if "imbalance-judged" in needed:
-        found += decide_imbalance(profile, seeds, fewer_seeds)
-    if chapter is None and profile == "own":
-        found += decide_by_size(runs_by_size([profile], seeds, fewer_seeds))
-    return found
+    controls = load("full-rate-controls", "controls", seeds=few, conditioning=conditioning)
+    records = load("full-rate", "three-phases", seeds=seeds, conditioning=conditioning)
+    judged = [
+        *decide_networks(records, controls),
+        *decide_imbalance("imbalance-judged", "lines-judged", seeds),
+        *decide_imbalance("imbalance-wide", "lines-wide", few),
+    ]
+    if profile == "own":
+        controls = load("larger-controls", seeds=few)
+        judged += decide_networks(load("larger-images", seeds=seeds), controls)
+        judged += decide_imbalance("larger-imbalance", "larger-lines", few)
+    return judged
 
 
-def decide_imbalance(profile: str, seeds: int, fewer_seeds: int, **fields: Any) -> list[Decision]:
-    """Claim 4 at the spacings that decide it: the paper's, by `seeds` seeds, and far wider ones.
+def _trained(records: Sequence[Record]) -> pd.DataFrame:
+    return frame(records).query("step > 0")
 
-    `fields` are those of the configurations that are replaced, as `experiment` takes them. Missing
-    runs are trained.
-    """
-    counts = {"imbalance-judged": seeds, "imbalance-wide": min(seeds, fewer_seeds)}
+
+def _decide_from(
+    experiment: str, table: pd.DataFrame, records: Sequence[Record], chapter: str | None = None
+) -> list[Decision]:
+    """Decide the claims of an experiment, under each setting, from the runs in a table."""
     return [
-        one
-        for images, lines in OF_AXES.items()
-        for one in decide_axes(
-            *(runs_of(name, profile, counts[images], **fields) for name in (images, lines))
-        )
+        _decide_setting(name, setting, rows, records)
+        for name, claim in CLAIMS.items()
+        if claim.experiment == experiment and chapter in (None, claim.chapter)
+        for setting, rows in split(table, "setting").items()
     ]
 
 
-def decide_runs(name: str, records: Sequence[Record]) -> list[Decision]:
-    """The verdicts on a claim that a run by itself tells of, for each setting among the runs."""
-    found = []
-    for where, part in grouped(records, lambda r: setting(r.configuration)).items():
-        judged = decide(name, where, [QUANTITIES[name](r) for r in part], part)
-        if name in OF_UNTRAINED:
-            values = [QUANTITIES[name](r, "untrained, ablated") for r in part]
-            judged = judged._replace(control=interval(values, CLAIMS[name].kind)[0])
-        found.append(judged._replace(moved=_with_moved_thresholds(name, part)))
-    return found
-
-
-def _with_moved_thresholds(name: str, records: list[Record]) -> dict[str, str]:
-    """The verdict on a claim with each threshold that it hangs on a fifth lower and higher."""
-    return {
-        at: decide(name, "", [QUANTITIES[name](r, **change) for r in records]).verdict
-        for side in BY_RULE.get(name, ())
+def _decide_setting(
+    name: str, setting: str, rows: pd.DataFrame, records: Sequence[Record]
+) -> Decision:
+    criterion, runs = CRITERIA[name], rows.drop_duplicates("record")
+    index = None
+    if criterion.coupling:
+        columns = dict(zip(criterion.coupling, ("joint", "separate", "index"), strict=True))
+        index = estimate_index(runs[list(columns)].rename(columns=columns))
+    behind = [record for record in records if record.id in set(runs["record"])]
+    decision = decide(name, setting, _values(criterion.quantity, rows), behind, index)
+    if criterion.control:
+        control = pd.Series(_values(criterion.control, rows)).mean()
+        decision = decision._replace(control=float(control))
+    moved = {
+        at: decide(name, setting, _values(criterion.quantity, _with_phases(rows, change))).verdict
+        for side in criterion.sides
         for at, change in moved_thresholds(side).items()
     }
+    return decision._replace(moved=moved)
 
 
-def decide_networks(
-    records: list[Record], controls: Sequence[Record] = (), chapter: str | None = None
-) -> list[Decision]:
-    """The verdicts on claims 1 to 3, or on those of one chapter, for each setting.
-
-    `controls` are the runs that hold a dissection, if any.
-    """
-    of = {"three-phases": records, "controls": controls}
-    return [
-        one
-        for name, claim in CLAIMS.items()
-        if claim.experiment in of and chapter in (None, claim.chapter)
-        for one in decide_runs(name, of[claim.experiment])
-    ]
+def _values(quantity: Quantity, rows: pd.DataFrame) -> list[float]:
+    return [quantity(run) for _, run in rows.groupby("record", sort=False)]
 
 
-def decide_axes(records: list[Record], lines: list[Record]) -> list[Decision]:
-    """The verdicts on claim 4, from the runs of the imbalanced data set and of both balanced ones,
-    and from the lines of the reference.
-    """
-    imbalanced = [r for r in records if r.configuration.d_x != r.configuration.d_y]
-    found = coupling(imbalanced, lines)
-    c = imbalanced[0].configuration
-    balanced = coupling_by_balanced(records, c.d_x, c.d_y)
-    where, behind = setting(c), [*imbalanced, *lines]
-    (together,) = decide_runs("rise-together", imbalanced)
-    return [
-        together._replace(control=interval(found["farthest_apart_1d"], "mean")[0]),
-        decide("coupled", where, found["index"].tolist(), behind, index_interval(found)),
-        decide(
-            "coupled-in-images",
-            where,
-            balanced["index"].tolist(),
-            records,
-            index_interval(balanced),
-        ),
-        decide("costly", where, np.log2(found["cost"]).tolist(), behind),
-    ]
-
-
-def runs_of(name: str, profile: str, seeds: int, **fields: Any) -> list[Record]:
-    """The records of an experiment, with its extras; missing ones are trained.
-
-    `fields` of the configurations are replaced, as `experiment` takes them.
-    """
-    return load_or_run(experiment(name, profile, seeds, **fields))
-
-
-def without_and_with_warmup(name: str, profile: str, seeds: int, **fields: Any) -> list[Record]:
-    """The records of an experiment and, before them, of its counterpart in `WITHOUT_WARMUP`."""
-    return [r for n in (WITHOUT_WARMUP[name], name) for r in runs_of(n, profile, seeds, **fields)]
+def _with_phases(rows: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:
+    return rows.assign(**assign_phases(rows, **thresholds).add_prefix("phase_"))

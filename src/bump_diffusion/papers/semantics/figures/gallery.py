@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.linalg import orthogonal_procrustes
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.phases import PHASES
+from bump_diffusion.analysis.phases import PHASES, THRESHOLDS, first_phases, pass_in_order
 from bump_diffusion.data.bumps import bump_height
 from bump_diffusion.metrics.bumps import find_bumps
 from bump_diffusion.metrics.evaluation import shown
@@ -91,6 +91,13 @@ def find_failures(
 
 
 COLOUR_KEY = "Colour: the request, blue to orange along x, dark to light along y"
+
+
+def choose_moving_run(records: list[Record]) -> Record:
+    """Choose the first run that passes A, B and C in order from both sides; else the first."""
+    table = frame(records)
+    passes = [pass_in_order(first_phases(table, side)) for side in THRESHOLDS]
+    return next((r for r in records if all(of[r.id] for of in passes)), records[0])
 
 
 @drawn

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from bump_diffusion.analysis.boundaries import boundary, median_phases
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
-from bump_diffusion.analysis.settings import grouped
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.probes import MINIMUM_POINTS
 from bump_diffusion.page.axes import (
@@ -26,7 +25,7 @@ from bump_diffusion.page.axes import (
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range
-from bump_diffusion.papers.semantics.factorized import composed, coupling, coupling_by_balanced
+from bump_diffusion.papers.semantics.factorized import measure_composed
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
 from bump_diffusion.runs.record import Record
 
@@ -40,7 +39,7 @@ LEARNING_TIMES = {
     "T_x_2d": "x, both axes as x",
     "T_y_2d": "y, both axes as y",
 }
-"""The titles of what the columns of couplings hold (`factorized.coupling`)."""
+"""The titles of what the columns of couplings hold (`factorized.couple_to_lines`)."""
 
 
 @drawn
@@ -143,27 +142,11 @@ def describe_placement(records: list[Record]) -> Markdown:
     )
 
 
-def couple_to_lines(records: list[Record], lines: list[Record]) -> pd.DataFrame:
-    """Compute the `factorized.coupling` of every data set: a row a run."""
-    by_data_set = grouped(records, lambda r: (r.configuration.d_x, r.configuration.d_y))
-    return pd.concat(coupling(runs, lines) for runs in by_data_set.values())
-
-
-def couple_to_balanced(records: list[Record]) -> pd.DataFrame:
-    """Compute the `factorized.coupling_by_balanced` of every imbalanced data set: a row a seed.
-
-    Data sets whose balanced ones are not among the records are left out.
-    """
-    data_sets = dict.fromkeys((r.configuration.d_x, r.configuration.d_y) for r in records)
-    couplings = pd.concat(coupling_by_balanced(records, *spacings) for spacings in data_sets)
-    return couplings[couplings["d_x"] != couplings["d_y"]]
-
-
 def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
     """Tabulate the coupling index and the learning times of each data set; beside lines the cost.
 
-    `couplings` come from `couple_to_lines` or `couple_to_balanced`. Means over seeds with their
-    range; different images and lines are those in the data sets, repeats not counted.
+    `couplings` come from `factorized.couple_to_lines` or `couple_to_balanced`. Means over seeds
+    with their range; different images and lines are those in the data sets, repeats not counted.
     """
     rows = []
     for (d_x, d_y), runs in couplings.groupby(DATA_SET, sort=False):
@@ -181,7 +164,7 @@ def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_cost(couplings: pd.DataFrame) -> Markdown:
-    """Say what the 2D models take over the factorized baseline, from `couple_to_lines`."""
+    """Say what the 2D models take over the factorized baseline (`factorized.couple_to_lines`)."""
     costs = couplings.groupby(DATA_SET)["cost"].mean()
     return Markdown(
         f"Over the {len(costs)} data sets, the 2D models take {with_range(costs)} times "
@@ -262,7 +245,7 @@ def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figur
 
     `along_x` and `along_y` hold a run for each seed, in the same order.
     """
-    table = pd.concat(composed(*pair) for pair in zip(along_x, along_y, strict=True))
+    table = pd.concat(measure_composed(*pair) for pair in zip(along_x, along_y, strict=True))
     table = table.query("step > 0").assign(images_seen=lambda t: t["images_seen"] / 2)
     lines = frame([*along_x, *along_y]).query("step > 0")
     figure, ((ax,),) = panels_over_training(lines, height=3, caption="")

@@ -8,10 +8,24 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bump_diffusion.analysis.frame import gather
+from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.interventions import half_a_frame_further
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.record import Record
+
+
+def sort_by_size(profiles: list[str]) -> list[str]:
+    """Sort profiles by the size of their images; raise UserError if two have the same."""
+    sizes = {p: next(iter(experiment("larger-images", p))).N for p in profiles}
+    if len(set(sizes.values())) < len(profiles):
+        found = ", ".join(str(sizes[p]) for p in profiles)
+        raise UserError(
+            f"profile is {profiles}, they must differ in the size of their images (here {found} "
+            "pixels)."
+        )
+    return sorted(profiles, key=sizes.get)
 
 
 def transfer_fractions(records: list[Record]) -> pd.DataFrame:

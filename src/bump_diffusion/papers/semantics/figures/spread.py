@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from bump_diffusion.analysis.boundaries import median_phases
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.intervals import interval
+from bump_diffusion.analysis.intervals import estimate
 from bump_diffusion.analysis.learning import (
     ONE_CURVE,
     explained_by_overlap,
@@ -21,12 +21,14 @@ from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
 from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.papers.semantics.claims import LIMITS
-from bump_diffusion.papers.semantics.figures.claims import in_words
+from bump_diffusion.papers.semantics.figures.claims import describe_interval
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
 from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
+
+SHARE = (0.0, 1.0)
+"""The limits of a share."""
 
 MILESTONES = {
     "accuracy": "half of all correct",
@@ -97,7 +99,8 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         (False, False): ("neither varied", {"color": "black", "marker": "D", "ls": ""}),
     }
     against = {"overlap": r"$\sigma$ / d", "sigma": r"$\sigma$ (pixels)"}
-    tables = {measure: overlap_times(records, measure) for measure in MILESTONES}
+    checkpoints = frame(records)
+    tables = {measure: overlap_times(checkpoints, measure) for measure in MILESTONES}
     figure, axes = plt.subplots(len(tables), 2, figsize=(WIDTH, 9.5), sharex="col", sharey=True)
     for row, (measure, table) in zip(axes, tables.items(), strict=True):
         for run in table.to_dict("records"):
@@ -106,7 +109,7 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
             for ax, x in zip(row, against, strict=True):
                 ax.plot(run[x], run["time"], **style, markersize=5, alpha=0.7, clip_on=False)
         row[0].set_title(MILESTONES[measure], loc="left")
-        images_axis(row[0].yaxis, frame(records))
+        images_axis(row[0].yaxis, checkpoints)
     for ax, (x, label) in zip(axes[-1], against.items(), strict=True):
         ticks = sorted(table[x].unique())
         ax.set(xscale="log", xlabel=label)
@@ -125,19 +128,19 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
 
 def tabulate_overlap(records: list[Record]) -> pd.DataFrame:
     """Tabulate whether learning times lie on one curve of sigma / d, by `learning.ONE_CURVE`."""
-    rows = []
+    rows, table = [], frame(records)
     for measure, title in MILESTONES.items():
-        found = explained_by_overlap(records, measure)
-        mean, low, high = interval(found.explained, "mean", LIMITS["share"])
+        found = explained_by_overlap(table, measure)
+        mean, low, high = estimate(found.explained, "mean", SHARE)
         # What the noise does not allow cannot speak against one curve.
         attainable = min(ONE_CURVE, found.noise_ceiling)
         decided = {np.isnan(mean): "undefined", low > ONE_CURVE: "yes", high < attainable: "no"}
         rows.append(
             {
                 "images to": title,
-                "explained by sigma / d (95 % interval)": in_words(mean, low, high),
-                "by chance": in_words(found.chance, np.nan, np.nan),
-                "if noise were all else": in_words(found.noise_ceiling, np.nan, np.nan),
+                "explained by sigma / d (95 % interval)": describe_interval(mean, low, high),
+                "by chance": describe_interval(found.chance),
+                "if noise were all else": describe_interval(found.noise_ceiling),
                 "runs that never get there": f"{found.never} of {found.runs}",
                 f"one curve (above {ONE_CURVE:g})": decided.get(True, "undecided"),
             }
@@ -147,13 +150,14 @@ def tabulate_overlap(records: list[Record]) -> pd.DataFrame:
 
 def tabulate_grid(records: list[Record]) -> pd.DataFrame:
     """Tabulate what spread, spacing and their ratio each explain (`explained_on_grid`)."""
+    table = frame(records)
     names = {"sigma": "spread σ", "d": "spacing d", "overlap": "σ / d"}
     rows = []
     for measure, title in MILESTONES.items():
-        explained = explained_on_grid(records, measure)
+        explained = explained_on_grid(table, measure)
         intervals = {
-            f"explained by {name} (95 % interval)": in_words(
-                *interval(explained[by], "mean", LIMITS["share"])
+            f"explained by {name} (95 % interval)": describe_interval(
+                *estimate(explained[by], "mean", SHARE)
             )
             for by, name in names.items()
         }
