@@ -61,14 +61,20 @@ def test_the_moving_picture_moves_every_point_through_every_checkpoint():
     paths = {name: np.random.default_rng(i).normal(size=(5, 7, 2)) for i, name in enumerate("ab")}
     colours = np.full((7, 4), 0.5)
     root = ElementTree.fromstring(animate_points(paths, colours, list("12345")))
-    circles = root.findall(f"{SVG}circle")
-    assert len(circles) == 14
-    for circle in circles:
-        for animate in circle.findall(f"{SVG}animate"):
-            assert len(animate.get("values").split(";")) == 5
+    panels = root.findall(f"{SVG}g")
     width, height = map(float, root.get("viewBox").split()[2:])
-    places = [(float(c.get("cx")), float(c.get("cy"))) for c in circles]
-    assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+    for panel, path in zip(panels, paths.values(), strict=True):
+        circles = panel.findall(f"{SVG}circle")
+        assert len(circles) == 7
+        middle = np.array(re.findall(r"\d+", panel.get("transform")), dtype=float)
+        moves = [
+            [np.array(a.get("values").split(";"), dtype=float) for a in circle.findall("*")]
+            for circle in circles
+        ]
+        positions = np.array(moves).transpose(2, 0, 1)
+        assert positions.shape == path.shape
+        assert np.corrcoef(positions.ravel(), path.ravel())[0, 1] > 0.999
+        assert ((positions + middle >= 0) & (positions + middle <= [width, height])).all()
 
 
 IDS = itertools.count()

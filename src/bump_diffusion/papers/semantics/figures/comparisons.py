@@ -116,16 +116,18 @@ def describe_learning(records: list[Record], field: str) -> Markdown:
     symbol, table = SYMBOLS[field], _with_epochs(records)
     runs = table.drop_duplicates("record").set_index("record")
     times = learning_times(table, "accuracy", 0.5).groupby(runs[field])
-    groups = times.agg(["mean", "min", "max", "count", "size"])
-    groups["images"] = runs.groupby(field)["data_set"].first()
-    never = (groups["size"] - groups["count"])[lambda missing: missing > 0]
-    lacking = [f"{n} of {groups['size'][v]} at {symbol} = {v:g}" for v, n in never.items()]
+    lacking = [
+        f"{own.isna().sum()} of {len(own)} at {symbol} = {value:g}"
+        for value, own in times
+        if own.isna().any()
+    ]
     lacking = f" Left out: runs never get there ({', '.join(lacking)})." if lacking else ""
-    groups = groups.drop(never.index).sort_values("mean")
+    groups = times.agg(["mean", "min", "max"]).join(runs.groupby(field)["data_set"].first())
+    groups = groups[times.count() == times.size()].sort_values("mean")
     if groups.empty:
         return Markdown(f"At no {symbol} do all runs place half of their images right.{lacking}")
     names = [f"{symbol} = {value:g}" for value in groups.index]
-    mean, images = groups["mean"].to_numpy(), groups["images"].to_numpy()
+    mean, images = groups["mean"].to_numpy(), groups["data_set"].to_numpy()
     text = (
         f"Images to half of all correct, means over seeds, lie between {thousands(mean[0])} "
         f"({names[0]}) and {thousands(mean[-1])} ({names[-1]}), a factor of "

@@ -161,14 +161,10 @@ def animate_points(paths: dict[str, np.ndarray], colours: np.ndarray, labels: li
     `paths` are the points of each panel (checkpoints, n, 2) by its title, `colours` theirs (n, 4);
     `labels` stand above, one for each checkpoint.
     """
-    side, top = 300, 50
     reach = max(np.abs(path).max() for path in paths.values())
     fills = [mpl.colors.to_hex(colour) for colour in colours]
     panels = {}
-    for panel, (title, path) in enumerate(paths.items()):
-        pixels = (path / reach * 0.47 + 0.5) * side + [panel * side, top]
-        x, y = pixels.round().astype(int).T.tolist()
+    for title, path in paths.items():
+        x, y = (path / reach * 141).round().astype(int).T.tolist()
         panels[title] = list(zip(fills, x, y, strict=True))
-    return render(
-        "moving_points", panels=panels, labels=labels, side=side, top=top, caption=COLOUR_KEY
-    )
+    return render("moving_points", panels=panels, labels=labels, caption=COLOUR_KEY)
