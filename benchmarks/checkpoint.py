@@ -53,7 +53,7 @@ def main() -> dict[str, list[float]]:
     # The shipped network: a trained one's images have as many bumps to find as a run's later ones.
     record = load_or_run(experiment("samplers", seeds=1))[0]
     c, device = configure("quick"), pick_device()
-    model, untrained = load_model(record, device), build_model(c, device)
+    networks = {"trained": load_model(record, device), "untrained": build_model(c, device)}
     trainer = Trainer(c, device)
     trainer.train_step()
     seconds = defaultdict(list)
@@ -61,7 +61,7 @@ def main() -> dict[str, list[float]]:
         parts = dict.fromkeys(PARTS, 0.0)
         start = time.perf_counter()
         with timed(parts):
-            evaluation.evaluate(c, model, untrained, c.steps)
+            evaluation.evaluate(c, networks, c.steps)
         whole = time.perf_counter() - start
         if repetition == 0:
             seconds["first"].append(whole)

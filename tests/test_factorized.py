@@ -178,11 +178,11 @@ def test_the_shipped_lines_learn_their_axis_and_compose_to_bumps():
 
 def test_a_label_requested_often_is_judged_by_other_labels():
     """16 labels, each 16 times, with features that name the label but have no order."""
-    from bump_diffusion.metrics.evaluation import fold_groups
+    from bump_diffusion.metrics.evaluation import group_by_label
     from bump_diffusion.metrics.probes import probe_r2
 
     labels = label_grid(N, 4.0, 4.0).repeat(16, 1)
-    groups = fold_groups(labels)
+    groups = group_by_label(labels)
     names = np.random.default_rng(0).normal(size=(16, 100))[groups]
     assert min(probe_r2(names, labels.numpy())) > 0.95
     assert max(probe_r2(names, labels.numpy(), groups)) < 0.2

@@ -15,9 +15,8 @@ from scipy.stats import special_ortho_group
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import PHASES
-from bump_diffusion.config import configure
-from bump_diffusion.metrics.evaluation import shown
-from bump_diffusion.metrics.interventions import LAYERS
+from bump_diffusion.config import LAYERS, configure
+from bump_diffusion.metrics.evaluation import choose_shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.papers.semantics.figures import comparisons, gallery, phases, watch
 from bump_diffusion.papers.semantics.figures.bottleneck import tabulate_variation
@@ -176,7 +175,7 @@ def test_a_text_alternative_is_short_and_leaves_out_what_is_undefined(draw, smok
 
 @pytest.mark.parametrize("kind", ["none", "several", "misplaced"])
 def test_the_gallery_shows_what_its_metrics_found(smoke_record, kind):
-    kept = shown(len(smoke_record.arrays["labels"])).numpy()
+    kept = choose_shown(len(smoke_record.arrays["labels"])).numpy()
     trained = smoke_record.arrays["kind"][1:][:, kept]
     table = frame([smoke_record])
     failures = [f for phase in PHASES for f in find_failures([smoke_record], table, phase, kind)]

@@ -4,23 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from bump_diffusion.config import configure
+from bump_diffusion.config import LAYERS, configure
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics import interventions
 from bump_diffusion.metrics.interventions import (
     BLOCKS,
-    LAYERS,
-    between_image_variation,
-    find_exchanged_places,
+    PAIRS,
+    compare_variation,
     intervene,
-    probe_layers,
+    locate_patched,
+    set_label,
 )
+from bump_diffusion.metrics.layers import probe_layers
+from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.models.build import build_model
+from bump_diffusion.models.hooks import patch_layers
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
-
-OUTCOMES = ["none", "several", "misplaced", "correct"]
 
 
 def untrained(conditioning):
@@ -36,7 +37,9 @@ def test_what_is_put_in_is_read_before_any_training():
     read = {}
     for scheme in ("scalar", "table"):
         c, model = untrained(scheme)
-        table = probe_layers(c, model, model).query("input == 'noise' and target == 'requested'")
+        table = probe_layers(c, {"trained": model, "untrained": model}).query(
+            "input == 'noise' and target == 'requested'"
+        )
         assert list(dict.fromkeys(table["layer"])) == list(LAYERS)
         for features in ("untrained", "untrained, ablated"):
             at = table.query("layer == 'layer2' and features == @features")
@@ -73,18 +76,15 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
 
     monkeypatch.setattr(interventions, "generate", drawn_from_the_last_block)
     # Hooks run in the order in which they were registered: this one must see what others changed.
-    original = interventions._drawn
+    original = interventions.draw_pairs
 
-    def drawn(c, model, labels, others):
-        handle = model.up1.register_forward_pre_hook(keep)
-        try:
-            return original(c, model, labels, others)
-        finally:
-            handle.remove()
+    def draw(*arguments):
+        with patch_layers(model, {"up1": keep}):
+            return original(*arguments)
 
-    monkeypatch.setattr(interventions, "_drawn", drawn)
-    table = intervene(c, model).set_index(["intervention", "layer"])
-    assert (table[OUTCOMES].sum(axis=1) - 1).abs().max() < 1e-6
+    monkeypatch.setattr(interventions, "draw_pairs", draw)
+    table = intervene(c, {"trained": model}).set_index(["intervention", "layer"])
+    assert (table[list(OUTCOMES)].sum(axis=1) - 1).abs().max() < 1e-6
     assert table.loc[("nothing", ""), "correct"] == 1
     for block in BLOCKS:
         last = block == "up1"
@@ -99,21 +99,16 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
         assert table.loc[("no label", block), "correct"] == pytest.approx(float(not last), abs=0.1)
 
 
-def test_the_label_of_another_in_every_block_draws_what_the_other_requested(monkeypatch):
+def test_the_label_of_another_in_every_block_draws_what_the_other_requested():
     """All six injections together are the label: exchanged, the images are the other's exactly."""
     c, model = untrained("sinusoidal")
-    own, others = torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 6.0]])
+    requested, others = torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 6.0]])
     x, t = torch.randn(1, 1, c.N, c.N), torch.tensor([3])
     label = model.conditioning(others)
-
-    def hook(module, inputs):
-        x, embedding = inputs
-        return x, torch.cat([embedding[:, : interventions.TIME_FEATURES], label], dim=1)
-
     with torch.inference_mode():
         expected = model(x, t, label)
-        with interventions._hooked(model, dict.fromkeys(BLOCKS, hook), {}):
-            given = model(x, t, model.conditioning(own))
+        with patch_layers(model, dict.fromkeys(BLOCKS, set_label(label))):
+            given = model(x, t, model.conditioning(requested))
         after = model(x, t, label)
     assert torch.equal(given, expected)
     assert torch.equal(after, expected)
@@ -138,8 +133,8 @@ def test_places_tell_which_layer_says_what(monkeypatch):
 
     monkeypatch.setattr(interventions, "generate", draw)
     c = configure("quick", d_x=0.5, d_y=0.5)
-    found = find_exchanged_places(c, Places()).set_index("layer")
-    assert found.groupby("layer").size().eq(2 * interventions.PAIRS).all()
+    found = locate_patched(c, {"trained": Places()}).set_index("layer")
+    assert found.groupby("layer").size().eq(2 * PAIRS).all()
     for layer, exchanged in {"": "", "layer3": "x", "layer4": "y", "up3": "xy"}.items():
         for axis in "xy":
             request = found.loc[layer, f"mu_{axis}"]
@@ -170,12 +165,12 @@ def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
 
 def test_behind_a_shut_bottleneck_nothing_of_layer_4_arrives():
     c, model = untrained("sinusoidal")
-    open_ = between_image_variation(c, model)
+    open_ = compare_variation(c, {"trained": model})
     assert list(dict.fromkeys(open_["layer"])) == list(LAYERS)
     assert (open_[["variation", "change"]] > 1e-3).all(axis=None)
     with torch.no_grad():  # its last gain: what is left is the same for all images
         model.bottleneck[-1].layers[-1].weight.zero_()
-    shut = between_image_variation(c, model).groupby("layer").max()
+    shut = compare_variation(c, {"trained": model}).groupby("layer").max()
     assert shut.loc["bottleneck", "variation"] < 1e-6
     assert shut.loc[["layer4", "bottleneck"], "change"].max() < 1e-6
     assert (

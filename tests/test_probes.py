@@ -1,5 +1,11 @@
 """Dimensions, R^2 and trustworthiness on manifolds whose answers are known."""
 
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +20,7 @@ from bump_diffusion.metrics.geometry import (
     neighbourhood_order,
     umap_embedding,
 )
-from bump_diffusion.metrics.probes import MINIMUM_POINTS, RIDGE_ALPHAS, probe_r2, ridge_alpha
+from bump_diffusion.metrics.probes import MINIMUM_POINTS, RIDGE_ALPHAS, choose_alpha, probe_r2
 
 
 def plane(n=500, features=20, seed=0):
@@ -68,8 +74,8 @@ def test_ridge_strength_is_what_leaving_out_groups_finds(labels, times, seed):
             Ridge(strength), scaled, position, groups=group, cv=LeaveOneGroupOut()
         )
         errors.append(((read - position) ** 2).sum())
-    found = errors[RIDGE_ALPHAS.tolist().index(ridge_alpha(points, group, position))]
-    assert found == pytest.approx(min(errors), rel=1e-6)
+    error = errors[RIDGE_ALPHAS.tolist().index(choose_alpha(points, position, group))]
+    assert error == pytest.approx(min(errors), rel=1e-6)
 
 
 def test_labels_that_repeat_do_not_vouch_for_each_other():
@@ -162,6 +168,31 @@ def test_repeats_of_a_point_are_not_its_neighbours():
     codes = np.repeat(noise(n=64), 16, axis=0) + 0.01 * noise(n=1024)
     assert neighbourhood_order(codes, position) == pytest.approx(0.5, abs=0.1)
     assert np.isnan(neighbourhood_order(codes[:320], position[:320]))  # of 20 positions
+
+
+def test_compiled_functions_are_kept_elsewhere_if_the_environment_cannot_be_written(tmp_path):
+    """A stand-in for a read-only environment, which holds for root too; there is no home."""
+    code = """
+        import os
+        from numba import njit
+        from numba.core import caching
+        from scipy.spatial.distance import pdist
+        from bump_diffusion.metrics.geometry import _choose_cache_folder
+
+        def refuse(self):
+            raise OSError
+
+        caching.InTreeCacheLocator.ensure_cache_path = refuse
+        _choose_cache_folder()
+        print(njit(cache=True)(pdist)._cache.cache_path)
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    environment |= {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tmp_path in Path(done.stdout.strip()).parents
+    assert not list(tmp_path.iterdir())  # removed at the end
 
 
 @settings(deadline=None, max_examples=3)

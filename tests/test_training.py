@@ -27,6 +27,7 @@ from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import load_model, train
 from bump_diffusion.runs.store import Store
+from bump_diffusion.seeds import generator
 from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.trainer import Trainer, training_labels
 
@@ -50,6 +51,19 @@ def test_each_epoch_sees_each_label_once(batch_size, d, seed):
         orders.append(order)
     if len(grid) > 10:
         assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize(("d", "batch_size"), [(8.0, 65_536), (1.0, 100)])
+def test_batches_are_the_epochs_orders_one_after_another(d, batch_size):
+    """However many epochs a batch holds: one label fills 65,536."""
+    c = configure("smoke", batch_size=batch_size, d_x=d, d_y=d, seed=5)
+    grid = label_grid(c.N, d, d)
+    orders = [
+        torch.randperm(len(grid), generator=generator("cpu", c.seed, "epoch", epoch))
+        for epoch in range(-(-2 * batch_size // len(grid)))
+    ]
+    expected = grid[torch.cat(orders)[batch_size : 2 * batch_size]]
+    assert torch.equal(training_labels(c, 1), expected)
 
 
 @pytest.mark.parametrize("warmup", [0, 6])

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,19 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bump_diffusion.errors import UserError, choose
 
-# The version of a record's layout. Raise it when a record's files or their meaning change:
-# records of another version are refused by name, and made again.
 FORMAT = 2
+"""The version of a record's layout, to be raised when a record's files or their meaning change:
+records of another version are refused by name."""
+
 PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
     files(__package__).joinpath("profiles.yml").read_text("utf-8")
 )
 
-MOST_LABELS = 2_000_000
+MAX_LABELS = 2_000_000
 """Most labels of a data set: every one is held in memory."""
 
-LEAST_SIGNAL = 1e-12
+MIN_SIGNAL = 1e-12
 """Least share of the signal's variance at the last timestep: a sampler divides by it."""
-
 
 UNUSED = {
     ("axes", "x"): "d_y",
@@ -37,6 +37,7 @@ UNUSED = {
 has one name."""
 
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
+LAYERS = get_args(Layer)
 """The network's layers in the order in which they run."""
 
 
@@ -57,7 +58,7 @@ class Configuration(BaseModel):
     polarity: Literal["dark", "light"] = "dark"
     "Dark bumps on a light ground, or light on dark."
     axes: Literal["xy", "x"] = "xy"
-    "Bumps in images, or their x alone: images are then lines, one pixel high."
+    "The task (`data.tasks`): bumps in images, or their x alone, in lines one pixel high."
 
     # Model
     width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
@@ -114,23 +115,21 @@ class Configuration(BaseModel):
     "What the network sees then: the sample under way, a noised true bump, or pure noise."
 
     @model_validator(mode="after")
-    def _fields_fit_together(self) -> "Configuration":
-        for name, value, limit, allowed in (
-            ("d_x", self.d_x, self.N, "at most N"),
-            ("d_y", self.d_y, self.N, "at most N"),
-            ("sigma", self.sigma, self.N / 2, "at most N / 2"),
-            ("sampler_steps", self.sampler_steps, self.timesteps, "at most timesteps"),
-            (
-                "compared_steps",
-                max(self.compared_steps, default=1),
-                self.timesteps,
-                "at most timesteps",
-            ),
-            ("probe_timestep", self.probe_timestep, self.timesteps - 1, "below timesteps"),
-            ("beta_start", self.beta_start, self.beta_end, "at most beta_end"),
+    def _check_together(self) -> "Configuration":
+        for name, limit, meaning in (
+            ("d_x", self.N, "N"),
+            ("d_y", self.N, "N"),
+            ("sigma", self.N / 2, "N / 2"),
+            ("sampler_steps", self.timesteps, "timesteps"),
+            ("compared_steps", self.timesteps, "timesteps"),
+            ("probe_timestep", self.timesteps - 1, "timesteps - 1"),
+            ("beta_start", self.beta_end, "beta_end"),
         ):
-            if value > limit:
-                raise ValueError(f"{name} is {value}, it must be {allowed} (here {limit:g})")
+            value = getattr(self, name)
+            if np.max(value, initial=0) > limit:
+                raise ValueError(
+                    f"{name} is {value}, it must be at most {meaning} (here {limit:g})"
+                )
         for (name, value), unused in UNUSED.items():
             given, default = getattr(self, unused), type(self).model_fields[unused].default
             if getattr(self, name) == value and given != default:
@@ -138,24 +137,23 @@ class Configuration(BaseModel):
                     f"{unused} is {given}, it must be {default:g} where {name} is {value!r}"
                 )
         labels = np.ceil(self.N / self.d_x) * np.ceil(self.N / self.d_y)
-        if labels > MOST_LABELS:
+        if labels > MAX_LABELS:
             raise ValueError(
-                f"d_x is {self.d_x} and d_y is {self.d_y}, they must give at most {MOST_LABELS:,} "
+                f"d_x is {self.d_x} and d_y is {self.d_y}, they must give at most {MAX_LABELS:,} "
                 f"labels (here {labels:,.0f})"
             )
         betas = np.linspace(self.beta_start, self.beta_end, self.timesteps)
-        if np.log1p(-betas).sum() < np.log(LEAST_SIGNAL):
+        if np.log1p(-betas).sum() < np.log(MIN_SIGNAL):
             raise ValueError(
                 f"beta_end is {self.beta_end}, it must be so low that after {self.timesteps} "
-                f"timesteps a share of {LEAST_SIGNAL:g} of the signal is left"
+                f"timesteps a share of {MIN_SIGNAL:g} of the signal is left"
             )
         return self
 
     @property
     def id(self) -> str:
-        """The run's name: the first 12 hex digits of the SHA-256 of what differs from the defaults.
-
-        So a field can be added without renaming the runs made before it.
+        """The run's name: the first 12 hex digits of the SHA-256 of what differs from the defaults,
+        so that a field can be added without renaming the runs made before it.
         """
         changed = self.model_dump(exclude_defaults=True)
         text = json.dumps({"format": FORMAT, **changed}, sort_keys=True)
@@ -165,8 +163,7 @@ class Configuration(BaseModel):
     def evaluation_steps(self) -> list[int]:
         """Step 0 (untrained), then `evaluations` steps spaced evenly in log, the last at `steps`.
 
-        They begin at a twentieth of the training; where whole steps are too few to go round, fewer
-        remain.
+        The first is at a twentieth of the training. Steps that round to the same count once.
         """
         first = max(1, self.steps // 20)
         spaced = np.geomspace(first, self.steps, self.evaluations) if self.evaluations > 1 else []
@@ -176,8 +173,7 @@ class Configuration(BaseModel):
 def configure(profile: str, /, **overrides: Any) -> Configuration:
     """The configuration of a profile with some of its fields replaced.
 
-    Raises UserError, in one sentence, for a profile or field that does not exist and for a value
-    that a field does not take.
+    Raises UserError for a profile or field that does not exist and a value that a field refuses.
     """
     choose("a profile", profile, PROFILES)
     for name in overrides:
@@ -189,36 +185,35 @@ def configure(profile: str, /, **overrides: Any) -> Configuration:
 
 
 def profile_of(c: Configuration) -> str:
-    """The profile that a run comes nearest: with which it shares the most of what that sets."""
+    """The profile of whose fields the configuration shares the largest part."""
 
     def shared(profile: str) -> float:
-        fields = PROFILES[profile]
-        return sum(getattr(c, field) == value for field, value in fields.items()) / len(fields)
+        return float(np.mean([getattr(c, f) == value for f, value in PROFILES[profile].items()]))
 
     return max(PROFILES, key=shared)
 
 
 def profile_table() -> pd.DataFrame:
     """The fields in which the profiles differ, a column a profile, with the images seen in all."""
-    made = {profile: configure(profile) for profile in PROFILES}
-    fields = distinguishing(made.values())
-    rows = {f: {p: str(getattr(c, f)) for p, c in made.items()} for f in fields}
-    rows["images seen"] = {p: f"{c.steps * c.batch_size:,}" for p, c in made.items()}
+    profiles = {profile: configure(profile) for profile in PROFILES}
+    fields = distinguishing(profiles.values())
+    rows = {f: {p: str(getattr(c, f)) for p, c in profiles.items()} for f in fields}
+    rows["images seen"] = {p: f"{c.steps * c.batch_size:,}" for p, c in profiles.items()}
     return pd.DataFrame(rows).T.rename_axis("field").reset_index()
 
 
 def distinguishing(configurations: Iterable[Configuration]) -> list[str]:
     """The fields in which the configurations differ; all fields, if there are fewer than two."""
-    runs = list({c.id: c for c in configurations}.values())
-    if len(runs) < 2:
-        return list(Configuration.model_fields)
-    return [f for f in Configuration.model_fields if len({getattr(c, f) for c in runs}) > 1]
+    runs = set(configurations)
+    return [
+        field
+        for field in Configuration.model_fields
+        if len(runs) < 2 or len({getattr(c, field) for c in runs}) > 1
+    ]
 
 
 def as_number(value: Any) -> Any:
-    """The number that a word is, alone or in a list: YAML 1.1 takes 1e-3, without a point, for a
-    word.
-    """
+    """The number that a word is, or each word of a list: to YAML 1.1, 1e-3 is a word."""
     if isinstance(value, list):
         return [as_number(v) for v in value]
     if isinstance(value, str):

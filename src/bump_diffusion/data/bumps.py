@@ -9,6 +9,15 @@ from torch import Tensor
 
 from bump_diffusion.config import Configuration
 
+Labels = Float[Tensor, "n 2"]
+"""Positions (mu_x, mu_y) in pixels."""
+
+Images = Float[Tensor, "n 1 height N"]
+"""Values in [-1, 1], the range that the diffusion works in."""
+
+Heights = Float[Tensor, "n height N"]
+"""The bumps in images: 0 on the ground, 1 at the peak."""
+
 
 def axis_positions(N: int, d: float) -> Float[Tensor, " n"]:
     """Positions along one axis: 0, d, 2d, ... below `N` (pixels).
@@ -21,28 +30,21 @@ def axis_positions(N: int, d: float) -> Float[Tensor, " n"]:
     return torch.arange(count, dtype=torch.float32) * d
 
 
-def label_grid(N: int, d_x: float, d_y: float) -> Float[Tensor, "n 2"]:
-    """All labels (mu_x, mu_y) of a data set in pixels, mu_y varying fastest.
-
-    `d_x` and `d_y` are the increments along x and y in pixels (arXiv 2402.03305, section 2).
-    """
+def label_grid(N: int, d_x: float, d_y: float) -> Labels:
+    """All labels of a data set with increments `d_x` and `d_y`, mu_y varying fastest."""
     return torch.cartesian_prod(axis_positions(N, d_x), axis_positions(N, d_y))
 
 
 def render_bumps(
-    labels: Float[Tensor, "batch 2"],
-    N: int,
-    sigma: float,
-    polarity: str = "dark",
-    height: int | None = None,
-) -> Float[Tensor, "batch 1 height N"]:
-    """Draw one bump per label, on the labels' device, with values in [-1, 1].
+    labels: Labels, N: int, sigma: float, polarity: str = "dark", height: int | None = None
+) -> Images:
+    """Draw one bump per label, on the labels' device.
 
     The bump is g = exp(-((i - mu_x)^2 + (j - mu_y)^2) / (2 sigma^2)) with i the column (x) and j
     the row (y), both counted in pixels from 0 (arXiv 2402.03305, section 2). `polarity` "dark"
     draws 1 - g, dark on a light ground; "light" draws g. Pixel values in [0, 1] are then mapped
-    to [-1, 1], the range that the diffusion works in. Images have `height` rows, by default N; a
-    single one, where mu_y is 0, is a bump in one dimension.
+    to [-1, 1]. Images have `height` rows, by default N; a single one, where mu_y is 0, is a bump
+    in one dimension.
     """
     pixels = torch.arange(N, dtype=labels.dtype, device=labels.device)
     rows = N if height is None else height
@@ -54,10 +56,8 @@ def render_bumps(
     return 1 - 2 * bumps if polarity == "dark" else 2 * bumps - 1
 
 
-def bump_height(
-    images: Float[Tensor, "batch 1 height N"], polarity: str = "dark"
-) -> Float[Tensor, "batch height N"]:
-    """The bump g itself, 0 on the ground and 1 at the peak: undoes polarity and scaling."""
+def bump_height(images: Images, polarity: str = "dark") -> Heights:
+    """The bump g itself: undoes polarity and scaling."""
     return ((1 - images) if polarity == "dark" else (1 + images))[:, 0] / 2
 
 
@@ -74,16 +74,14 @@ class Bumps:
         """Height of an image, pixels."""
         return self.c.N
 
-    def labels(self) -> Float[Tensor, "n 2"]:
-        """All labels (mu_x, mu_y) of the data set in pixels."""
+    def labels(self) -> Labels:
+        """All labels of the data set."""
         return label_grid(self.c.N, self.c.d_x, self.c.d_y)
 
-    def render(self, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 1 height N"]:
+    def render(self, labels: Labels) -> Images:
         """Draw an image per label."""
         return render_bumps(labels, self.c.N, self.c.sigma, self.c.polarity, self.height)
 
-    def to_classify(
-        self, images: Float[Tensor, "n 1 height N"], labels: Float[Tensor, "n 2"]
-    ) -> tuple[Float[Tensor, "n N N"], Float[Tensor, "n 2"]]:
+    def to_classify(self, images: Images, labels: Labels) -> tuple[Heights, Labels]:
         """Heights in which bumps are searched to classify images, and where bumps are requested."""
         return bump_height(images, self.c.polarity), labels

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bump_diffusion.data.bumps import Bumps, bump_height, label_grid
+from bump_diffusion.data.bumps import Bumps, Labels, bump_height, label_grid
 
 
 class Lines(Bumps):
@@ -13,12 +13,12 @@ class Lines(Bumps):
     has_plane = False
     height = 1
 
-    def labels(self) -> Float[Tensor, "n 2"]:
+    def labels(self) -> Labels:
         return label_grid(self.c.N, self.c.d_x, float(self.c.N))
 
     def to_classify(
-        self, images: Float[Tensor, "n 1 1 N"], labels: Float[Tensor, "n 2"]
-    ) -> tuple[Float[Tensor, "n N N"], Float[Tensor, "n 2"]]:
+        self, images: Float[Tensor, "n 1 1 N"], labels: Labels
+    ) -> tuple[Float[Tensor, "n N N"], Labels]:
         """Lines are composed with a true bump in the middle along y."""
         middle = torch.tensor([[self.c.N // 2, 0.0]], device=labels.device)
         along_x, along_y = (bump_height(x, self.c.polarity) for x in (images, self.render(middle)))

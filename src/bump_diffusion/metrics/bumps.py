@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -16,15 +17,15 @@ CONTRAST = 0.25
 """Least height of a bump's highest pixel, and least response of the matched filter there. A bump
 narrower than a pixel can fall between pixels and leave less than this: with sigma 0.5 the least
 height is 0.37, with sigma 0.25 it is 0.02, unseen. So can one whose centre lies outside a corner:
-it is found anywhere in [0, N) from sigma 1 on."""
+from sigma 1 on it is found anywhere in [0, N)."""
 
 MISFIT = 0.5
 """Largest share of the energy around a bump that a Gaussian may leave unexplained."""
 
 
 @dataclass(frozen=True)
-class Bumps:
-    """The bumps found in a batch of images, one row per bump."""
+class DetectedBumps:
+    """The bumps that a batch of images holds, one row per bump."""
 
     image: Int[Tensor, " bumps"]
     "Index of the image."
@@ -33,7 +34,7 @@ class Bumps:
     amplitude: Float[Tensor, " bumps"]
     "Height, 1 for a training bump."
     images: int
-    "Number of images searched."
+    "Number of images."
 
     @property
     def counts(self) -> Int[Tensor, " images"]:
@@ -47,8 +48,8 @@ class Bumps:
         return positions
 
 
-def find_bumps(heights: Float[Tensor, "images N N"], sigma: float) -> Bumps:
-    """Find all bumps of spread `sigma` (pixels) in `heights` (`data.bump_height` of images).
+def find_bumps(heights: Float[Tensor, "images N N"], sigma: float) -> DetectedBumps:
+    """Find all bumps of spread `sigma` (pixels) in `heights` (`data.bumps.bump_height` of images).
 
     A matched filter, normalized by the part of a bump that lies inside the frame so that edges do
     not count against it, has its local maxima near bumps. At each, a Gaussian of width sigma is
@@ -68,7 +69,7 @@ def find_bumps(heights: Float[Tensor, "images N N"], sigma: float) -> Bumps:
     )
     image, position, amplitude = image[good], position[good], amplitude[good]
     kept = _strongest_of_close(image, position, amplitude, distance=max(1.0, 1.5 * sigma))
-    return Bumps(image[kept], position[kept], amplitude[kept], images=len(heights))
+    return DetectedBumps(image[kept], position[kept], amplitude[kept], images=len(heights))
 
 
 def _local_maxima(
@@ -90,17 +91,8 @@ def _local_maxima(
     explained = matched.clamp(min=0).square_()
     # A bump midway between pixels has several equal maxima; a slope far below noise picks one.
     explained += torch.arange(N * N, device=heights.device).view(N, N) * (1e-5 / N**2)
-    highest = _highest_around(_highest_around(explained, 1), 2)
+    highest = F.max_pool2d(explained[:, None], 3, stride=1, padding=1)[:, 0]
     return ((explained == highest) & (matched >= CONTRAST * torch.outer(norm, norm))).nonzero()
-
-
-def _highest_around(x: Float[Tensor, "images N N"], axis: int) -> Float[Tensor, "images N N"]:
-    """The highest of each pixel and its two neighbours along an axis."""
-    highest = x.clone()
-    for behind, ahead in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-        here, neighbour = ((slice(None),) * axis + (part,) for part in (behind, ahead))
-        torch.maximum(highest[here], x[neighbour], out=highest[here])
-    return highest
 
 
 def _fit(
@@ -160,7 +152,7 @@ def _strongest_of_close(
     distance: float,
 ) -> Int[Tensor, " kept"]:
     """Indices of the bumps that no higher one of the same image is closer to than `distance`."""
-    # Classification by image and falling amplitude, a bump's rivals stand just before it.
+    # Sorted by image and falling amplitude, a bump's rivals stand just before it.
     order = torch.from_numpy(np.lexsort((-amplitude.cpu().numpy(), image.cpu().numpy())))
     order = order.to(image.device)
     image, position = image[order], position[order]

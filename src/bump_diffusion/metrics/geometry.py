@@ -7,8 +7,11 @@ question only, of features that hold the label because it was injected into them
 reads both from features whose label part was replaced by its mean.
 """
 
+import atexit
 import functools
+import shutil
 import warnings
+from tempfile import mkdtemp
 from types import ModuleType
 
 import numpy as np
@@ -37,12 +40,24 @@ def umap_embedding(
         return fit.fit_transform(features)
 
 
+def _choose_cache_folder() -> None:
+    """Let numba keep compiled functions in a temporary folder if it can write to no other one."""
+    import numba
+
+    try:
+        numba.njit(cache=True)(squareform)  # any function of a package: nothing is compiled yet
+    except RuntimeError:
+        numba.config.CACHE_DIR = mkdtemp()
+        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+
+
 @functools.cache
 def _umap() -> ModuleType:
     """The package umap, set up once in a process.
 
     Imported when needed because it takes seconds, which a reader of shipped records need not wait.
     """
+    _choose_cache_folder()
     import numba
     import umap
 

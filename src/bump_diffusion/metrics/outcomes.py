@@ -6,18 +6,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bump_diffusion.metrics.bumps import HALF_HEIGHT, Bumps, find_bumps
+from bump_diffusion.metrics.bumps import HALF_HEIGHT, DetectedBumps, find_bumps
 
 OUTCOMES = ("none", "several", "misplaced", "correct")
-"""Kinds of image, as a requested bump is concerned; arrays hold indices into this."""
+"""What an image can show of a requested bump; arrays hold indices into this."""
 
 TOLERANCE = 1.0
-"""A bump is at the right place within this many pixels in x and in y (arXiv 2402.03305)."""
+"""A bump is right within this many pixels in x and in y (arXiv 2402.03305, section 3)."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Images sorted by what they show of the bumps that were requested."""
+    """What each of a batch of images shows of the bump that was requested."""
 
     kind: Int[Tensor, " images"]
     "Index into `OUTCOMES`."
@@ -29,9 +29,9 @@ class Classification:
     "Whether a pixel above half height lies apart from every bump: too small to be one."
 
     def metrics(self) -> dict[str, float]:
-        """Shares of images of each kind, accuracies, the share with specks; each in [0, 1].
+        """Shares of images of each outcome, accuracies, the share with specks; each in [0, 1].
 
-        `accuracy` is the share of kind "correct"; `accuracy_x` takes one bump at the right x as
+        `accuracy` is the share of "correct"; `accuracy_x` takes one bump at the right x as
         correct whatever its y (arXiv 2402.03305, section 3).
         """
         shares = torch.bincount(self.kind, minlength=len(OUTCOMES)) / len(self.kind)
@@ -47,7 +47,7 @@ class Classification:
 def classify_images(
     heights: Float[Tensor, "images N N"], requested: Float[Tensor, "images 2"], sigma: float
 ) -> Classification:
-    """Sort images (`data.bump_height` of them) by the bumps found against those `requested`."""
+    """Compare the bumps in images (`data.bumps.bump_height` of them) with those requested."""
     bumps = find_bumps(heights, sigma)
     counts = bumps.counts
     position = bumps.single_positions()
@@ -59,7 +59,7 @@ def classify_images(
 
 
 def _apart_from_bumps(
-    heights: Float[Tensor, "images N N"], bumps: Bumps, sigma: float
+    heights: Float[Tensor, "images N N"], bumps: DetectedBumps, sigma: float
 ) -> Bool[Tensor, " images"]:
     N, reach = heights.shape[-1], 2 * sigma + 1
     first, last = (bumps.position - reach).ceil().long(), (bumps.position + reach).floor().long()

@@ -1,6 +1,7 @@
 """Probes: how well bump position can be read, linearly, from the network's features."""
 
 import warnings
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,19 +22,28 @@ FOLDS = 5
 RIDGE_ALPHAS = np.logspace(-2, 6, 17)
 """Strengths of the ridge regression that are tried."""
 
+Points = Float[np.ndarray, "n features"]
+Targets = Float[np.ndarray, "n 2"]
+Groups = Int[np.ndarray, " n"]
 
-def probe_r2(
-    points: Float[np.ndarray, "n features"],
-    target: Float[np.ndarray, "n 2"],
-    groups: Int[np.ndarray, " n"] | None = None,
-) -> tuple[float, float]:
+
+def probe_targets(
+    points: Points, targets: Mapping[str, Targets], groups: Groups
+) -> Iterator[tuple[str, str, float]]:
+    """Yield (target, axis, R^2) for both axes of each target: see `probe_r2`."""
+    for target, positions in targets.items():
+        for axis, r2 in zip("xy", probe_r2(points, positions, groups), strict=True):
+            yield target, axis, r2
+
+
+def probe_r2(points: Points, target: Targets, groups: Groups | None = None) -> tuple[float, float]:
     """R^2 with which x and y (the target's columns) are read linearly from the points.
 
     Predictions are cross-validated (5 folds), so that many features cannot explain few points by
     chance: where there is nothing to read, R^2 is about 0 or below. Up to ten features (the UMAP
     embedding) are fitted by least squares, more by ridge regression with its strength chosen within
     each fold, by leaving out one group at a time. Points of one group share a fold; by default each
-    is its own. Rows whose target is NaN are left out; with fewer than `MINIMUM_POINTS` left, or
+    is a group. Rows whose target is NaN are left out; with fewer than `MINIMUM_POINTS` left, or
     fewer groups than folds, R^2 is NaN; so is that of an axis along which the target is constant.
     """
     known = ~np.isnan(target).any(axis=1)
@@ -42,40 +52,32 @@ def probe_r2(
     present, group = np.unique(groups[known], return_inverse=True)
     if len(points) < MINIMUM_POINTS or len(present) < FOLDS:
         return float("nan"), float("nan")
-    tested, read = [], []
+    tested, predicted = [], []
     for fold in KFold(FOLDS, shuffle=True, random_state=0).split(present):
         train, test = (np.flatnonzero(np.isin(group, side)) for side in fold)
-        regression = _regression(points[train], group[train], target[train])
+        regression = _regression(points[train], target[train], group[train])
         with warnings.catch_warnings():
             # Points of one group are nearly equal; single precision does for the R^2 even so.
             warnings.simplefilter("ignore", LinAlgWarning)
             regression.fit(points[train], target[train])
         tested.append(test)
-        read.append(regression.predict(points[test]))
+        predicted.append(regression.predict(points[test]))
     in_order = np.argsort(np.concatenate(tested))
-    r2 = r2_score(target, np.concatenate(read)[in_order], multioutput="raw_values")
+    r2 = r2_score(target, np.concatenate(predicted)[in_order], multioutput="raw_values")
     r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
     return float(r2_x), float(r2_y)
 
 
-def _regression(
-    points: Float[np.ndarray, "n features"],
-    group: Int[np.ndarray, " n"],
-    target: Float[np.ndarray, "n 2"],
-) -> BaseEstimator:
+def _regression(points: Points, target: Targets, group: Groups) -> BaseEstimator:
     """What is to be fitted to the points: see `probe_r2`."""
     if points.shape[1] <= 10:
         return LinearRegression()
     alone = len(np.unique(group)) == len(group)
-    ridge = RidgeCV(RIDGE_ALPHAS) if alone else Ridge(ridge_alpha(points, group, target))
+    ridge = RidgeCV(RIDGE_ALPHAS) if alone else Ridge(choose_alpha(points, target, group))
     return make_pipeline(StandardScaler(), ridge)
 
 
-def ridge_alpha(
-    points: Float[np.ndarray, "n features"],
-    group: Int[np.ndarray, " n"],
-    target: Float[np.ndarray, "n 2"],
-) -> float:
+def choose_alpha(points: Points, target: Targets, group: Groups) -> float:
     """The one of `RIDGE_ALPHAS` whose ridge regression best predicts groups left out one by one.
 
     Leaving out single points, as `RidgeCV` does, would choose too little strength: the others of
@@ -85,13 +87,13 @@ def ridge_alpha(
     """
     scaled = StandardScaler().fit_transform(points.astype(np.float64))
     directions, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
-    members = [np.flatnonzero(group == one) for one in np.unique(group)]
+    members = [np.flatnonzero(group == g) for g in np.unique(group)]
 
-    def error(strength: float) -> float:
-        shrunk = sizes**2 / (sizes**2 + strength)
+    def error(alpha: float) -> float:
+        shrunk = sizes**2 / (sizes**2 + alpha)
         left = np.eye(len(points)) - (directions * shrunk) @ directions.T - 1 / len(points)
         residual = left @ target
-        found = (np.linalg.solve(left[np.ix_(own, own)], residual[own]) for own in members)
-        return sum(float((errors**2).sum()) for errors in found)
+        errors = (np.linalg.solve(left[np.ix_(g, g)], residual[g]) for g in members)
+        return sum(float((e**2).sum()) for e in errors)
 
     return float(min(RIDGE_ALPHAS, key=error))

@@ -3,7 +3,6 @@
 import torch
 
 from bump_diffusion.config import Configuration
-from bump_diffusion.data.tasks import task_of
 from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.seeds import generator
@@ -11,9 +10,7 @@ from bump_diffusion.seeds import generator
 
 def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
     """The untrained network of a configuration, its initial weights drawn from the seed."""
-    grid = task_of(c).labels()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
-        conditioning = CONDITIONINGS[c.conditioning](grid, c.N, c.label_scale)
-        model = UNet(c.width, conditioning, c.precision)
+        model = UNet(c.width, CONDITIONINGS[c.conditioning](c), c.precision)
     return model.to(device, memory_format=torch.channels_last)

@@ -4,12 +4,16 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
+from bump_diffusion.config import Configuration
+from bump_diffusion.data.bumps import Labels
+from bump_diffusion.data.tasks import task_of
+
 LABEL_FEATURES = 128
 
+Embeddings = Float[Tensor, "n embedding"]
 
-def positional_encoding(
-    position: Real[Tensor, " batch"], features: int
-) -> Float[Tensor, "batch features"]:
+
+def positional_encoding(position: Real[Tensor, " n"], features: int) -> Embeddings:
     """Sines and cosines of `position` at wavelengths from 2 pi to 2 pi * 10^4, half of each.
 
     The encoding of "Attention is all you need" (arXiv 1706.03762, section 3.5).
@@ -20,28 +24,26 @@ def positional_encoding(
 
 
 class SinusoidalConditioning(nn.Module):
-    """Positional encodings of mu_x and mu_y (times `scale`), concatenated."""
+    """Positional encodings of mu_x and mu_y (times the label scale), concatenated."""
 
-    def __init__(self, grid: Float[Tensor, "n 2"], N: int, scale: float):
+    def __init__(self, c: Configuration):
         super().__init__()
-        self.scale = scale
+        self.scale = c.label_scale
 
-    def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
-        return torch.cat(
-            [positional_encoding(mu * self.scale, LABEL_FEATURES // 2) for mu in labels.unbind(1)],
-            dim=1,
-        )
+    def forward(self, labels: Labels) -> Embeddings:
+        axes = (labels * self.scale).unbind(1)
+        return torch.cat([positional_encoding(mu, LABEL_FEATURES // 2) for mu in axes], dim=1)
 
 
 class ScalarConditioning(nn.Module):
     """The label, divided by N, through one linear layer."""
 
-    def __init__(self, grid: Float[Tensor, "n 2"], N: int, scale: float):
+    def __init__(self, c: Configuration):
         super().__init__()
-        self.N = N
+        self.N = c.N
         self.linear = nn.Linear(2, LABEL_FEATURES)
 
-    def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
+    def forward(self, labels: Labels) -> Embeddings:
         return self.linear(labels / self.N)
 
 
@@ -52,16 +54,15 @@ class TableConditioning(nn.Module):
     put in. A label off the grid takes the entry of the nearest label on it.
     """
 
-    def __init__(self, grid: Float[Tensor, "n 2"], N: int, scale: float):
+    def __init__(self, c: Configuration):
         super().__init__()
-        along = grid[:, 0].unique(), grid[:, 1].unique()
-        for axis, values in zip("xy", along, strict=True):
-            middles = (values[1:] + values[:-1]) / 2
-            self.register_buffer(f"middles_{axis}", middles, persistent=False)
-        self.rows = len(along[1])
-        self.table = nn.Embedding(len(grid), LABEL_FEATURES)
+        x, y = (axis.unique() for axis in task_of(c).labels().unbind(1))
+        self.register_buffer("middles_x", (x[1:] + x[:-1]) / 2, persistent=False)
+        self.register_buffer("middles_y", (y[1:] + y[:-1]) / 2, persistent=False)
+        self.rows = len(y)
+        self.table = nn.Embedding(len(x) * len(y), LABEL_FEATURES)
 
-    def forward(self, labels: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch features"]:
+    def forward(self, labels: Labels) -> Embeddings:
         column = torch.bucketize(labels[:, 0].contiguous(), self.middles_x)
         row = torch.bucketize(labels[:, 1].contiguous(), self.middles_y)
         return self.table(column * self.rows + row)

@@ -1,49 +1,47 @@
-"""Reads the activations of a network's layers."""
+"""Reads and patches the activations of a network's layers.
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+A layer is named by its dotted path of modules, as in `model.named_modules()`: "layer4",
+"layer4.convolutions", "bottleneck.1". A name that is not there raises AttributeError.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
 from torch import Tensor, nn
 
 
 @contextmanager
-def read_layers(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """While open, keeps the latest output of each named layer in the mapping that it yields.
+def patch_layers(
+    model: nn.Module,
+    inputs: Mapping[str, Callable] | None = None,
+    outputs: Mapping[str, Callable] | None = None,
+) -> Iterator[None]:
+    """While open, torch's forward hooks change `inputs` of some layers and `outputs` of others."""
+    with ExitStack() as stack:
+        for name, hook in (inputs or {}).items():
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(hook).remove)
+        for name, hook in (outputs or {}).items():
+            stack.callback(model.get_submodule(name).register_forward_hook(hook).remove)
+        yield
 
-    A name is a dotted path of modules, as in `model.named_modules()`: "layer4",
-    "layer4.convolutions", "bottleneck.1". Raises AttributeError for a name that is not there.
-    """
+
+class _AllRead(Exception):
+    """Ends a forward pass of which nothing more is needed."""
+
+
+def read_layers(model: nn.Module, names: Iterable[str], *inputs: Tensor) -> dict[str, Tensor]:
+    """Return the named layers' outputs for the model's `inputs`; layers behind them do not run."""
     outputs: dict[str, Tensor] = {}
+    names = set(names)
 
-    def keep(name: str):
-        return lambda module, inputs, output: outputs.__setitem__(name, output.detach())
+    def keep(name: str) -> Callable:
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            outputs[name] = output.detach()
+            if outputs.keys() == names:
+                raise _AllRead
 
-    handles = [model.get_submodule(n).register_forward_hook(keep(n)) for n in names]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
+        return hook
 
-
-class _Reached(Exception):
-    """Carries a layer's output out of a forward pass that need not go on."""
-
-
-def layer_output(model: nn.Module, name: str, *inputs: Tensor) -> Tensor:
-    """What the named layer returns for the model's `inputs`; the layers behind it are not run.
-
-    Raises AttributeError for a name that is not there.
-    """
-
-    def stop(module, inputs, output):
-        raise _Reached(output)
-
-    handle = model.get_submodule(name).register_forward_hook(stop)
-    try:
+    with suppress(_AllRead), patch_layers(model, outputs={name: keep(name) for name in names}):
         model(*inputs)
-    except _Reached as reached:
-        return reached.args[0]
-    finally:
-        handle.remove()
-    raise AttributeError(f"{name} is not run")
+    return outputs

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bump_diffusion.models.conditioning import LABEL_FEATURES, positional_encoding
+from bump_diffusion.data.bumps import Images
+from bump_diffusion.models.conditioning import LABEL_FEATURES, Embeddings, positional_encoding
 from bump_diffusion.models.hooks import read_layers
 
 TIME_FEATURES = 128
@@ -30,7 +31,7 @@ class DoubleConvolution(nn.Module):
             nn.GroupNorm(1, channels),
         )
 
-    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch k h w"]:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         y = self.layers(x)
         return F.gelu(x + y if self.residual else y)
 
@@ -51,15 +52,15 @@ class SelfAttention(nn.Module):
             nn.Linear(channels, channels),
         )
 
-    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        batch, c, h, w = x.shape
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        n, c, h, w = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         qkv = self.query_key_value(self.norm(tokens))
-        q, k, v = qkv.view(batch, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.view(n, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v)
-        tokens = tokens + self.project(attended.transpose(1, 2).reshape(batch, h * w, c))
+        tokens = tokens + self.project(attended.transpose(1, 2).reshape(n, h * w, c))
         tokens = tokens + self.perceptron(tokens)
-        return tokens.transpose(1, 2).reshape(batch, c, h, w)
+        return tokens.transpose(1, 2).reshape(n, c, h, w)
 
 
 class Block(nn.Module):
@@ -75,8 +76,8 @@ class Block(nn.Module):
         self.attention = SelfAttention(channels)
 
     def forward(
-        self, x: Float[Tensor, "batch c h w"], embedding: Float[Tensor, "batch e"]
-    ) -> Float[Tensor, "batch k h w"]:
+        self, x: Float[Tensor, "n c h w"], embedding: Embeddings
+    ) -> Float[Tensor, "n k h w"]:
         return self.attention(self.convolutions(x) + self.inject(embedding)[:, :, None, None])
 
 
@@ -115,55 +116,45 @@ class UNet(nn.Module):
         self.up1 = Block(2 * w, w)
         self.output = nn.Conv2d(w, 1, 1)
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch 1 height N"],
-        t: Int[Tensor, " batch"],
-        label_embedding: Float[Tensor, "batch features"],
-    ) -> Float[Tensor, "batch 1 height N"]:
+    def forward(self, x: Images, t: Int[Tensor, " n"], label_embedding: Embeddings) -> Images:
         """`t` counts noising steps from 0; `label_embedding` is `self.conditioning(labels)`."""
-        mixed = self.precision == "bfloat16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
-            return self._predict(x, t, label_embedding).float()
-
-    def _predict(self, x: Tensor, t: Tensor, label_embedding: Tensor) -> Tensor:
         embedding = torch.cat([positional_encoding(t, TIME_FEATURES), label_embedding], dim=1)
-        x1 = self.layer1(x)
         # Images one pixel high are lines: down- and up-sampling are along x alone.
         factors = (2 if x.shape[2] > 1 else 1, 2)
-        x2 = self.layer2(F.max_pool2d(x1, factors), embedding)
-        x3 = self.layer3(F.max_pool2d(x2, factors), embedding)
-        x4 = self.layer4(F.max_pool2d(x3, factors), embedding)
-        y = self.bottleneck(x4)
-        # The bottleneck keeps layer 4's resolution, so the first up-sampling meets layer 3.
-        y = self.up3(torch.cat([x3, _upsample(y, factors)], dim=1), embedding)
-        y = self.up2(torch.cat([x2, _upsample(y, factors)], dim=1), embedding)
-        y = self.up1(torch.cat([x1, _upsample(y, factors)], dim=1), embedding)
-        return self.output(y)
+
+        def join(skipped: Tensor, y: Tensor) -> Tensor:
+            y = F.interpolate(y, scale_factor=factors, mode="bilinear", align_corners=False)
+            return torch.cat([skipped, y], dim=1)
+
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            x1 = self.layer1(x)
+            x2 = self.layer2(F.max_pool2d(x1, factors), embedding)
+            x3 = self.layer3(F.max_pool2d(x2, factors), embedding)
+            x4 = self.layer4(F.max_pool2d(x3, factors), embedding)
+            y = self.bottleneck(x4)
+            # The bottleneck keeps layer 4's resolution, so the first up-sampling meets layer 3.
+            y = self.up3(join(x3, y), embedding)
+            y = self.up2(join(x2, y), embedding)
+            y = self.up1(join(x1, y), embedding)
+            return self.output(y).float()
 
 
-def _upsample(x: Float[Tensor, "batch c h w"], factors: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, scale_factor=factors, mode="bilinear", align_corners=False)
-
-
-def summary(model: UNet, N: int) -> pd.DataFrame:
-    """The output shape and the number of parameters of each part of the network, for images of
-    `N` pixels a side.
+def summarize(model: UNet, N: int) -> pd.DataFrame:
+    """The output's shape and the number of parameters of each part of the network, for images of
+    `N` pixels a side; a row a part.
     """
-    names = [name for name, _ in model.named_children()]
+    parts = {**dict(model.named_children()), "all": model}
     device = next(model.parameters()).device
-    with torch.inference_mode(), read_layers(model, names) as outputs:
+    x, t = torch.zeros(1, 1, N, N, device=device), torch.zeros(1, dtype=torch.long, device=device)
+    with torch.inference_mode():
         embedding = model.conditioning(torch.zeros(1, 2, device=device))
-        t = torch.zeros(1, dtype=torch.long, device=device)
-        model(torch.zeros(1, 1, N, N, device=device), t, embedding)
-    rows = [
-        {
-            "part": name,
+        outputs = read_layers(model, parts.keys() - {"conditioning", "all"}, x, t, embedding)
+    outputs |= {"conditioning": embedding, "all": outputs["output"]}
+    rows = {
+        name: {
             "output": " × ".join(str(n) for n in outputs[name].shape[1:]),
             "parameters": f"{sum(p.numel() for p in part.parameters()):,}",
         }
-        for name, part in model.named_children()
-    ]
-    total = f"{sum(p.numel() for p in model.parameters()):,}"
-    rows.append({"part": "all", "output": f"1 × {N} × {N}", "parameters": total})
-    return pd.DataFrame(rows).set_index("part")
+        for name, part in parts.items()
+    }
+    return pd.DataFrame(rows).T.rename_axis("part")

@@ -22,11 +22,8 @@ from bump_diffusion.files import (
     to_parquet,
 )
 from bump_diffusion.metrics.evaluation import evaluate, evaluation_labels
-from bump_diffusion.metrics.interventions import (
-    compare_variation,
-    patch_activations,
-    probe_and_intervene,
-)
+from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
+from bump_diffusion.metrics.layers import probe_layers
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.runs.partial import Partial
@@ -40,11 +37,11 @@ CHECKPOINT_SECONDS = 30.0
 """Most seconds of training that an interruption costs."""
 
 EXTRA_TABLES = {
-    "interventions": probe_and_intervene,
-    "variation": compare_variation,
-    "patching": patch_activations,
+    "interventions": {"layers": probe_layers, "interventions": intervene},
+    "variation": {"signals": compare_variation},
+    "patching": {"places": locate_patched},
 }
-"""The extras that are tables, and what makes them of the trained network and the untrained one."""
+"""The extras that are tables: by its file's name, the function that measures each."""
 
 
 def load_model(record: Record, device: torch.device | str = "cpu") -> UNet:
@@ -107,7 +104,7 @@ def train(
 
 def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None) -> None:
     c = trainer.c
-    untrained = build_model(c, trainer.device)
+    networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
     bar = tqdm(
         total=c.steps,
         initial=trainer.step,
@@ -121,7 +118,7 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
             if trainer.step in c.evaluation_steps and not run.has_evaluation(trainer.step):
                 _refuse_divergence(trainer)
                 start = time.monotonic()
-                evaluation = evaluate(c, trainer.average.module, untrained, trainer.step)
+                evaluation = evaluate(c, networks, trainer.step)
                 run.save_evaluation(trainer.step, evaluation, time.monotonic() - start)
                 run.save(trainer)
                 bar.set_postfix(correct=f"{evaluation.metrics['accuracy']:.0%}")
@@ -168,13 +165,12 @@ def _collect(run: Partial, trainer: Trainer, extras: Iterable[str]) -> dict[str,
         "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),
         "arrays.npz": to_npz(stacked),
     }
-    network, untrained = trainer.average.module, build_model(c, trainer.device)
-    for extra, make_tables in EXTRA_TABLES.items():
-        if extra in extras:
-            tables = make_tables(c, network, untrained)
-            files |= {f"{name}.parquet": to_parquet(table) for name, table in tables.items()}
+    networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
+    for extra in EXTRA_TABLES.keys() & set(extras):
+        for name, measure in EXTRA_TABLES[extra].items():
+            files[f"{name}.parquet"] = to_parquet(measure(c, networks))
     if "weights" in extras:
-        state = network.state_dict()
+        state = networks["trained"].state_dict()
         half = {k: v.half().cpu().contiguous() for k, v in state.items()}
         files["weights.safetensors"] = safetensors.torch.save(half)
     return files

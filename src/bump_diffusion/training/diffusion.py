@@ -13,9 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bump_diffusion.config import Configuration
+from bump_diffusion.data.bumps import Images
 
-Denoiser = Callable[[Float[Tensor, "batch 1 height N"], Int[Tensor, " batch"]], Tensor]
+Denoiser = Callable[[Images, Int[Tensor, " n"]], Images]
 """Predicts the noise in images at timesteps."""
+
+Share = Float[Tensor, ""]
+"""A share of variance that is still signal: alpha_bar at one timestep."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,7 @@ class NoiseSchedule:
         return torch.linspace(self.timesteps - 1, 0, steps).round().long().tolist()
 
 
-def add_noise(
-    x: Float[Tensor, "batch 1 height N"],
-    alpha_bar: Float[Tensor, " batch"],
-    noise: Float[Tensor, "batch 1 height N"],
-) -> Float[Tensor, "batch 1 height N"]:
+def add_noise(x: Images, alpha_bar: Float[Tensor, " n"], noise: Images) -> Images:
     """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) epsilon (arXiv 2006.11239, equation 4)."""
     alpha_bar = alpha_bar[:, None, None, None]
     return alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise
@@ -53,21 +53,16 @@ def add_noise(
 
 def noise_prediction_loss(
     denoise: Denoiser,
-    x: Float[Tensor, "batch 1 height N"],
-    t: Int[Tensor, " batch"],
-    noise: Float[Tensor, "batch 1 height N"],
+    x: Images,
+    t: Int[Tensor, " n"],
+    noise: Images,
     alpha_bar: Float[Tensor, " T"],
 ) -> Float[Tensor, ""]:
     """Mean of (epsilon - epsilon_theta(x_t, t))^2 (arXiv 2006.11239, equation 14)."""
     return F.mse_loss(denoise(add_noise(x, alpha_bar[t], noise), t), noise)
 
 
-def estimate(
-    x: Float[Tensor, "batch 1 height N"],
-    predicted_noise: Float[Tensor, "batch 1 height N"],
-    alpha_bar: Float[Tensor, ""],
-    clip: bool,
-) -> Float[Tensor, "batch 1 height N"]:
+def estimate_image(x: Images, predicted_noise: Images, alpha_bar: Share, clip: bool) -> Images:
     """The finished image that the prediction implies (arXiv 2006.11239, equation 15).
 
     `clip` keeps it within [-1, 1]: where little signal is left a small error of the prediction is a
@@ -78,20 +73,20 @@ def estimate(
 
 
 def ancestral_step(
-    x: Float[Tensor, "batch 1 height N"],
-    predicted_noise: Float[Tensor, "batch 1 height N"],
-    alpha_bar: Float[Tensor, ""],
-    alpha_bar_next: Float[Tensor, ""],
-    noise: Float[Tensor, "batch 1 height N"],
+    x: Images,
+    predicted_noise: Images,
+    alpha_bar: Share,
+    alpha_bar_next: Share,
+    noise: Images,
     clip: bool = False,
-) -> Float[Tensor, "batch 1 height N"]:
+) -> Images:
     """One stochastic step towards less noise (arXiv 2006.11239, equations 6 and 7).
 
     From where the signal's share is `alpha_bar` to where it is `alpha_bar_next`; the two need not
     be neighbouring timesteps. The variance is the posterior's, zero where nothing is left to add.
     """
     alpha = alpha_bar / alpha_bar_next
-    x_0 = estimate(x, predicted_noise, alpha_bar, clip)
+    x_0 = estimate_image(x, predicted_noise, alpha_bar, clip)
     mean = (
         alpha_bar_next.sqrt() * (1 - alpha) / (1 - alpha_bar) * x_0
         + alpha.sqrt() * (1 - alpha_bar_next) / (1 - alpha_bar) * x
@@ -101,40 +96,35 @@ def ancestral_step(
 
 
 def ddim_step(
-    x: Float[Tensor, "batch 1 height N"],
-    predicted_noise: Float[Tensor, "batch 1 height N"],
-    alpha_bar: Float[Tensor, ""],
-    alpha_bar_next: Float[Tensor, ""],
-    clip: bool = False,
-) -> Float[Tensor, "batch 1 height N"]:
+    x: Images, predicted_noise: Images, alpha_bar: Share, alpha_bar_next: Share, clip: bool = False
+) -> Images:
     """One deterministic step towards less noise (arXiv 2010.02502, equation 12 with sigma = 0)."""
-    x_0 = estimate(x, predicted_noise, alpha_bar, clip)
+    x_0 = estimate_image(x, predicted_noise, alpha_bar, clip)
     return alpha_bar_next.sqrt() * x_0 + (1 - alpha_bar_next).sqrt() * predicted_noise
 
 
 @torch.inference_mode()
 def sample(
     denoise: Denoiser,
-    x: Float[Tensor, "batch 1 height N"],
+    x: Images,
     timesteps: Sequence[int],
     alpha_bar: Float[Tensor, " T"],
     sampler: str,
     draw: Callable[[torch.Size], Tensor],
     keep_at: int = 0,
     clip: bool = False,
-) -> tuple[Float[Tensor, "batch 1 height N"], Float[Tensor, "batch 1 height N"], int]:
-    """Denoise `x`, pure noise at first, through falling `timesteps`; `clip` as in `estimate`.
+) -> tuple[Images, Images, int]:
+    """Denoise `x`, pure noise at first, through falling `timesteps`; `clip` as in `estimate_image`.
 
     `draw` gives standard normal noise of a shape. Returns the images, and besides what the network
     saw at the timestep of the sequence nearest to `keep_at`, with that timestep: the input at which
     a probe reads the network.
     """
     keep_at = min(timesteps, key=lambda t: abs(t - keep_at))
-    one = torch.ones((), device=x.device)
-    for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
+    shares = [*alpha_bar[list(timesteps)], torch.ones((), device=x.device)]
+    for t, a, a_next in zip(timesteps, shares, shares[1:], strict=False):
         if t == keep_at:
             seen = x
-        a, a_next = alpha_bar[t], one if t_next is None else alpha_bar[t_next]
         predicted_noise = denoise(x, torch.full((len(x),), t, device=x.device))
         if sampler == "ddim":
             x = ddim_step(x, predicted_noise, a, a_next, clip)

@@ -9,12 +9,13 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from bump_diffusion.config import Configuration
+from bump_diffusion.data.bumps import Images, Labels
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import write_atomically
@@ -23,35 +24,30 @@ from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import NoiseSchedule, noise_prediction_loss
 
 
-def training_labels(c: Configuration, step: int, steps: int = 1) -> Float[Tensor, "images 2"]:
+def training_labels(c: Configuration, step: int, steps: int = 1) -> Labels:
     """The labels of the batches of `steps` steps from `step`: the grid in random order, anew in
     each epoch.
 
     Steps count from 0; an epoch's last images and the next one's first may share a batch.
     """
-    positions = torch.arange(step * c.batch_size, (step + steps) * c.batch_size)
     grid = _grid(c)
-    epochs, places = positions // len(grid), positions % len(grid)
-    chosen = torch.empty_like(positions)
-    for epoch in epochs.unique().tolist():
-        here = epochs == epoch
-        chosen[here] = _epoch_order(c.seed, epoch, len(grid))[places[here]]
-    return grid[chosen]
+    first, last, n = step * c.batch_size, (step + steps) * c.batch_size, len(grid)
+    epochs = range(first // n, -(-last // n))
+    parts = [_order(c.seed, e, n)[max(first - e * n, 0) : last - e * n] for e in epochs]
+    return grid[torch.cat(parts)]
 
 
 @lru_cache(maxsize=2)
-def _grid(c: Configuration) -> Tensor:
+def _grid(c: Configuration) -> Labels:
     return task_of(c).labels()
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, images: int) -> Tensor:
+def _order(seed: int, epoch: int, images: int) -> Int[Tensor, " n"]:
     return torch.randperm(images, generator=generator("cpu", seed, "epoch", epoch))
 
 
-def draw_noise(
-    c: Configuration, step: int, t: Int[Tensor, " batch"], noise: Float[Tensor, "batch 1 height N"]
-) -> None:
+def draw_noise(c: Configuration, step: int, t: Int[Tensor, " n"], noise: Images) -> None:
     """Fill `t` with a step's timesteps and `noise` with what is added to its images."""
     draws = generator(t.device, c.seed, "train", step)
     torch.randint(c.timesteps, t.shape, generator=draws, out=t)
@@ -89,12 +85,7 @@ class Trainer:
         x = task_of(c).render(labels)
         t, noise = torch.empty(len(x), dtype=torch.long, device=self.device), torch.empty_like(x)
         draw_noise(c, self.step, t, noise)
-        embedding = self.model.conditioning(labels)
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            x_t = x_t.contiguous(memory_format=torch.channels_last)
-            return self.model(x_t, t, embedding)
-
+        denoise = partial(self.model, label_embedding=self.model.conditioning(labels))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(c, self.step)
         self.optimizer.zero_grad()

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bump_diffusion.analysis.frame import gather
-from bump_diffusion.metrics.interventions import LAYERS
+from bump_diffusion.config import LAYERS
 from bump_diffusion.page.words import with_range
 from bump_diffusion.runs.record import Record
 

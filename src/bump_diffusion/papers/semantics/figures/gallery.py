@@ -14,7 +14,7 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import PHASES, THRESHOLDS, first_phases, pass_in_order
 from bump_diffusion.data.bumps import bump_height
 from bump_diffusion.metrics.bumps import find_bumps
-from bump_diffusion.metrics.evaluation import shown
+from bump_diffusion.metrics.evaluation import choose_shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.page.axes import IMAGES_SEEN, hide_ticks, show_pixels, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
@@ -70,7 +70,7 @@ def find_failures(
     by_run = []
     for record in records:
         arrays, sigma = record.arrays, record.configuration.sigma
-        kept = shown(len(arrays["labels"])).numpy()
+        kept = choose_shown(len(arrays["labels"])).numpy()
         run = table[table["record"] == record.id]
         in_phase = ((run["step"] > 0) & (run["phase_generation"] == phase)).to_numpy()
         of_kind = arrays["kind"][:, kept] == OUTCOMES.index(kind)

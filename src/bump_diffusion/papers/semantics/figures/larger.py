@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from bump_diffusion.analysis.frame import gather
 from bump_diffusion.errors import UserError
-from bump_diffusion.metrics.interventions import half_a_frame_further
+from bump_diffusion.metrics.interventions import shift_half_frame
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.experiments import experiment
@@ -37,7 +37,7 @@ def transfer_fractions(records: list[Record]) -> pd.DataFrame:
     table = gather(records, "patching")
     for axis in "xy":
         requested = table[f"mu_{axis}"]
-        distance = half_a_frame_further(requested, table["N"]) - requested
+        distance = shift_half_frame(requested, table["N"]) - requested
         table[f"fraction_{axis}"] = (table[axis] - requested) / distance
     return table
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame, gather, split
 from bump_diffusion.analysis.phases import ORDER
-from bump_diffusion.metrics.interventions import LAYERS
+from bump_diffusion.config import LAYERS
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range

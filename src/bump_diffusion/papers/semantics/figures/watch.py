@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.metrics.evaluation import shown
+from bump_diffusion.metrics.evaluation import choose_shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
@@ -48,7 +48,7 @@ def samples_over_training(record: Record) -> tuple[Figure, str]:
     """Show samples of one run for the same requests at several checkpoints, requests marked."""
     seen, correct = (record.checkpoints[name].to_numpy() for name in ("images_seen", "correct"))
     columns = spaced_indices(len(seen), 7)
-    labels = record.arrays["labels"][shown(len(record.arrays["labels"])).numpy()]
+    labels = record.arrays["labels"][choose_shown(len(record.arrays["labels"])).numpy()]
     rows = np.linspace(0, len(labels) - 1, 6).round().astype(int)
     figure, axes = plt.subplots(
         len(rows), len(columns), figsize=(WIDTH, WIDTH * len(rows) / len(columns) + 0.5)
