@@ -156,24 +156,7 @@ def test_another_list_of_spacings_makes_the_run_that_is_missing_and_no_other(tmp
     assert before.items() <= after.items()
     (made,) = {path.parent for path in after.keys() - before.keys()}
     assert json.loads((made / "configuration.json").read_text())["d_x"] == 4
-    assert "d_x 4 generation" in (tmp_path / "out.ipynb").read_text("utf-8")
-
-
-def test_a_changed_record_makes_its_chapters_run_again(site, tmp_path):
-    changed = Site(tmp_path)
-    shutil.copytree(site.folder, tmp_path, dirs_exist_ok=True)
-
-    def change(chapter, change):
-        file = tmp_path / "build" / "executed" / f"{chapter}.json"
-        made = json.loads(file.read_text())
-        change(made["records"])
-        file.write_text(json.dumps(made))
-
-    change("sweeps", lambda records: records.update(dict.fromkeys(records, "0" * 64)))
-    # The page that lists every record, when there was one less.
-    change("about", lambda records: records.popitem())
-    ran = [line for line in changed.build(*SMOKE).splitlines() if line.endswith("running")]
-    assert sorted(ran) == ["about: running", "sweeps: running"]
+    assert made.name in (tmp_path / "out.ipynb").read_text("utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")

@@ -3,8 +3,10 @@
 The book here is of two small notebooks; the site is not built.
 """
 
+import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +21,11 @@ from bump_diffusion import files
 from bump_diffusion.book import build
 from bump_diffusion.book.kernel import run_notebook
 from bump_diffusion.book.parameters import check_values, declared_types
+from bump_diffusion.config import configure
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import ROOT
 from bump_diffusion.runs import store
+from bump_diffusion.runs.run import train
 
 CHECK = """
 from bump_diffusion.book.parameters import check_parameters
@@ -211,6 +215,33 @@ def test_a_chapter_is_run_again_if_it_its_parameters_or_its_outputs_changed(book
     executed = build._executed("one")
     executed.write_bytes(executed.read_bytes()[:-100])
     assert run_again("one", capsys, seeds=2)
+
+
+def test_a_chapter_is_run_again_if_its_records_changed_and_a_list_of_all_if_there_is_one_more(
+    book, capsys, tmp_path, smoke_record, monkeypatch
+):
+    monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(tmp_path / "store"))
+    folder = shutil.copytree(smoke_record.folder, tmp_path / "store" / smoke_record.id)
+    shown = f"""
+        from pathlib import Path
+        from bump_diffusion.page.tables import Table
+        from bump_diffusion.runs.record import Record
+        record = Record(Path({str(folder)!r}))
+        Table(record.checkpoints, [record])
+    """
+    write(book / "one.ipynb", inspect.cleandoc(shown))
+    write(
+        book / "two.ipynb",
+        "from bump_diffusion.book.figures import about\nabout.list_records()",
+    )
+    for name in ("one", "two"):
+        assert run_again(name, capsys) and not run_again(name, capsys)
+    train(configure("smoke", seed=1), store.default_store())
+    assert run_again("two", capsys) and not run_again("one", capsys)
+    shutil.rmtree(folder)
+    train(smoke_record.configuration, store.default_store())
+    for name in ("one", "two"):
+        assert run_again(name, capsys) and not run_again(name, capsys)
 
 
 BUILD_WITHOUT_SITE = """

@@ -16,7 +16,7 @@ from distributed import Client
 from filelock import FileLock
 
 from bump_diffusion.analysis.verify import differences
-from bump_diffusion.book.figures.sweeps import LargerSweep, extrapolate
+from bump_diffusion.book.figures.sweeps import check_positive, extrapolate
 from bump_diffusion.config import configure
 from bump_diffusion.errors import FailedRuns, UserError
 from bump_diffusion.runs import pools, sweep
@@ -265,7 +265,7 @@ def test_a_run_that_kills_its_worker_is_found_out_and_the_others_are_made(store)
 
 def test_cost_by_hand():
     records = [SimpleNamespace(provenance={"wall_seconds": s}) for s in (1800.0, 5400.0)]
-    own, larger = extrapolate(records, LargerSweep(100, [64], 0.05)).to_dict("records")
+    own, larger = extrapolate(records, 100, [64], 0.05).to_dict("records")
     assert (own["runs"], own["core-hours"], own["hours"], own["price"]) == (
         "2",
         "2.0",
@@ -274,10 +274,10 @@ def test_cost_by_hand():
     )
     assert (larger["runs"], larger["core-hours"], larger["price"]) == ("200", "200.0", "10.00")
     assert larger["hours"] == "4.0"  # 64 cores go round four times
-    with pytest.raises(UserError, match="times is 0, it must be a number above 0"):
-        LargerSweep(0, [64], 0.05)
-    with pytest.raises(UserError, match=r"cores has 0\.5, it must list whole numbers from 1"):
-        LargerSweep(100, [64, 0.5], 0.05)
+    with pytest.raises(UserError, match="times is 0, it must be above 0"):
+        check_positive(cores=[2, 64], times=0)
+    with pytest.raises(UserError, match=r"cores is \[64, 0\], it must be above 0"):
+        check_positive(cores=[64, 0], times=1)
 
 
 def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):

@@ -32,9 +32,9 @@ class Engine(NBClientEngine):
             super().execute_managed_notebook(nb_man, *args, **kwargs)
         except (DeadKernelError, RuntimeError) as error:  # the second where no kernel starts
             begun = [c for c in code if c.metadata.papermill["status"] != nb_man.PENDING]
-            where = f"in cell {len(begun)} ({first_line(begun[-1].source)!r})" if begun else "early"
+            last = f"cell {len(begun)} ({first_line(begun[-1].source)!r})" if begun else "no cell"
             raise click.ClickException(
-                f"The kernel ended {where}, killed or for want of memory: {error}."
+                f"The kernel ended in {last}, killed or for want of memory: {error}."
             ) from None
         names = (UserError.__name__, FailedRuns.__name__)
         for output in (output for cell in code for output in cell.outputs):

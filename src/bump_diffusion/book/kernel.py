@@ -13,7 +13,6 @@ from jupyter_client.kernelspec import KernelSpecManager
 from papermill.exceptions import PapermillExecutionError
 
 from bump_diffusion.book.engine import first_line
-from bump_diffusion.errors import UserError
 
 SILENT = "--IPKernelApp.log_level=50"
 """A kernel reports as an error that it is interrupted when its notebook has ended."""
@@ -44,10 +43,9 @@ def run_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> nbfo
                 km=manager,
                 extra_arguments=[SILENT],
             )
-        except UserError as error:
-            raise UserError(f"Chapter {source.stem}: {error.message}") from None
-        except click.ClickException as error:
-            raise click.ClickException(f"Chapter {source.stem}: {error.message}") from None
+        except click.ClickException as error:  # a UserError too
+            error.message = f"Chapter {source.stem}: {error.message}"
+            raise
         except PapermillExecutionError as error:
             raise click.ClickException(
                 f"Chapter {source.stem} failed in cell {error.exec_count} "
