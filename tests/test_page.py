@@ -56,6 +56,12 @@ def test_a_figure_escapes_all_that_records_and_functions_say(smoke_record):
     assert parsed.text.count(HOSTILE) == 6  # device, threads, Python, a version's name, it, commit
 
 
+def test_a_figure_takes_its_arguments_by_name_too(smoke_record):
+    by_name = line(title="this", records=[smoke_record])
+    assert by_name.alt == "A line, called this."
+    assert by_name.html == line([smoke_record], "this").html and smoke_record.id in by_name.html
+
+
 def test_a_table_and_its_note_are_escaped():
     page = Table(pd.DataFrame({HOSTILE: [HOSTILE]}), note=HOSTILE).data
     parsed = Tags(page)

@@ -96,10 +96,11 @@ def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]
     """
 
     @functools.wraps(function)
-    def wrapper(*arguments: Any) -> Drawing:
-        sources = [s for a in arguments for s in (a if isinstance(a, list) else [a])]
+    def wrapper(*arguments: Any, **named: Any) -> Drawing:
+        given = (*arguments, *named.values())
+        sources = [s for a in given for s in (a if isinstance(a, list) else [a])]
         # One thread, in which sums are taken in the same order on every machine.
         with plt.style.context("bump_diffusion.page.book"), threadpool_limits(1):
-            return Drawing(function, sources, *function(*arguments))
+            return Drawing(function, sources, *function(*arguments, **named))
 
     return wrapper
