@@ -79,7 +79,7 @@ def read_results(device: str) -> Results:
     return Results(json.loads((BENCHMARKS / f"{name}.json").read_bytes()))
 
 
-def has_reached(row: dict[str, Any], name: str) -> bool:
+def _has_reached(row: dict[str, Any], name: str) -> bool:
     """Whether a contender, "ours" or a peer, reached the accuracy that a row asks for, if any."""
     return row.get("reached", {}).get(name, True)
 
@@ -87,8 +87,8 @@ def has_reached(row: dict[str, Any], name: str) -> bool:
 def _describe_row(row: dict[str, Any]) -> dict[str, str]:
     """Write the cells of a row by their columns, those of both tables."""
     ratio = aim = ""
-    if row["ratio"] is not None and has_reached(row, "ours"):
-        ratio = f"{'' if has_reached(row, row['better_peer']) else '> '}{row['ratio']:.2f}"
+    if row["ratio"] is not None and _has_reached(row, "ours"):
+        ratio = f"{'' if _has_reached(row, row['better_peer']) else '> '}{row['ratio']:.2f}"
     if row["least_ratio"] is not None:
         aim = f"ratio at least {row['least_ratio']:g}"
     elif row["most"] is not None:
@@ -120,6 +120,6 @@ def _describe_contender(row: dict[str, Any], name: str, summary: dict[str, float
         f"{summary[of]:,.0f}" if abs(summary[of]) >= 100 else f"{summary[of]:.3g}"
         for of in ("median", "low", "high")
     )
-    if not has_reached(row, name):
+    if not _has_reached(row, name):
         return f"not after {median} ({row['curves'][name]['accuracy'][-1]:.0%} correct)"
     return median if summary["repetitions"] == 1 else f"{median} ({low} to {high})"

@@ -1,61 +1,27 @@
 """The chapter *Performance*: what `make bench` measured, in figures and sentences."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results, has_reached
+from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results
 from bump_diffusion.page.axes import IMAGES_SEEN, curve, panels_over_training, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.tables import Page
 from bump_diffusion.runs.record import Record
 
 
-def describe_limits(results: Results) -> Markdown:
+def describe_limits(results: Results) -> Page:
     """Say what keeps ours from going faster, from the rows."""
-    rates = {row["name"]: row for row in results.rows if row["unit"] == "GFLOP/s"}
-    products: list[str] = []
-    shares: dict[str, list[str]] = {}
-    others: list[str] = []
+    steps: dict[str, list[dict[str, Any]]] = {}
     for row in results.rows:
-        median = row["ours"]["median"]
-        measured, _, product = row["name"].partition(", of a ")
-        step, _, part = row["name"].partition(": ")
-        if product.startswith("float32") and rates[measured]["least_ratio"] is not None:
-            aim, rate = rates[measured], row["product_gflops"]["median"]
-            ratio = rate / aim["peers"][aim["better_peer"]]["median"]
-            products.append(
-                f"- {measured[0].upper()}{measured[1:]}: {median:.0f} % of the {rate:.0f} GFLOP/s "
-                "of a large float32 matrix product. At the whole of it, we would be "
-                f"{ratio:.1f} times {aim['better_peer']}; the aim is {aim['least_ratio']:g}."
-            )
-        elif row["group"] == "operations" and row["unit"] == "%":
-            shares.setdefault(step, []).append(f"{part} {median:.0f} %")
-        elif row["group"] == "learning" and row["unit"] == "images":
-            others += [
-                f"- The recipe of {name} is at {curve['accuracy'][-1]:.0%} correct after "
-                f"{curve['images'][-1]:,} images, where it was stopped: the ratio is a lower bound."
-                for name, curve in row["curves"].items()
-                if not has_reached(row, name)
-            ]
-        elif "sampling_operations" in row:
-            others.append(
-                f"- The {row['evaluations']} evaluations of a quick run sample its training labels "
-                f"anew each time, which takes {row['sampling_operations']:.0f} % of the operations "
-                "of the training by itself; fewer checkpoints, images or sampler steps would be "
-                "cheaper and tell less."
-            )
-        elif "agreement" in row:
-            others.append(
-                f"- Our bump finder and the loop agree on {row['agreement']:.1%} of images."
-            )
-    times = [
-        f"- The time of {step} goes to {', '.join(parts)}. Its convolutions run at "
-        f"{rates[f'{step}: rate of its convolutions']['ours']['median']:.0f} GFLOP/s."
-        for step, parts in shares.items()
-    ]
-    return Markdown("\n".join([*products, *times, *others]))
+        if row["group"] == "operations" and row["unit"] == "%":
+            steps.setdefault(row["name"].partition(": ")[0], []).append(row)
+    rates = {row["name"]: row for row in results.rows if row["unit"] == "GFLOP/s"}
+    return Page("limits", rows=results.rows, rates=rates, steps=steps)
 
 
 @drawn
