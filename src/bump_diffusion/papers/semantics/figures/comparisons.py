@@ -26,6 +26,7 @@ from bump_diffusion.page.axes import (
     images_axis,
     legend_above,
     means_at_end,
+    panels,
     panels_over_training,
     thousands,
 )
@@ -86,13 +87,13 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     table = frame(records).query("step > 0")
     groups = split(table, field)
     colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
-    panels = {
+    labels = {
         "accuracy": "accuracy (share of images)",
         "order": r"order ($R^2$)",
         "order_untrained": r"control: untrained ($R^2$)",
     }
     figure, axes = panels_over_training(table, rows=3, height=6.6)
-    for (ax,), (measure, label) in zip(axes, panels.items(), strict=True):
+    for (ax,), (measure, label) in zip(axes, labels.items(), strict=True):
         for value, runs in groups.items():
             curve(ax, runs, measure, color=colours[value])
         ax.set(ylabel=label, ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
@@ -226,8 +227,7 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
     """
     table = frame(records).query("step > 0")
     groups = split(table, field)
-    size = (WIDTH, 1.9 + 0.38 * len(groups))
-    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, sharex=True)
+    figure, axes = panels(THRESHOLDS, 1.9 + 0.38 * len(groups))
     farthest = 1.0
     for ax, side in zip(axes, THRESHOLDS, strict=True):
         by_change = [
@@ -245,7 +245,7 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
             ax.plot(images[0], y, "o", color=colour, label=label, markersize=5, clip_on=False)
             ratios = images / images[0]
             farthest = np.fmax.reduce([ratios, 1 / ratios], axis=None, initial=farthest)
-        ax.set(title=side, xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
+        ax.set(xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
         images_axis(ax.xaxis, table)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])

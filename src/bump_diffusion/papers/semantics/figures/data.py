@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
-from bump_diffusion.page.axes import show_pixels
+from bump_diffusion.page.axes import panels, show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
 
 
@@ -36,16 +36,15 @@ def bumps_by_spread(N: int, spreads: list[float], polarity: str) -> tuple[Figure
 @drawn
 def label_grids(N: int, spacings: list[float]) -> tuple[Figure, str]:
     """Draw the labels of data sets of different spacing, and how many images each has."""
-    size = (WIDTH, WIDTH / len(spacings) + 0.7)
-    figure, axes = plt.subplots(1, len(spacings), figsize=size, squeeze=False, sharey=True)
-    for ax, d in zip(axes[0], spacings, strict=True):
-        grid = label_grid(N, d, d)
+    grids = {d: label_grid(N, d, d) for d in spacings}
+    titles = [f"d = {d:g}\n{len(grid):,} images" for d, grid in grids.items()]
+    figure, axes = panels(titles, WIDTH / len(spacings) + 0.7)
+    for ax, (d, grid) in zip(axes, grids.items(), strict=True):
         ax.plot(*grid[(grid < 4).all(dim=1)].T, ".", markersize=max(1.0, 6 * min(1.0, d)))
         ax.set(aspect="equal", xlim=(-0.5, 4), ylim=(4, -0.5), xlabel=r"$\mu_x$ (pixels)")
-        ax.set_title(f"d = {d:g}\n{len(grid):,} images")
-    axes[0, 0].set_ylabel(r"$\mu_y$ (pixels)")
-    counts = ", ".join(f"{len(label_grid(N, d, d)):,} at d = {d:g}" for d in spacings)
-    return figure, f"The corner of the label grid for each spacing d. Number of images: {counts}."
+    axes[0].set_ylabel(r"$\mu_y$ (pixels)")
+    counts = ", ".join(title.replace("\n", ": ") for title in titles)
+    return figure, f"The corner of the label grid for each spacing d (pixels): {counts}."
 
 
 @drawn

@@ -49,7 +49,7 @@ def samples_over_training(record: Record) -> tuple[Figure, str]:
     seen, correct = (record.checkpoints[name].to_numpy() for name in ("images_seen", "correct"))
     columns = spaced_indices(len(seen), 7)
     labels = record.arrays["labels"][choose_shown(len(record.arrays["labels"])).numpy()]
-    rows = np.linspace(0, len(labels) - 1, 6).round().astype(int)
+    rows = spaced_indices(len(labels), 6)
     figure, axes = plt.subplots(
         len(rows), len(columns), figsize=(WIDTH, WIDTH * len(rows) / len(columns) + 0.5)
     )
