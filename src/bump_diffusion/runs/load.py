@@ -1,12 +1,12 @@
 """The records of configurations: from the store, or trained."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 
 import loky
 
 from bump_diffusion.config import Configuration, distinguishing
 from bump_diffusion.errors import FailedRuns, UserError
+from bump_diffusion.files import system_errors_in_a_sentence
 from bump_diffusion.runs.pools import Cluster, Processes
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
@@ -15,6 +15,7 @@ from bump_diffusion.runs.sweep import sweep
 from bump_diffusion.training.device import pick_device
 
 
+@system_errors_in_a_sentence()
 def load_or_run(
     configurations: Iterable[Configuration] | Mapping[Configuration, Sequence[str]],
     store: Store | None = None,
@@ -44,64 +45,49 @@ def load_or_run(
         raise UserError(f"workers is {workers}, it must be a whole number from 1.")
     if not isinstance(configurations, Mapping):
         configurations = dict.fromkeys(configurations, ())
-    wanted = {c: (*own, *extras) for c, own in configurations.items()}
-    records, missing, failures = {}, {}, {}
-    for c in wanted:
+    records: dict[Configuration, Record] = {}
+    missing: dict[Configuration, Sequence[str]] = {}
+    failures: dict[Configuration, Exception] = {}
+    for c, wanted in configurations.items():
+        wanted = (*wanted, *extras)
         try:
-            if record := store.get(c, wanted[c], remake):
-                records[c.id] = record
+            if record := store.get(c, wanted, remake):
+                records[c] = record
             else:
-                missing[c.id] = c
+                missing[c] = wanted
         except UserError as error:
-            failures[c.id] = error
-    with _cluster(scheduler if missing else None) as cluster:
-        if len(missing) == 1 and cluster is None:
-            (c,) = missing.values()
-            try:
-                train(c, store, wanted[c], remake)
-            except UserError as error:
-                failures[c.id] = error
-        elif missing:
-            pool = cluster or Processes(min(workers or _default_workers(), len(missing)))
-            failures |= sweep({c: wanted[c] for c in missing.values()}, store, remake, pool)
+            failures[c] = error
+    if len(missing) == 1 and scheduler is None:
+        ((c, wanted),) = missing.items()
+        try:
+            train(c, store, wanted, remake)
+        except UserError as error:
+            failures[c] = error
+    elif missing:
+        usual = loky.cpu_count() if pick_device().type == "cpu" else 1
+        processes = min(workers or usual, len(missing))
+        with Cluster(scheduler) if scheduler else Processes(processes) as pool:
+            failures |= sweep(missing, store, remake, pool)
     if failures:
-        raise _failed(list(wanted), failures)
-    return [records.get(c.id) or store.get(c) for c in wanted]
+        raise _summarize(list(configurations), failures)
+    return [records.get(c) or store.get(c) for c in configurations]
 
 
-def _default_workers() -> int:
-    return loky.cpu_count() if pick_device().type == "cpu" else 1
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[Cluster | None]:
-    if address is None:
-        yield None
-        return
-    cluster = Cluster(address)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
-
-
-def _failed(configurations: list[Configuration], failures: dict[str, Exception]) -> FailedRuns:
+def _summarize(
+    configurations: list[Configuration], failures: dict[Configuration, Exception]
+) -> FailedRuns:
     """The failures in words, each with the fields that tell its run from the others."""
     exit_code = 2 if all(isinstance(error, UserError) for error in failures.values()) else 1
-    told = {id: _in_a_line(error) for id, error in failures.items()}
-    runs = {c.id: c.model_dump() for c in configurations}
-    if len(runs) == 1:
-        return FailedRuns(*told.values(), exit_code)
+    sentences = {
+        c: str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}".splitlines()[0]
+        for c, e in failures.items()
+    }
+    if len(configurations) == 1:
+        return FailedRuns(*sentences.values(), exit_code)
+    others = "; the others are in the store" if len(failures) < len(configurations) else ""
+    lines = [f"{len(failures)} of {len(configurations)} runs failed{others}."]
     fields = distinguishing(configurations)
-    others = "; the others are in the store" if len(failures) < len(runs) else ""
-    lines = [f"{len(failures)} of {len(runs)} runs failed{others}."]
-    for id, sentence in told.items():
-        values = ", ".join(f"{field} {runs[id][field]}" for field in fields)
-        lines.append(f"{id} ({values}): {sentence}")
+    for c, sentence in sentences.items():
+        values = ", ".join(f"{field} {getattr(c, field)}" for field in fields)
+        lines.append(f"{c.id} ({values}): {sentence}")
     return FailedRuns("\n".join(lines), exit_code)
-
-
-def _in_a_line(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return error.message
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -2,23 +2,24 @@
 
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
+from contextlib import contextmanager
 from signal import SIG_IGN, SIGINT, signal
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from loky import get_reusable_executor
 
 from bump_diffusion.errors import UserError
-from bump_diffusion.files import is_held
 
 # An option -W, which processes inherit: those that remove the semaphores of killed workers would
 # report each, as left behind or as gone already.
-_UNSAID = "ignore:resource_tracker:UserWarning"
+_SILENCED = "ignore:resource_tracker:UserWarning"
+
 CONNECT_SECONDS = 5.0
 """Within which a scheduler must answer."""
 
@@ -29,38 +30,32 @@ WORKERS_SECONDS = 60.0
 """Within which a scheduler must have a first worker: a batch system starts them with a delay."""
 
 
-class Pool(Protocol):
-    """Where runs are made."""
-
-    def slots(self) -> int:
-        """How many runs are made at once, now; a cluster may grow and shrink."""
-
-    def submit(self, function: Callable, *arguments: Any) -> Future:
-        """Have a worker call the function."""
-
-    def check(self, lock: Path) -> None:
-        """Raise UserError if a worker cannot take part in the sweep that holds this lock."""
-
-    def stop(self) -> None:
-        """Drop what was submitted and is not done."""
-
-
 class Processes:
-    """Worker processes of this machine."""
+    """Worker processes of this machine; they are stopped if the `with` block ends in an error."""
 
     def __init__(self, workers: int):
         self.workers = workers
-        if _UNSAID not in sys.warnoptions:
-            sys.warnoptions.append(_UNSAID)
+        if _SILENCED not in sys.warnoptions:
+            sys.warnoptions.append(_SILENCED)
 
-    def slots(self) -> int:
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is not None:
+            self.stop()
+
+    def slots(self, find_fault: Callable[..., str | None], *arguments: Any) -> int:
+        """How many workers there are now.
+
+        `find_fault`, called in a worker, says what keeps it from taking part, if anything: then
+        UserError is raised. Processes of this machine see what this one sees and are not asked.
+        """
         return self.workers
 
     def submit(self, function: Callable, *arguments: Any) -> Future:
+        """Have a worker call the function."""
         return self._executor().submit(function, *arguments)
-
-    def check(self, lock: Path) -> None:
-        """They see what this process sees."""
 
     def stop(self) -> None:
         self._executor().shutdown(kill_workers=True)
@@ -85,24 +80,20 @@ def _follow(parent: int) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-class Cluster:
-    """The workers of a Dask scheduler, each a process with one thread.
+class Cluster(Processes):
+    """The workers of the Dask scheduler at an address, each a process with one thread.
 
-    Raises UserError if no scheduler answers at the address, or if it has no workers or some with
-    several threads.
+    Raises UserError if no scheduler answers there or any more, and if it has no workers.
     """
 
     def __init__(self, address: str):
-        # Slow to import, and seldom needed.
-        from distributed import Client
-        from distributed.comm import get_address_host_port
+        from distributed import Client  # slow to import, and seldom needed
 
-        logging.getLogger("distributed.client").disabled = True  # we say it in a sentence
-        self.address = address
+        logging.getLogger("distributed.client").disabled = True  # what it logs, we raise
+        self.address, self.checked = address, set()
         try:
-            if not address.startswith("tcp://"):
+            if not re.fullmatch(r"tcp://.+:\d+", address):
                 raise ValueError("another kind of address")
-            get_address_host_port(address)
             self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError):
             raise UserError(
@@ -110,57 +101,49 @@ class Cluster:
                 "it must be an address such as tcp://host:8786."
             ) from None
         self.executor = self.client.get_executor(pure=False)
-        try:
-            self.client.wait_for_workers(1, timeout=WORKERS_SECONDS)
-            self._refuse_threads()
-        except TimeoutError:
-            self.close()
-            raise UserError(
-                f"The scheduler {address} has no workers; "
-                f"start some by: dask worker {address} --nthreads 1"
-            ) from None
-        except UserError:
-            self.close()
-            raise
 
-    def _refuse_threads(self) -> None:
-        for worker, threads in self.client.nthreads().items():
-            if threads > 1:
-                raise UserError(
-                    f"Worker {worker} has {threads} threads, it must have one, as a run takes a "
-                    "process of its own; start workers with --nthreads 1, as many as there are "
-                    "cores."
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.client.close()
+
+    def slots(self, find_fault: Callable[..., str | None], *arguments: Any) -> int:
+        with self._answering():
+            if not self.checked:
+                self.client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            threads = self.client.nthreads()
+            faults: dict[str, Any] = {}
+            if new := [worker for worker in threads if worker not in self.checked]:
+                faults = self.client.run(find_fault, *arguments, workers=new, on_error="return")
+        for worker, fault in faults.items():
+            if threads[worker] > 1:
+                fault = (
+                    f"it has {threads[worker]} threads, it must have one, as a run takes a process "
+                    "of its own; start workers with --nthreads 1, as many as there are cores"
                 )
+            # An error without a number is the connection's: the worker has left again.
+            if fault is not None and not (isinstance(fault, OSError) and fault.errno is None):
+                raise UserError(f"Worker {worker} cannot take part: {fault}.")
+            self.checked.add(worker)
+        return len(threads)
 
-    def slots(self) -> int:
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
         try:
-            return len(self.client.nthreads())
-        except OSError:
+            yield
+        except TimeoutError:
+            raise UserError(
+                f"The scheduler {self.address} has no workers; "
+                f"start some by: dask worker {self.address} --nthreads 1"
+            ) from None
+        except (OSError, RuntimeError):  # the second once the client has noticed
             raise UserError(
                 f"The scheduler {self.address} does not answer any more; the same command goes on "
                 "where this stopped."
             ) from None
 
     def submit(self, function: Callable, *arguments: Any) -> Future:
-        return self.executor.submit(function, *arguments)
-
-    def check(self, lock: Path) -> None:
-        for worker, fault in self.client.run(_fault, lock, on_error="return").items():
-            if fault is not None:
-                raise UserError(f"Worker {worker} cannot take part: {fault}.")
+        with self._answering():
+            return self.executor.submit(function, *arguments)
 
     def stop(self) -> None:
         self.executor.shutdown(wait=False)
-
-    def close(self) -> None:
-        self.client.close()
-
-
-def _fault(lock: Path) -> str | None:
-    """What keeps the process that calls this from taking part in a sweep."""
-    folder = str(lock.parent.parent)
-    if not lock.exists():
-        return f"it does not see the store {folder!r}, which must be on a file system shared by all"
-    if not is_held(lock):
-        return f"the file system of the store {folder!r} does not show it the locks of others"
-    return None

@@ -9,12 +9,11 @@ share a store, and whoever is killed leaves nothing that must be cleaned up.
 import os
 import sys
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
-from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -22,9 +21,10 @@ from tqdm import tqdm
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
-from bump_diffusion.files import is_held, make_writable
+from bump_diffusion.files import is_held
 from bump_diffusion.runs.partial import Partial
-from bump_diffusion.runs.pools import Pool
+from bump_diffusion.runs.pools import Processes
+from bump_diffusion.runs.provenance import describe_code, describe_difference
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
 
@@ -32,82 +32,77 @@ POLL_SECONDS = 1.0
 """Between two looks at the store: for free runs, for progress, for the end of the sweep."""
 
 LOG_SECONDS = 60.0
-"""Between two lines of progress where they cannot be written over each other."""
-
-
-# What another process that was faster, and a scheduler's restart raise.
-_AGAIN = (Timeout, CancelledError)
-
+"""Between two states of the progress where they cannot be written over each other."""
 
 MAX_WORKER_DEATHS = 3
-"""Worker processes that a run may lose, the only one under way, before it counts as failed."""
+"""Deaths of worker processes, while a run is under way, at which it counts as failed."""
 
 SHARED_SECONDS = 90.0
 """Within which a record made on another machine must be seen here; NFS caches folders."""
 
 
 def sweep(
-    extras: Mapping[Configuration, Sequence[str]],
-    store: Store,
-    remake: bool,
-    pool: Pool,
-) -> dict[str, Exception]:
-    """Make the runs of the configurations, each with its extras; return what those that failed
-    raised, by id.
+    runs: Mapping[Configuration, Sequence[str]], store: Store, remake: bool, pool: Processes
+) -> dict[Configuration, Exception]:
+    """Make the runs, each with its extras; return what those that failed raised.
 
-    A run that another process makes is left until that one is done with it; a run whose worker
-    process dies is made again by another. An exception of this process (KeyboardInterrupt) stops
-    the workers.
+    A run that another process makes is left until that one is done with it. A run whose worker
+    process dies is made again alone, so that one that kills its workers fails and no other.
     """
-    configurations = list(extras)
-    free, flying = list(configurations), {}
-    suspects: list[Configuration] = []  # under way when a worker died: made again one by one
-    failures: dict[str, Exception] = {}
-    lost: Counter[str] = Counter()
-    with _held_lock(store) as lock, Progress(configurations, store) as progress:
-        pool.check(lock)
-        try:
-            while free or flying or suspects:
-                waiting = [c for c in suspects if c not in flying.values()]
-                progress.show([*free, *waiting], flying.values(), failures)
-                queue, slots = (waiting, 1) if suspects else (free, pool.slots())
-                for c in list(queue):
-                    if len(flying) >= slots:
-                        break
-                    if not store.is_being_made(c):
-                        queue.remove(c)
-                        flying[pool.submit(make, c, store, extras[c], remake, lock)] = c
-                if not flying:
-                    time.sleep(POLL_SECONDS)
-                done, _ = wait(flying, POLL_SECONDS, FIRST_COMPLETED)
-                for future in done:
-                    c = flying.pop(future)
-                    error = CancelledError() if future.cancelled() else future.exception()
-                    suspected = c in suspects
-                    lost[c.id] += suspected and isinstance(error, BrokenExecutor)
-                    if isinstance(error, BrokenExecutor) and lost[c.id] < MAX_WORKER_DEATHS:
-                        suspects += [] if suspected else [c]
-                        continue
-                    if suspected:
-                        suspects.remove(c)
-                    if isinstance(error, _AGAIN):
-                        free.append(c)
-                    elif error is not None:
-                        failures[c.id] = error
-            _await_records([c for c in configurations if c.id not in failures], store)
-            progress.show(free, flying.values(), failures, last=True)
-        except BaseException:
-            pool.stop()
-            raise
+    free, futures = list(runs), {}
+    failures: dict[Configuration, Exception] = {}
+    deaths: Counter[Configuration] = Counter()
+    folder = store.local / "partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        NamedTemporaryFile(dir=folder, prefix=".sweep-") as file,
+        FileLock(file.name),
+        Progress(list(runs), store) as progress,
+    ):
+        lock_and_code = (Path(file.name), describe_code())
+        while free or futures:
+            progress.show(free, futures.values(), failures)
+            slots = pool.slots(find_fault, *lock_and_code)
+            suspects = [c for c in free if deaths[c]]
+            if suspects or any(deaths[c] for c in futures.values()):
+                slots = 1
+            for c in suspects or list(free):
+                if len(futures) < slots and not store.is_being_made(c):
+                    free.remove(c)
+                    futures[pool.submit(make, c, store, runs[c], remake, *lock_and_code)] = c
+            if not futures:
+                time.sleep(POLL_SECONDS)
+            for future in wait(futures, POLL_SECONDS, FIRST_COMPLETED).done:
+                c = futures.pop(future)
+                error = CancelledError() if future.cancelled() else future.exception()
+                deaths[c] += isinstance(error, BrokenExecutor)
+                # Another process was faster, the scheduler began anew, or the worker died.
+                if isinstance(error, Timeout | CancelledError) or (
+                    isinstance(error, BrokenExecutor) and deaths[c] < MAX_WORKER_DEATHS
+                ):
+                    free.append(c)
+                elif error is not None:
+                    failures[c] = error
+        _await_records([c for c in runs if c not in failures], store)
+        progress.show((), (), failures)
     return failures
 
 
-def make(c: Configuration, store: Store, extras: Sequence[str], remake: bool, lock: Path) -> None:
+def make(
+    c: Configuration,
+    store: Store,
+    extras: Sequence[str],
+    remake: bool,
+    lock: Path,
+    code: dict[str, str],
+) -> None:
     """Make one run of a sweep, in a worker process, for as long as the sweep holds its lock.
 
     Raises filelock.Timeout if another process makes the run.
     """
-    looked = -POLL_SECONDS
+    if fault := find_fault(lock, code):  # the worker may have joined a moment ago
+        raise UserError(f"A worker cannot take part: {fault}.")
+    looked = time.monotonic()
 
     def stop_with_the_sweep() -> None:
         nonlocal looked
@@ -116,97 +111,72 @@ def make(c: Configuration, store: Store, extras: Sequence[str], remake: bool, lo
             if not is_held(lock):
                 raise InterruptedError(f"nobody waits for this run any more: {lock} is not held")
 
-    stop_with_the_sweep()
     # Longer than a look at the lock by `is_being_made`, which holds it for an instant.
     train(c, store, extras, remake, wait=0.2, each_step=stop_with_the_sweep)
 
 
-@contextmanager
-def _held_lock(store: Store) -> Iterator[Path]:
-    make_writable(store.local, "store")
-    path = store.local / "partial" / f".sweep-{uuid.uuid4().hex}.lock"
-    path.parent.mkdir(exist_ok=True)
-    try:
-        with FileLock(path):
-            yield path
-    finally:
-        path.unlink(missing_ok=True)
+def find_fault(lock: Path, code: dict[str, str]) -> str | None:
+    """What keeps the process that calls this from taking part in the sweep that holds the lock."""
+    folder = str(lock.parent.parent)
+    if difference := describe_difference(describe_code(), code):
+        return f"it runs with {difference}"
+    if not lock.exists():
+        return f"it does not see the store {folder!r}, which must be on a file system shared by all"
+    if not is_held(lock):
+        return f"the file system of the store {folder!r} does not show it the locks of others"
+    return None
 
 
-def _await_records(configurations: Sequence[Configuration], store: Store) -> None:
+def _await_records(configurations: list[Configuration], store: Store) -> None:
     end = time.monotonic() + SHARED_SECONDS
     for c in configurations:
-        while store.folder(c.id) is None and time.monotonic() < end:
+        while store.folder(c.id) is None:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"Run {c.id} was made, but is not seen in the store {store.local} here."
+                )
             time.sleep(POLL_SECONDS)
             os.listdir(store.local)  # has NFS look again
-        if store.folder(c.id) is None:
-            raise UserError(
-                f"Run {c.id} was made, but is not seen in the store {store.local} here."
-            )
 
 
-class Progress:
-    """One line on standard error: a sweep's runs by their state, and about how long it will take.
-
-    On a terminal it is written anew each second, elsewhere a line is added each minute.
+class Progress(tqdm):
+    """A line on standard error: a sweep's runs by their state, the share of the work that is done,
+    and about how long the rest takes.
     """
 
-    def __init__(self, configurations: Sequence[Configuration], store: Store):
-        self.configurations, self.store = configurations, store
-        self.terminal = sys.stderr.isatty()
-        self.shares = {c.id: Partial(store, c).step() / c.steps for c in configurations}
-        self.start, self.shown = time.monotonic(), float("-inf")
-        self.at_start = self._work({})[0]
+    def __init__(self, configurations: list[Configuration], store: Store):
+        self.store = store
+        # A run's work is roughly its pixels, over all steps, times the weights that each meets.
+        self.work = {
+            c: c.steps * c.batch_size * task_of(c).height * c.N * c.width**2 for c in configurations
+        }
+        self.shares = {c: Partial(store, c).step() / c.steps for c in configurations}
+        super().__init__(
+            total=sum(self.work.values()),
+            initial=self._done(),
+            desc=f"{len(configurations)} runs",
+            bar_format="{desc}; {percentage:.0f}% of the work, about {remaining} to go",
+            mininterval=POLL_SECONDS if sys.stderr.isatty() else LOG_SECONDS,
+            miniters=0,
+            smoothing=0,
+        )
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.terminal:
-            print(file=sys.stderr)
+    def _done(self) -> float:
+        return sum(work * self.shares[c] for c, work in self.work.items())
 
     def show(
         self,
-        free: Iterable[Configuration],
-        flying: Iterable[Configuration],
-        failures: dict[str, Exception],
-        last: bool = False,
+        free: Collection[Configuration],
+        running: Collection[Configuration],
+        failures: Collection[Configuration],
     ) -> None:
-        """Show the line if it is time to, or for the `last` time.
-
-        `free` are the runs that wait, `flying` those that workers of this sweep were given.
-        """
-        interval = POLL_SECONDS if self.terminal else LOG_SECONDS
-        if time.monotonic() - self.shown < interval and not last:
-            return
-        self.shown = time.monotonic()
-        unfinished = [*free, *flying]
-        running = [c for c in unfinished if self.store.is_being_made(c)]
-        for c in running:
-            share = Partial(self.store, c).step() / c.steps
-            self.shares[c.id] = max(share, self.shares[c.id])
-        left = {c.id for c in unfinished}
-        self.shares |= {c.id: 1.0 for c in self.configurations if c.id not in left}
-        done, total = self._work(failures)
-        runs = len(self.configurations)
-        line = (
-            f"{runs - len(left) - len(failures)} of {runs} runs done, {len(running)} running, "
-            f"{len(left) - len(running)} left, {len(failures)} failed"
+        """Show, if it is time to, which runs wait, are under way and have failed."""
+        shares = {c: Partial(self.store, c).step() / c.steps for c in running}
+        shares |= dict.fromkeys(free, 0.0)
+        self.shares = {c: max(share, shares.get(c, 1.0)) for c, share in self.shares.items()}
+        done = len(self.work) - len(shares) - len(failures)
+        self.set_description_str(
+            f"{done} of {len(self.work)} runs done, {len(running)} running, {len(failures)} failed",
+            refresh=False,
         )
-        if left and done > self.at_start:
-            seconds = (time.monotonic() - self.start) * (total - done) / (done - self.at_start)
-            line += f"; about {tqdm.format_interval(seconds)} to go"
-        start, end = ("\r", "\x1b[K") if self.terminal else ("", "\n")
-        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
-
-    def _work(self, failures: dict[str, Exception]) -> tuple[float, float]:
-        """Work that is done, and in all, without the runs that failed.
-
-        A run's work is roughly its pixels, over all steps, times the weights that each meets.
-        """
-        done = total = 0.0
-        for c in self.configurations:
-            if c.id not in failures:
-                work = c.steps * c.batch_size * task_of(c).height * c.N * c.width**2
-                done, total = done + self.shares[c.id] * work, total + work
-        return done, total
+        self.update(self._done() - self.n)
