@@ -1,9 +1,18 @@
 import nbformat
 import pytest
+import yaml
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bump_diffusion import cli
 from bump_diffusion.files import ROOT
+from bump_diffusion.plain_yaml import read_yaml
+
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.from_regex(r"[a-z][a-z_ -]*[a-z]", fullmatch=True).filter(
+    lambda word: word not in ("true", "false", "null")
+)
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def yaml_file(tmp_path, text):
     [
         (["train", "--set", "width=7"], "width is 7, it should be a multiple of 8."),
         (["train", "--set", "widht=8"], "'widht' is not a field of a configuration (did you mean"),
-        (["train", "--set", "width"], "'width' is not a setting; allowed: FIELD=VALUE."),
+        (["train", "--set", "width"], "'width' is not a setting; allowed: NAME=VALUE."),
         (["train", "--set", "sigma=wide"], "sigma is 'wide', it should be a valid number"),
         (["train", "--set", "sigma={"], "sigma is '{', it must be a number, a word or a list."),
         (["train", "--profile", "quik"], "'quik' is not a profile (did you mean 'quick'?)"),
@@ -45,7 +54,18 @@ def yaml_file(tmp_path, text):
         (["verify", "none", "--checksums"], "'none' is not a record; allowed: "),
         (["run", "three-phases", "--set", "profile=smoke"], "'profile' is not a field"),
         (["run", "three-phases", "--profile", ""], "'' is not a profile"),
-        (["train", "--set", "sigma=2001-99-99"], "sigma is '2001-99-99', it must be a number"),
+        (["train", "--set", "sigma=2001-99-99"], "sigma is '2001-99-99', it should be a valid"),
+        (["train", "--set", "sigma=[&a 1, *a]"], "sigma is '[&a 1, *a]', it must be a number"),
+        (["train", "--set", "sigma=!!pairs [a: 1]"], "it must be a number, a word or a list."),
+        (["train", "--set", "seed=" + 5000 * "9"], "...', it must be a number, a word or a list."),
+        (["train", "--set", "seed=0x" + 5000 * "f"], "seed is '0xfff"),
+        (["train", "--set", "steps=1:30"], "steps is '1:30', it should be a valid integer"),
+        (["train", "--set", "seed=1", "--set", "seed=2"], "seed is set twice."),
+        (
+            ["run", "three-phases", "--set", f"width={[8] * 1000}", "--set", f"steps={[1] * 1000}"],
+            "The fields that vary give 15,000,000 runs; allowed: 100,000.",
+        ),
+        (["run", "density", "--set", "spacing=1"], "'spacing' is not a field"),
         (["train", "three-phases"], "three-phases is not a file that train takes"),
         (["train", "--set", "beta_start=0"], "beta_start is 0, it should be greater than or equal"),
         (["train", "--set", "beta_end=0.9"], "beta_end is 0.9, it must be so low that"),
@@ -55,7 +75,7 @@ def yaml_file(tmp_path, text):
             ["run", "three-phases", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"],
             "workers is 2 and scheduler is 'tcp://127.0.0.1:1'; only one of them is allowed",
         ),
-        (["ship", "samplers"], "3 of the 3 records of samplers are not there ("),
+        (["ship", "samplers"], "3 of the 3 records are not there ("),
         (["book", "about", "-p", "N=1"], "'N' is not a parameter of chapter about, which has none"),
         (["trian"], "No such command 'trian'"),
     ],
@@ -78,6 +98,17 @@ def test_bad_input_gets_one_sentence_and_nothing_starts(invoke, tmp_path, argume
         ("profile: [quick]", "profile is ['quick'], it should be a valid string."),
         ("- quick", "it must be a mapping of fields."),
         ("set: {sigma: 1", "is not YAML at line"),
+        ("set: {seed: 1, seed: 2}", "has a key twice, or one that is not a word, at line 1."),
+        ("set: {seed: 1}\nset: {}", "has a key twice, or one that is not a word, at line 2."),
+        ("a: &a [x, x]\nset: {b: *a}", "has an alias or a tag at line 2."),
+        ("set: !!set {a}", "has an alias or a tag at line 1."),
+        ("extras: [weight]", "'weight' is not an extra of experiment"),
+        ("set: {spacing: 1" + 99 * "0" + "}", "it must be a number from 0.01 to 64 (pixels)."),
+        ("set: {spacing: 1" + 999 * "0" + "}", "has a number of 1000 digits at line 1."),
+        ("vary: " + str({f: [1] * 100 for f in "abc"}), "give 1,000,000 runs; allowed: 100,000."),
+        ("[" * 9999, "is nested too deeply at line 1."),
+        ("#" * 1_000_001, "is longer than a million characters."),
+        ("\x00", "is not YAML."),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "train"])
@@ -94,9 +125,17 @@ def test_train_takes_a_file_of_one_run_only(invoke, tmp_path):
     assert "describes 2 runs; train takes one, use run." in invoke("train", path).output
 
 
-def test_numbers_are_read_as_python_writes_them():
-    parsed = cli.parse_settings(("a=1e-3", "b=2", "c=[1, 2]", "d=dark", "e=0.5"))
-    assert parsed == {"a": 0.001, "b": 2, "c": [1, 2], "d": "dark", "e": 0.5}
+def test_numbers_are_decimal_however_yaml_reads_them():
+    parsed = cli.parse_settings(("a=1e-3", "b=010", "c=[1, -2.]", "d=dark", "e=yes", "f='1'"))
+    assert parsed == {"a": 0.001, "b": 10, "c": [1, -2.0], "d": "dark", "e": "yes", "f": "1"}
+    assert cli.parse_settings(["a=true", "b=", "c=1_0"]) == {"a": True, "b": None, "c": "1_0"}
+
+
+@given(
+    st.recursive(NUMBERS | st.booleans() | WORDS, lambda x: st.lists(x) | st.dictionaries(WORDS, x))
+)
+def test_what_yaml_writes_is_read_back(value):
+    assert read_yaml(yaml.safe_dump(value)) == value
 
 
 def test_help_names_every_command(invoke):

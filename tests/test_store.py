@@ -227,7 +227,7 @@ def shipping(tmp_path, monkeypatch):
 
 def test_shipping_lists_a_record_and_notices_its_loss(record, shipping):
     assert list(shipped_faults()) == []
-    ship([record])
+    ship({record.configuration: ()}, Store(record.folder.parent))
     assert read_manifest() == {record.id: record.digest}
     assert list(shipped_faults()) == []
     flip_a_byte(shipping / "shipped" / record.id / "arrays.npz")
@@ -237,9 +237,11 @@ def test_shipping_lists_a_record_and_notices_its_loss(record, shipping):
 
 
 def test_killed_at_any_file_operation_shipping_loses_nothing(record, shipping):
-    ship([record])
+    ship({record.configuration: ()}, Store(record.folder.parent))
     for n in itertools.count(1):
-        killed = is_killed_at(n, lambda: ship([record]))
+        killed = is_killed_at(
+            n, lambda: ship({record.configuration: ()}, Store(record.folder.parent))
+        )
         assert list(shipped_faults()) == []
         if not killed:
             break
@@ -249,13 +251,13 @@ def test_killed_at_any_file_operation_shipping_loses_nothing(record, shipping):
 
 
 def test_records_shipped_side_by_side_are_all_listed(record, shipping):
-    records = []
+    records, store = [], Store(shipping / "local")
     for seed in range(8):
         c = record.configuration.model_copy(update={"seed": seed})
         names = contents(record).items()
         content = {k: v for k, v in names if k not in ("configuration.json", "checksums.json")}
-        records.append(Store(shipping / "local").finish(c, content))
-    threads = [threading.Thread(target=ship, args=([r],)) for r in records]
+        records.append(store.finish(c, content))
+    threads = [threading.Thread(target=ship, args=({r.configuration: ()}, store)) for r in records]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -273,7 +275,7 @@ def test_a_damaged_manifest_is_refused(shipping, content):
 
 def test_a_record_is_verified_by_one_process_at_a_time(record, shipping, monkeypatch, capsys):
     monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(shipping / "own"))
-    ship([record])
+    ship({record.configuration: ()}, Store(record.folder.parent))
     done, refused = [], []
 
     def check():
@@ -348,7 +350,7 @@ def test_the_commit_is_that_of_this_repository_only(tmp_path):
 
 def test_what_the_system_refuses_becomes_a_sentence(tmp_path):
     with (
-        pytest.raises(UserError, match=r"^'.*/a': File exists\.$"),
+        pytest.raises(UserError, match=r"^'.*/a' cannot be used: File exists\.$"),
         system_errors_in_a_sentence(),
     ):
         (tmp_path / "a").write_text("")

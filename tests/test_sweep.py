@@ -251,18 +251,18 @@ def test_a_scheduler_that_dies_is_named(plan, store, monkeypatch):
 
 
 def test_progress_says_what_runs_and_for_how_long(plan, store, capsys):
-    _, configurations = plan([0, 1, 2, 3], steps=20)
-    with sweep.Progress(configurations, store) as progress:
-        trainer = Trainer(configurations[0], pick_device())
+    _, runs = plan([0, 1, 2, 3], steps=20)
+    with sweep._start_progress(runs, store) as bar:
+        trainer = Trainer(runs[0], pick_device())
         trainer.step = 10
-        Partial(store, configurations[0]).save(trainer)
-        progress._time = lambda: progress.start_t + 60
-        progress.show(configurations[1:], configurations[:1], [])
-        progress.show(configurations[1:], configurations[:1], [])  # too soon for another line
+        Partial(store, runs[0]).save(trainer)
+        bar._time = lambda: bar.start_t + 60
+        sweep._show(bar, runs, store, runs[1:], runs[:1], [])
+        sweep._show(bar, runs, store, runs[1:], runs[:1], [])  # too soon for another line
         # An eighth of all took a minute.
         line = "0 of 4 runs done, 1 running, 0 failed; 12% of the work, about 07:00 to go"
         assert capsys.readouterr().err.split("\r")[-1].rstrip() == line
-        progress.show([], [], configurations[3:])
+        sweep._show(bar, runs, store, [], [], runs[3:])
     line = "3 of 4 runs done, 0 running, 1 failed; 100% of the work, about 00:00 to go\n"
     assert capsys.readouterr().err.endswith(line)
 
@@ -334,7 +334,7 @@ def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):
     assert len(rest) == 2 and "Traceback" not in errors
     for c, sentence in (
         (diverging, f"Run {diverging.id} diverged"),
-        (blocked, f"{str(Partial(store, blocked).folder)!r}: File exists."),
+        (blocked, f"{str(Partial(store, blocked).folder)!r} cannot be used: File exists."),
     ):
         assert any(line.startswith(f"{c.id} (seed {c.seed}): {sentence}") for line in rest), rest
     assert all(Record(store.local / c.id) for c in good)

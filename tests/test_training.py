@@ -269,7 +269,9 @@ def test_a_full_disk_ends_a_command_in_a_sentence(tmp_path, store):
     )
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("Error: '") and last.endswith("checkpoint.safetensors': File too large.")
+    assert last.startswith("Error: '") and last.endswith(
+        "checkpoint.safetensors' cannot be used: File too large."
+    )
     assert "Traceback" not in done.stderr
     assert not [path for path in store.local.rglob(".checkpoint*")]
 
@@ -365,7 +367,7 @@ def test_few_labels_are_trained_and_their_probes_undefined(store):
 
 
 def test_a_store_that_cannot_be_written_is_refused():
-    with pytest.raises(UserError, match="'/proc/store' cannot be written to"):
+    with pytest.raises(UserError, match="'/proc/store' cannot be used: No such file"):
         train(configure("smoke"), Store(Path("/proc/store")))
 
 

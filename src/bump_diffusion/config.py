@@ -1,6 +1,5 @@
 """What a run is made from: a frozen, validated configuration, and the profiles it starts from."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterable
@@ -210,16 +209,6 @@ def distinguishing(configurations: Iterable[Configuration]) -> list[str]:
         for field in Configuration.model_fields
         if len(runs) < 2 or len({getattr(c, field) for c in runs}) > 1
     ]
-
-
-def as_number(value: Any) -> Any:
-    """The number that a word is, or each word of a list: to YAML 1.1, 1e-3 is a word."""
-    if isinstance(value, list):
-        return [as_number(v) for v in value]
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return float(value)
-    return value
 
 
 def one_sentence(error: ValidationError) -> str:

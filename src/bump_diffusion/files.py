@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +59,11 @@ def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
 
 
 def to_parquet(table: pd.DataFrame) -> bytes:
@@ -127,33 +131,20 @@ def folder_named_by(variable: str) -> Path | None:
     return folder
 
 
-def make_writable(folder: Path, what: str) -> None:
-    """Make a folder if need be. Raises UserError if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"The {what} {str(folder)!r} cannot be written to: {error.strerror}."
-        ) from None
-
-
 @contextmanager
 def system_errors_in_a_sentence(beginning: str = "") -> Iterator[None]:
     """Turn what the operating system refuses, such as a full disk, into a UserError.
 
-    `beginning` is that of its sentence, before the file and the reason.
-    An OSError without a number is Python's own (a lock's timeout) and passes, as does a pipe that
-    is closed, which click ends a command for.
+    `beginning` is that of its sentence, before the file and the reason. A lock's timeout, which has
+    no number, passes; so does a closed pipe, which click knows.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (None, errno.EPIPE):
             raise
-        where = f"{str(error.filename)!r}: " if error.filename else ""
-        raise UserError(f"{beginning}{where}{error.strerror}.") from error
+        what = f"{str(error.filename)!r} cannot be used: " if error.filename else ""
+        raise UserError(f"{beginning}{what}{error.strerror}.") from error
 
 
 def is_held(lock: Path) -> bool:

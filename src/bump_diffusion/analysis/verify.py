@@ -3,15 +3,15 @@
 import random
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import THRESHOLDS
 from bump_diffusion.errors import UserError, choose
-from bump_diffusion.files import discard, is_held, make_writable
+from bump_diffusion.files import discard, is_held
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import TABLES, Record
 from bump_diffusion.runs.shipped import SHIPPED
@@ -42,25 +42,20 @@ def verify(id: str | None = None) -> Comparison:
     if not ids:
         raise UserError("There is no record to verify; make one with bump-diffusion run.")
     if id is None:
-        interrupted = [i for i in ids if (folder / i).exists() and not is_held(_lock(folder, i))]
-        id = random.choice(interrupted or ids)
+        left = [i for i in ids if (folder / i).exists() and not is_held(folder / f".{i}.lock")]
+        id = random.choice(left or ids)
     original = Record(shipped.folder(choose("a record", id, ids)))
-    make_writable(folder, "folder")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(_lock(folder, id), timeout=0):
+        with FileLock(folder / f".{id}.lock", timeout=0):
             seconds = original.provenance["wall_seconds"]
             print(f"Training {id} again; it took {seconds:.0f} s.", file=sys.stderr)
-            extras = original.extras - {"weights"}
-            (again,) = load_or_run([original.configuration], Store(folder / id), extras=extras)
-            comparison = differences(original, again)
+            runs = {original.configuration: original.extras - {"weights"}}
+            comparison = differences(original, *load_or_run(runs, Store(folder / id)))
             discard(folder / id)
     except Timeout:
         raise UserError(f"Another process verifies record {id} now.") from None
     return comparison
-
-
-def _lock(folder: Path, id: str) -> Path:
-    return folder / f".{id}.lock"
 
 
 def differences(original: Record, again: Record) -> Comparison:
@@ -70,11 +65,8 @@ def differences(original: Record, again: Record) -> Comparison:
     accuracy should differ by at most `ACCURACY_BOUND` and the final phases from both sides agree;
     lines have none.
     """
-    unequal = [name for name in TABLES if not getattr(original, name).equals(getattr(again, name))]
-    names = dict.fromkeys([*original.arrays, *again.arrays])
-    unequal += [
-        name for name in names if not _equal(original.arrays.get(name), again.arrays.get(name))
-    ]
+    ours, theirs = _contents(original), _contents(again)
+    unequal = [n for n in ours | theirs if n not in ours or not _equal(ours[n], theirs.get(n))]
     if not unequal:
         return Comparison(True, True, f"Record {original.id}: the same, bit for bit.")
     machine = ("device", "threads", "versions")
@@ -82,28 +74,34 @@ def differences(original: Record, again: Record) -> Comparison:
     accuracies = [r.checkpoints["accuracy"].iloc[-1] for r in (original, again)]
     phases = [_final_phases(record) for record in (original, again)]
     close = abs(accuracies[0] - accuracies[1]) <= ACCURACY_BOUND and phases[0] == phases[1]
+    if not close:
+        outcome = "out of bounds."
+    elif alike:
+        commits = " and ".join(r.provenance["commit"] for r in (original, again))
+        outcome = (
+            "it should have been the same bit for bit, unless the code has changed what it "
+            f"computes (commits {commits})."
+        )
+    else:
+        outcome = "within bounds."
     return Comparison(
         False,
         close and not alike,
         f"Record {original.id}: different in {', '.join(unequal)}, on "
         f"{'the same' if alike else 'another'} kind of device and versions; final accuracy "
         f"{accuracies[0]:.3f} and {accuracies[1]:.3f} (bound {ACCURACY_BOUND}), final phases "
-        f"{phases[0] or 'none'} and {phases[1] or 'none'}: "
-        + (
-            "within bounds."
-            if close and not alike
-            else "it should have been the same bit for bit, unless the code has changed what it "
-            f"computes (commits {original.provenance['commit']} and {again.provenance['commit']})."
-            if close
-            else "out of bounds."
-        ),
+        f"{phases[0] or 'none'} and {phases[1] or 'none'}: {outcome}",
     )
 
 
-def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    if one is None or other is None:
-        return False
-    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+def _contents(record: Record) -> dict[str, pd.DataFrame | np.ndarray]:
+    return {name: getattr(record, name) for name in TABLES} | record.arrays
+
+
+def _equal(one: pd.DataFrame | np.ndarray, other: pd.DataFrame | np.ndarray | None) -> bool:
+    if isinstance(one, pd.DataFrame):
+        return one.equals(other)
+    return other is not None and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _final_phases(record: Record) -> dict[str, str]:

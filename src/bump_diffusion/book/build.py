@@ -30,7 +30,6 @@ from bump_diffusion.errors import UserError, choose
 from bump_diffusion.files import (
     ROOT,
     folder_named_by,
-    make_writable,
     require_repository,
     sha256,
     system_errors_in_a_sentence,
@@ -82,12 +81,13 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
     require_repository()
     given = _distribute(chapter, parameters or {})
     default_store()  # refused, and named by an absolute path, before notebooks run in their folder
-    make_writable(BUILD, "build folder")
     failed = f"The book in {BUILD} was not built: "
-    with system_errors_in_a_sentence(failed), FileLock(BUILD / ".lock"):
-        _run_notebooks(given)
-        executed = [_executed(name) for name in notebooks() if _read_made_from(name)]
-        build_site(SOURCE, executed, BUILD)
+    with system_errors_in_a_sentence(failed):
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with FileLock(BUILD / ".lock"):
+            _run_notebooks(given)
+            executed = [_executed(name) for name in notebooks() if _read_made_from(name)]
+            build_site(SOURCE, executed, BUILD)
     page = BUILD / "html" / "index.html"
     opening = f"xdg-open {shlex.quote(str(page))}"
     click.echo(f"The book is built. Open {page} in a browser, for example: {opening}")

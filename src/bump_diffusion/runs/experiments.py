@@ -1,15 +1,20 @@
 """Experiments: which configurations a question needs, and their records."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bump_diffusion.config import Configuration, as_number, configure, one_sentence
+from bump_diffusion.config import Configuration, configure, one_sentence
 from bump_diffusion.errors import UserError, choose
+from bump_diffusion.plain_yaml import read_yaml
+from bump_diffusion.runs.record import EXTRAS
+
+MAX_RUNS = 100_000
+"""Runs of one experiment at most: all are held in memory."""
 
 
 class Experiment(BaseModel):
@@ -21,8 +26,8 @@ class Experiment(BaseModel):
     "What the runs are for, in a sentence."
     profile: str = "quick"
     "The profile that they start from."
-    extras: tuple[Literal["weights", "interventions", "variation", "patching"], ...] = ()
-    "What the records hold besides (`store.EXTRAS`)."
+    extras: tuple[str, ...] = ()
+    "What the records hold besides (`record.EXTRAS`)."
     set: dict[str, Any] = Field(default_factory=dict)
     "Fields of the configuration and their values, for all runs."
     vary: dict[str, list[Any]] = Field(default_factory=dict)
@@ -35,29 +40,32 @@ class Experiment(BaseModel):
 
         Values that occur twice count once. The field `spacing` stands for d_x and d_y alike.
         """
-        for field in self.vary:
-            if field in self.set:
-                raise UserError(f"{field} is in set and in vary; only one of them is allowed.")
-            if not self.vary[field]:
+        for field, values in self.vary.items():
+            if not values:
                 raise UserError(f"{field} varies over [], it must have at least one value.")
-        found = []
+        if (runs := math.prod(len(values) for values in self.vary.values())) > MAX_RUNS:
+            raise UserError(f"The fields that vary give {runs:,} runs; allowed: {MAX_RUNS:,}.")
+        made = {}
         for values in itertools.product(*self.vary.values()):
             fields = {**self.set, **dict(zip(self.vary, values, strict=True))}
             if "spacing" in fields:
                 spacing = fields.pop("spacing")
-                _refuse_both("spacing", spacing, fields, ["d_x", "d_y"])
-                if isinstance(spacing, bool) or not isinstance(spacing, int | float):
-                    raise UserError(f"spacing is {spacing!r}, it must be a number of pixels.")
+                for field in ("d_x", "d_y"):
+                    _refuse_both("spacing", spacing, field, fields.get(field))
+                number = isinstance(spacing, int | float) and not isinstance(spacing, bool)
+                if not number or not 0.01 <= spacing <= 64:
+                    raise UserError(
+                        f"spacing is {spacing!r}, it must be a number from 0.01 to 64 (pixels)."
+                    )
                 fields |= {"d_x": float(spacing), "d_y": float(spacing)}
-            found.append(configure(self.profile, **fields))
-        found = list(dict.fromkeys(found))
-        if self.symmetric:
-            found = [c for c in found if c.d_x <= c.d_y]
-            if not found:
-                raise UserError(
-                    "In a symmetric experiment d_x must be at most d_y for some run; exchange them."
-                )
-        return found
+            c = configure(self.profile, **fields)
+            if c.d_x <= c.d_y or not self.symmetric:
+                made[c] = None
+        if not made:
+            raise UserError(
+                "In a symmetric experiment d_x must be at most d_y for some run; exchange them."
+            )
+        return list(made)
 
 
 def _parse(name: str, content: Any) -> Experiment:
@@ -65,21 +73,35 @@ def _parse(name: str, content: Any) -> Experiment:
         raise UserError(f"Experiment {name} is {content!r}, it must be a mapping of fields.")
     for field in content:
         choose(f"a field of experiment {name}", field, Experiment.model_fields)
-    for part in ("set", "vary"):
-        if isinstance(content.get(part), dict):
-            values = {field: as_number(value) for field, value in content[part].items()}
-            content = {**content, part: values}
     try:
-        return Experiment(**content)
+        parsed = Experiment(**content)
     except ValidationError as error:
         raise UserError(f"In experiment {name}: {one_sentence(error)}") from None
+    for field in parsed.vary:
+        if field in parsed.set:
+            raise UserError(f"{field} is in set and in vary; only one of them is allowed.")
+    for extra in parsed.extras:
+        choose(f"an extra of experiment {name}", extra, EXTRAS)
+    return parsed
 
 
 EXPERIMENTS: dict[str, Experiment] = {
     name: _parse(name, content)
     for file in sorted(Path(__file__).parents[1].glob("papers/*/experiments.yml"))
-    for name, content in yaml.safe_load(file.read_text("utf-8")).items()
+    for name, content in read_yaml(file.read_bytes()).items()
 }
+
+
+def find_experiment(name: str) -> Experiment:
+    """An experiment by its name, or from a YAML file if the name ends in .yml or .yaml."""
+    if not str(name).endswith((".yml", ".yaml")):
+        return EXPERIMENTS[choose("an experiment", name, EXPERIMENTS)]
+    try:
+        return _parse(name, read_yaml(Path(name).read_bytes()))
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise UserError(f"{name} {error}.") from None
 
 
 def experiment(
@@ -99,36 +121,25 @@ def experiment(
     configuration, with a value for all runs or a list to vary it over. None leaves what the
     experiment says. Raises UserError for what does not exist or fit.
     """
-    found = find_experiment(name)
-    fixed, varied = dict(found.set), dict(found.vary)
+    plan = find_experiment(name)
     if seeds is not None:
         if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
             raise UserError(f"seeds is {seeds!r}, it must be a whole number from 1 to 1000.")
-        _refuse_both("seeds", seeds, overrides, ["seed"])
+        _refuse_both("seeds", seeds, "seed", overrides.get("seed"))
         overrides["seed"] = list(range(seeds))
-    if spacing is not None:
-        _refuse_both("spacing", spacing, overrides, ["d_x", "d_y"])
-        overrides["spacing"] = spacing
-    # Either way of saying it replaces the other.
-    stale = ["d_x", "d_y"] if spacing is not None else []
-    stale += (
-        ["spacing"] if {"d_x", "d_y"} & {k for k, v in overrides.items() if v is not None} else []
-    )
-    for field in stale:
-        fixed.pop(field, None)
-        varied.pop(field, None)
-    for field, value in overrides.items():
-        if value is None:
-            continue
-        fixed.pop(field, None)
-        varied.pop(field, None)
-        (varied if _varies(field, value) else fixed)[field] = value
-    changed = {
-        "set": fixed,
-        "vary": varied,
-        "profile": found.profile if profile in (None, "own") else profile,
-    }
-    return dict.fromkeys(found.model_copy(update=changed).configurations(), found.extras)
+    overrides["spacing"] = spacing
+    overrides = {field: value for field, value in overrides.items() if value is not None}
+    replaced = set(overrides)
+    if "spacing" in replaced:
+        replaced |= {"d_x", "d_y"}
+    elif replaced & {"d_x", "d_y"}:
+        replaced.add("spacing")
+    kept = {**{f: [value] for f, value in plan.set.items()}, **plan.vary}
+    fields = {field: values for field, values in kept.items() if field not in replaced}
+    fields |= {f: value if _varies(f, value) else [value] for f, value in overrides.items()}
+    profile = plan.profile if profile in (None, "own") else profile
+    changed = plan.model_copy(update={"set": {}, "vary": fields, "profile": profile})
+    return dict.fromkeys(changed.configurations(), plan.extras)
 
 
 def unite(*plans: Mapping[Configuration, Sequence[str]]) -> dict[Configuration, tuple[str, ...]]:
@@ -140,12 +151,9 @@ def unite(*plans: Mapping[Configuration, Sequence[str]]) -> dict[Configuration, 
     return united
 
 
-def _refuse_both(name: str, value: Any, overrides: dict[str, Any], fields: list[str]) -> None:
-    for field in fields:
-        if overrides.get(field) is not None:
-            raise UserError(
-                f"{name} is {value} and {field} is {overrides[field]}; only one is allowed."
-            )
+def _refuse_both(name: str, value: Any, other: str, other_value: Any) -> None:
+    if other_value is not None:
+        raise UserError(f"{name} is {value} and {other} is {other_value}; only one is allowed.")
 
 
 def _varies(field: str, value: Any) -> bool:
@@ -154,19 +162,3 @@ def _varies(field: str, value: Any) -> bool:
     if known is not None and get_origin(known.annotation) is tuple:
         return isinstance(value, list) and all(isinstance(v, list) for v in value)
     return isinstance(value, list)
-
-
-def find_experiment(name: str) -> Experiment:
-    """An experiment by its name, or from a YAML file if the name ends in .yml or .yaml."""
-    if not str(name).endswith((".yml", ".yaml")):
-        return EXPERIMENTS[choose("an experiment", name, EXPERIMENTS)]
-    try:
-        content = yaml.safe_load(Path(name).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise UserError(f"{name} is not YAML.") from None
-    except yaml.YAMLError as error:
-        where = f" at line {error.problem_mark.line + 1}" if hasattr(error, "problem_mark") else ""
-        raise UserError(f"{name} is not YAML{where}.") from None
-    return _parse(name, content)

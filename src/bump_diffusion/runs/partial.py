@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
-from bump_diffusion.files import sha256, to_npz, write_atomically
+from bump_diffusion.files import read_npz, sha256, to_npz, write_atomically
 from bump_diffusion.metrics.evaluation import Evaluation
 from bump_diffusion.runs.provenance import describe_code, describe_difference
 from bump_diffusion.runs.store import Store
@@ -85,8 +85,7 @@ class Partial:
         self.seconds["evaluation_seconds"] += seconds
 
     def evaluation(self, step: int) -> Evaluation:
-        with np.load(self._path(step), allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = read_npz(self._path(step))
         metrics = json.loads(str(arrays.pop("metrics")))
         probes, samplers = (
             pd.read_json(io.StringIO(str(arrays.pop(name))), orient="split")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bump_diffusion.config import FORMAT, Configuration, one_sentence
 from bump_diffusion.errors import UserError
-from bump_diffusion.files import sha256
+from bump_diffusion.files import read_npz, sha256
 
 Content = TypeVar("Content")
 
@@ -41,12 +41,44 @@ PROVENANCE = {"finished", "wall_seconds", "device", "threads", "python", "commit
 """What a record must at least say of its making."""
 
 
+def _table(name: str, columns: str) -> cached_property[pd.DataFrame]:
+    """The attribute that reads a table; it must have these columns, if it has rows."""
+
+    def read(record: "Record") -> pd.DataFrame:
+        if name not in record.files:
+            return pd.DataFrame()
+        table = record._read(name, pd.read_parquet)
+        missing = [column for column in columns.split() if column not in table]
+        if missing and len(table):
+            raise record._refusal(f"{name} has no column {missing[0]}")
+        if name == "checkpoints.parquet" and table.empty:
+            raise record._refusal(f"{name} has no rows")
+        return table
+
+    return cached_property(read)
+
+
 class Record:
     """A finished run, checked against its checksums when it is opened.
 
     Raises UserError, naming the record and the file, if one is missing, changed, unknown, of
     another version's format or (when it is first read) not what it should be.
     """
+
+    checkpoints = _table("checkpoints.parquet", "step images_seen loss accuracy")
+    "A row per evaluated checkpoint: step, images seen, loss, and its metrics."
+    probes = _table("probes.parquet", "step features reduction target axis r2")
+    "A row per probe of a checkpoint."
+    samplers = _table("samplers.parquet", "step sampler sampler_steps accuracy")
+    "A row per sampler compared at a checkpoint; empty unless there are `compared_steps`."
+    layers = _table("layers.parquet", "input timestep layer features target axis r2")
+    "A row per probe of a layer of the trained network (`interventions.probe_layers`)."
+    interventions = _table("interventions.parquet", "intervention layer correct at_other")
+    "A row per intervention on the trained network (`interventions.intervene`)."
+    variation = _table("signals.parquet", "layer timestep variation change network")
+    "A row per layer, timestep and network, trained or not."
+    patching = _table("places.parquet", "layer mu_x mu_y x y")
+    "A row per image with a layer exchanged, or nothing."
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -94,41 +126,10 @@ class Record:
             raise self._refusal(f"{name} is not what it should be")
         return content
 
-    def _read_table(self, name: str, columns: str) -> pd.DataFrame:
-        """The table of a file, checked to have these columns if it has rows."""
-        if name not in self.files:
-            return pd.DataFrame()
-        table = self._read(name, pd.read_parquet)
-        missing = [column for column in columns.split() if column not in table]
-        if missing and len(table):
-            raise self._refusal(f"{name} has no column {missing[0]}")
-        return table
-
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """How the record was made: machine, versions, commit, seconds."""
         return self._read_mapping("provenance.json", PROVENANCE)
-
-    @cached_property
-    def checkpoints(self) -> pd.DataFrame:
-        """A row per evaluated checkpoint: step, images_seen, loss, and its metrics."""
-        table = self._read_table("checkpoints.parquet", "step images_seen loss accuracy")
-        if table.empty:
-            raise self._refusal("checkpoints.parquet has no rows")
-        return table
-
-    @cached_property
-    def probes(self) -> pd.DataFrame:
-        """A row per probe: step, features, reduction, target, axis, r2."""
-        return self._read_table("probes.parquet", "step features reduction target axis r2")
-
-    @cached_property
-    def samplers(self) -> pd.DataFrame:
-        """A row per sampler compared at a checkpoint: step, sampler, sampler_steps, metrics.
-
-        Empty unless the configuration has `compared_steps`.
-        """
-        return self._read_table("samplers.parquet", "step sampler sampler_steps accuracy")
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -136,32 +137,7 @@ class Record:
         the order of `checkpoints`: `images` (32, N, N) bytes, `kind` (n,), `position` (n, 2),
         `umap_trained` and `umap_ablated` (n, 3).
         """
-
-        def read(path: Path) -> dict[str, np.ndarray]:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-
-        return self._read("arrays.npz", read)
-
-    @cached_property
-    def layers(self) -> pd.DataFrame:
-        """A row per probe of a layer of the trained network (`interventions.probe_layers`)."""
-        return self._read_table("layers.parquet", "input timestep layer features target axis r2")
-
-    @cached_property
-    def interventions(self) -> pd.DataFrame:
-        """A row per intervention on the trained network (`interventions.intervene`)."""
-        return self._read_table("interventions.parquet", "intervention layer correct at_other")
-
-    @cached_property
-    def variation(self) -> pd.DataFrame:
-        """A row per layer, timestep and network, trained or not: variation, change."""
-        return self._read_table("signals.parquet", "layer timestep variation change network")
-
-    @cached_property
-    def patching(self) -> pd.DataFrame:
-        """A row per image with a layer exchanged, or nothing: layer, mu_x, mu_y, x, y."""
-        return self._read_table("places.parquet", "layer mu_x mu_y x y")
+        return self._read("arrays.npz", read_npz)
 
     @property
     def weights(self) -> Path:

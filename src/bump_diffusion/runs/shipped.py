@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from filelock import FileLock
 
+from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import ROOT, discard, publish_folder, to_json, write_atomically
 from bump_diffusion.runs.record import Record
@@ -47,16 +48,26 @@ def shipped_faults() -> Iterator[str]:
                     yield f"Record {id} is not the one that the manifest lists."
 
 
-def ship(records: Iterable[Record]) -> None:
-    """Copy local records to the shipped ones and list them in the manifest.
+def ship(runs: Mapping[Configuration, Iterable[str]], store: Store) -> list[Record]:
+    """Copy a store's local records of some runs, each with its extras, to the shipped ones and list
+    them in the manifest; return those that were local.
 
-    One process does so at a time. Killed, it is to be called again.
+    One process does so at a time. Killed, it is to be called again. Raises UserError if the store
+    lacks a record.
     """
+    records = {c.id: store.get(c, extras) for c, extras in runs.items()}
+    if missing := [id for id, record in records.items() if record is None]:
+        raise UserError(
+            f"{len(missing)} of the {len(records)} records are not there ({', '.join(missing)}); "
+            "bump-diffusion run makes them."
+        )
+    local = [record for record in records.values() if store.is_local(record)]
     SHIPPED.mkdir(parents=True, exist_ok=True)
     with FileLock(SHIPPED / ".lock"):
-        for record in records:
+        for record in local:
             copy = SHIPPED / f".{record.id}"
             discard(copy)
             shutil.copytree(record.folder, copy)
             publish_folder(copy, SHIPPED / record.id)
             write_atomically(MANIFEST, to_json({**read_manifest(), record.id: record.digest}))
+    return local

@@ -28,7 +28,7 @@ between the machines.
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
@@ -42,7 +42,6 @@ from bump_diffusion.files import (
     discard,
     folder_named_by,
     is_held,
-    make_writable,
     publish_folder,
     published_folder,
     require_repository,
@@ -68,14 +67,13 @@ class Store:
         self.local = local.absolute()  # a worker process may have another current folder
         self.roots = [self.local] if shipped is None else [self.local, shipped]
 
-    def _folders(self, id: str) -> Iterator[Path]:
-        for root in self.roots:
-            if folder := published_folder(root / id):
-                yield folder
+    def folders(self, id: str) -> list[Path]:
+        """The folders of a finished record, unopened, the local one first."""
+        return [folder for root in self.roots if (folder := published_folder(root / id))]
 
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
-        return next(self._folders(id), None)
+        return next(iter(self.folders(id)), None)
 
     def is_local(self, record: Record) -> bool:
         return self.local in record.folder.parents
@@ -88,7 +86,7 @@ class Store:
         One that lacks some of the `extras` is taken for none. One that is damaged raises
         UserError, or with `remake` is taken for none too.
         """
-        for folder in self._folders(c.id):
+        for folder in self.folders(c.id):
             try:
                 record = Record(folder)
             except UserError:
@@ -110,10 +108,10 @@ class Store:
 
         Raises UserError if the record could not be stored.
         """
-        make_writable(self.local, "store")
         target = self.local / c.id
         if os.path.lexists(target) and not target.is_dir():
             raise UserError(f"{str(target)!r} is not a folder, as a record is; remove it.")
+        self.local.mkdir(parents=True, exist_ok=True)
         for folder in (self.local, self.local / "partial", self.local / REPLACED):
             delete_discarded(folder)
         return FileLock(self._lock_file(c))

@@ -57,11 +57,11 @@ def sweep(
     with (
         NamedTemporaryFile(dir=folder, prefix=".sweep-") as file,
         FileLock(file.name),
-        Progress(list(runs), store) as progress,
+        _start_progress(list(runs), store) as progress,
     ):
         lock_and_code = (Path(file.name), describe_code())
         while free or futures:
-            progress.show(free, futures.values(), failures)
+            _show(progress, runs, store, free, futures.values(), failures)
             slots = pool.slots(find_fault, *lock_and_code)
             suspects = [c for c in free if deaths[c]]
             if suspects or any(deaths[c] for c in futures.values()):
@@ -84,7 +84,7 @@ def sweep(
                 elif error is not None:
                     failures[c] = error
         _await_records([c for c in runs if c not in failures], store)
-        progress.show((), (), failures)
+        _show(progress, runs, store, (), (), failures)
     return failures
 
 
@@ -139,44 +139,38 @@ def _await_records(configurations: list[Configuration], store: Store) -> None:
             os.listdir(store.local)  # has NFS look again
 
 
-class Progress(tqdm):
-    """A line on standard error: a sweep's runs by their state, the share of the work that is done,
-    and about how long the rest takes.
-    """
+def _work(c: Configuration, steps: int) -> int:
+    """Roughly the work of some steps: their pixels, times the weights that each pixel meets."""
+    return steps * c.batch_size * task_of(c).height * c.N * c.width**2
 
-    def __init__(self, configurations: list[Configuration], store: Store):
-        self.store = store
-        # A run's work is roughly its pixels, over all steps, times the weights that each meets.
-        self.work = {
-            c: c.steps * c.batch_size * task_of(c).height * c.N * c.width**2 for c in configurations
-        }
-        self.shares = {c: Partial(store, c).step() / c.steps for c in configurations}
-        super().__init__(
-            total=sum(self.work.values()),
-            initial=self._done(),
-            desc=f"{len(configurations)} runs",
-            bar_format="{desc}; {percentage:.0f}% of the work, about {remaining} to go",
-            mininterval=POLL_SECONDS if sys.stderr.isatty() else LOG_SECONDS,
-            miniters=0,
-            smoothing=0,
-        )
 
-    def _done(self) -> float:
-        return sum(work * self.shares[c] for c, work in self.work.items())
+def _start_progress(configurations: list[Configuration], store: Store) -> tqdm:
+    """A line on standard error: runs by their state, the work done, and the time it will take."""
+    return tqdm(
+        total=sum(_work(c, c.steps) for c in configurations),
+        initial=sum(_work(c, Partial(store, c).step()) for c in configurations),
+        desc=f"{len(configurations)} runs",
+        bar_format="{desc}; {percentage:.0f}% of the work, about {remaining} to go",
+        mininterval=POLL_SECONDS if sys.stderr.isatty() else LOG_SECONDS,
+        miniters=0,
+        smoothing=0,
+    )
 
-    def show(
-        self,
-        free: Collection[Configuration],
-        running: Collection[Configuration],
-        failures: Collection[Configuration],
-    ) -> None:
-        """Show, if it is time to, which runs wait, are under way and have failed."""
-        shares = {c: Partial(self.store, c).step() / c.steps for c in running}
-        shares |= dict.fromkeys(free, 0.0)
-        self.shares = {c: max(share, shares.get(c, 1.0)) for c, share in self.shares.items()}
-        done = len(self.work) - len(shares) - len(failures)
-        self.set_description_str(
-            f"{done} of {len(self.work)} runs done, {len(running)} running, {len(failures)} failed",
-            refresh=False,
-        )
-        self.update(self._done() - self.n)
+
+def _show(
+    bar: tqdm,
+    runs: Collection[Configuration],
+    store: Store,
+    free: Collection[Configuration],
+    running: Collection[Configuration],
+    failed: Collection[Configuration],
+) -> None:
+    """Bring the line up to date; it is written anew if it is time to."""
+    left = {*free, *running}
+    finished = len(runs) - len(left) - len(failed)
+    bar.set_description_str(
+        f"{finished} of {len(runs)} runs done, {len(running)} running, {len(failed)} failed",
+        refresh=False,
+    )
+    steps = {c: Partial(store, c).step() if c in left else c.steps for c in runs}
+    bar.update(sum(_work(c, done) for c, done in steps.items()) - bar.n)
