@@ -50,9 +50,7 @@ def test_the_interval_of_a_mean_is_students(values):
 def test_the_interval_of_an_index_ends_where_students_test_begins_to_tell(seeds):
     joint, separate = np.array(seeds).T
     assume(min(np.std(joint), np.std(separate), abs(separate.mean())) > 1e-2)
-    estimate, low, high = estimate_index(
-        pd.DataFrame({"joint": joint, "separate": separate, "index": 0.5})
-    )
+    estimate, low, high = estimate_index(joint, separate, np.full(len(joint), 0.5))
     assert estimate == pytest.approx(1 - joint.mean() / separate.mean())
     unknown = stats.ttest_1samp(separate, 0).pvalue
     assume(abs(unknown - 0.05) > 1e-3)
@@ -67,11 +65,11 @@ def test_the_interval_of_an_index_ends_where_students_test_begins_to_tell(seeds)
 
 
 def test_an_index_that_is_undefined_for_a_seed_leaves_it_out():
-    known = pd.DataFrame({"joint": [0.1, 0.2, 0.4], "separate": [1.0, 1.1, 1.3], "index": 0.5})
-    more = pd.concat([known, pd.DataFrame({"joint": [9.0], "separate": [9.0]})])
-    assert estimate_index(more) == estimate_index(known)
-    assert np.isnan(estimate_index(known.assign(index=np.nan))).all()
-    estimate, *ends = estimate_index(known[:1])
+    known = np.array([[0.1, 0.2, 0.4], [1.0, 1.1, 1.3], [0.5] * 3])
+    more = np.hstack([known, [[9.0], [9.0], [math.nan]]])
+    assert estimate_index(*more) == estimate_index(*known)
+    assert np.isnan(estimate_index(*known[:2], np.full(3, math.nan))).all()
+    estimate, *ends = estimate_index(*known[:, :1])
     assert estimate == pytest.approx(0.9) and np.isnan(ends).all()
 
 

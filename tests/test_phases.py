@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.learning import explained_by_overlap, explained_on_grid
+from bump_diffusion.analysis.learning import explain_by_overlap, explain_on_grid
 from bump_diffusion.analysis.phases import (
     assign_phases,
     first_phases,
@@ -171,16 +171,16 @@ def learned_after(images, sigma, d, seed=0):
 
 def test_times_on_one_curve_are_explained_by_the_overlap():
     runs = [learned_after(1000 * (1 + s / d), s, d) for s, d in SETTINGS]
-    found = explained_by_overlap(frame(runs), "accuracy")
+    found = explain_by_overlap(frame(runs), "accuracy")
     assert found.explained == [pytest.approx(1)]
     assert (found.runs, found.never) == (8, 0)
     runs[0] = learned_after(None, *SETTINGS[0])
-    found = explained_by_overlap(frame(runs), "accuracy")
+    found = explain_by_overlap(frame(runs), "accuracy")
     assert found.explained[0] < 0.7
     assert (found.runs, found.never) == (8, 1)
     # A pair that never gets there tells nothing.
     runs[1] = learned_after(None, *SETTINGS[1])
-    found = explained_by_overlap(frame(runs), "accuracy")
+    found = explain_by_overlap(frame(runs), "accuracy")
     assert found.explained == [pytest.approx(1)]
     assert (found.runs, found.never) == (6, 0)
 
@@ -191,7 +191,7 @@ def test_times_paired_at_random_are_explained_as_much_as_chance_says():
     for _ in range(100):
         times = rng.lognormal(9, 1, len(SETTINGS))
         runs = [learned_after(t, *at) for t, at in zip(times, SETTINGS, strict=True)]
-        found.append(explained_by_overlap(frame(runs), "accuracy"))
+        found.append(explain_by_overlap(frame(runs), "accuracy"))
     assert found[0].chance == pytest.approx(3 / 7)
     assert np.mean([one.explained for one in found]) == pytest.approx(3 / 7, abs=0.03)
 
@@ -207,7 +207,7 @@ def test_noise_between_seeds_bounds_what_can_be_explained():
             for s, d in SETTINGS:
                 images = 2000 * quick * (s / d) * rng.lognormal(0, 0.5)
                 runs.append(learned_after(images, s, d, seed))
-        found.append(explained_by_overlap(frame(runs), "accuracy"))
+        found.append(explain_by_overlap(frame(runs), "accuracy"))
     explained = np.mean([one.explained for one in found])
     assert 0.8 < explained < 0.95
     assert np.mean([one.noise_ceiling for one in found]) == pytest.approx(explained, abs=0.03)
@@ -216,13 +216,13 @@ def test_noise_between_seeds_bounds_what_can_be_explained():
 @pytest.mark.parametrize("settings", [SETTINGS[:3], [*SETTINGS[:3], SETTINGS[0]]])
 def test_nothing_is_explained_without_two_pairs(settings):
     runs = [learned_after(1000, s, d) for s, d in settings]
-    assert np.isnan(explained_by_overlap(frame(runs), "accuracy").explained).all()
+    assert np.isnan(explain_by_overlap(frame(runs), "accuracy").explained).all()
 
 
 def test_nothing_is_explained_where_all_take_as_long():
     for settings in (SETTINGS, SETTINGS[:6]):
         runs = [learned_after(160, s, d) for s, d in settings]
-        assert np.isnan(explained_by_overlap(frame(runs), "accuracy").explained).all()
+        assert np.isnan(explain_by_overlap(frame(runs), "accuracy").explained).all()
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
         for s, d in itertools.product(values, values)
     ]
     runs.append(learned_after(160, 4.0, 1.0))  # outside of the grid
-    (found,) = explained_on_grid(frame(runs), "accuracy").to_dict("records")
+    (found,) = explain_on_grid(frame(runs), "accuracy").to_dict("records")
     # Both factors are spaced evenly in the logarithm, so that their effects have equal variance.
     total = by_sigma**2 + by_d**2
     assert found["sigma"] == pytest.approx(by_sigma**2 / total, abs=1e-6)
@@ -257,6 +257,6 @@ def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
 def test_a_function_of_the_overlap_is_explained_by_it_alone():
     values = (0.5, 1.0, 2.0)
     runs = [learned_after(4000 * (s / d) ** 0.3, s, d) for s in values for d in values]
-    (found,) = explained_on_grid(frame(runs), "accuracy").to_dict("records")
+    (found,) = explain_on_grid(frame(runs), "accuracy").to_dict("records")
     assert found == pytest.approx({"sigma": 0.5, "d": 0.5, "overlap": 1.0})
-    assert explained_on_grid(frame(runs[:4]), "accuracy").empty
+    assert explain_on_grid(frame(runs[:4]), "accuracy").empty

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bump_diffusion.analysis.frame import frame, gather, split
-from bump_diffusion.analysis.learning import explained_on_grid, learning_times, overlap_times
+from bump_diffusion.analysis.learning import explain_on_grid, learning_times, overlap_times
 from bump_diffusion.analysis.phases import ORDER, first_phases
 from bump_diffusion.files import ROOT
 from bump_diffusion.metrics.outcomes import OUTCOMES
@@ -178,7 +178,7 @@ def test_bumps_are_learned_by_their_width():
     )
     assert said(SPREAD, "bumps become single, and order appears, still sooner; right places do not")
     table = trained("spread", "density", "spread-and-spacing")
-    explained = explained_on_grid(table, "accuracy").mean()
+    explained = explain_on_grid(table, "accuracy").mean()
     assert explained["sigma"] > 0.9 and explained["d"] < 0.1 and explained["overlap"] < 0.5
     times = overlap_times(table, "accuracy").groupby(["sigma", "d"])["time"].mean()
     by_spread = times.xs(1.0, level="d")

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -19,40 +18,38 @@ def estimate(
     Student's for a "mean", which needs two values, cut off at the `limits` of what can be; Wilson's
     (1927) for a "share", of values 0 or 1. Values that are NaN are left out.
     """
-    known = np.array([v for v in values if not math.isnan(v)])
-    if not len(known):
-        return math.nan, math.nan, math.nan
-    mean = float(known.mean())
-    if kind == "share":
-        share = stats.binomtest(int(known.sum()), len(known))
-        ends = share.proportion_ci(CONFIDENCE, method="wilson")
+    known = np.array([value for value in values if not math.isnan(value)])
+    n, mean = len(known), float(known.mean()) if len(known) else math.nan
+    if kind == "share" and n:
+        ends = stats.binomtest(int(known.sum()), n).proportion_ci(CONFIDENCE, method="wilson")
         return mean, float(ends.low), float(ends.high)
-    if len(known) < 2:
+    if n < 2:
         return mean, math.nan, math.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) * stats.sem(known)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(known)
     low, high = np.clip([mean - half, mean + half], *limits)
     return mean, float(low), float(high)
 
 
-def estimate_index(couplings: pd.DataFrame) -> tuple[float, float, float]:
+def estimate_index(
+    joint: np.ndarray, separate: np.ndarray, index: np.ndarray
+) -> tuple[float, float, float]:
     """Estimate the coupling index, with its confidence interval; NaN where it is undefined.
 
-    `couplings` has a row per seed and the columns joint, separate and index
-    (`factorized.couple_to_lines`). The index has a denominator that is estimated from the same
-    seeds, so the interval is Fieller's (1954): it holds those ratios r for which Student's test
-    does not tell the mean of joint - r * separate from 0.
+    The arguments have a value per seed (`factorized.couple_to_lines`), those of an `index` that is
+    NaN are left out. It has a denominator that is estimated from the same seeds, so the interval is
+    Fieller's (1954): it holds those ratios r for which Student's test does not tell the mean of
+    joint - r * separate from 0.
     """
-    known = couplings.dropna(subset="index")
-    if known.empty:
+    known = ~np.isnan(index)
+    if not known.any():
         return math.nan, math.nan, math.nan
-    joint, separate = known["joint"].mean(), known["separate"].mean()
-    index = 1 - joint / separate
-    if len(known) < 2:
-        return index, math.nan, math.nan
-    variance = known[["joint", "separate"]].cov().to_numpy() / len(known)
-    variance *= stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) ** 2
-    square, product = separate**2 - variance[1, 1], joint * separate - variance[0, 1]
+    n, both = known.sum(), np.stack([joint, separate])[:, known]
+    x, y = both.mean(axis=1)
+    if n < 2:
+        return 1 - x / y, math.nan, math.nan
+    (xx, xy), (_, yy) = np.cov(both) / n * stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) ** 2
+    square, product = y**2 - yy, x * y - xy
     if square <= 0:  # these seeds do not tell the separate axes from each other
-        return index, -math.inf, math.inf
-    half = math.sqrt(max(product**2 - square * (joint**2 - variance[0, 0]), 0.0))
-    return index, 1 - (product + half) / square, 1 - (product - half) / square
+        return 1 - x / y, -math.inf, math.inf
+    half = math.sqrt(max(product**2 - square * (x**2 - xx), 0.0))
+    return 1 - x / y, 1 - (product + half) / square, 1 - (product - half) / square

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 ONE_CURVE = 0.9
-"""Least share of the variance of learning times that sigma / d explains (`explained_by_overlap`)
+"""Least share of the variance of learning times that sigma / d explains (`explain_by_overlap`)
 for data sets of different spreads and spacings to lie on one curve. One half would not do: four
 pairs of data sets, paired at random, give 3/7 on average. Written before a run with a spread other
 than 1, or with d_x = d_y other than 1, was made. Amended when four such runs of seed 0 had ended:
@@ -33,8 +33,8 @@ def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> floa
     after = reached[0]
     if after == 0 or np.isnan(values[after - 1]):
         return float(seen[after])
-    share = (level - values[after - 1]) / (values[after] - values[after - 1])
-    return float(np.exp(np.log(seen[after - 1]) * (1 - share) + np.log(seen[after]) * share))
+    around = slice(after - 1, after + 1)
+    return float(np.exp(np.interp(level, values[around], np.log(seen[around]))))
 
 
 def learning_times(
@@ -50,7 +50,7 @@ def learning_times(
 
 
 class Overlap(NamedTuple):
-    """How far learning times are a matter of sigma / d (`explained_by_overlap`)."""
+    """How far learning times are a matter of sigma / d (`explain_by_overlap`)."""
 
     explained: list[float]
     "The share of their variance that it explains, for each seed."
@@ -69,17 +69,17 @@ def overlap_times(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     Columns seed, sigma, d, overlap (sigma / d), time (all images seen where one half is never
     reached), log (of time) and never, whether it is not reached. Indexed by record.
     """
-    runs = table.groupby("record", sort=False)[["seed", "sigma", "d_x"]].first()
+    runs = table.drop_duplicates("record").set_index("record").rename(columns={"d_x": "d"})
     times = learning_times(table, measure, 0.5, or_end=True)
-    return runs.rename(columns={"d_x": "d"}).assign(
-        overlap=(runs["sigma"] / runs["d_x"]).round(6),
+    return runs[["seed", "sigma", "d"]].assign(
+        overlap=(runs["sigma"] / runs["d"]).round(6),
         time=times,
         log=np.log(times),
         never=learning_times(table, measure, 0.5).isna(),
     )
 
 
-def explained_by_overlap(table: pd.DataFrame, measure: str) -> Overlap:
+def explain_by_overlap(table: pd.DataFrame, measure: str) -> Overlap:
     """Compute the share of the variance of learning times, between data sets, that sigma / d has.
 
     Eta squared, of the logarithms of `overlap_times`, over the data sets of a `frame` whose sigma /
@@ -89,24 +89,24 @@ def explained_by_overlap(table: pd.DataFrame, measure: str) -> Overlap:
     times = overlap_times(table, measure)
     by = times.groupby("overlap")
     times = times[(by["sigma"].transform("nunique") > 1) & ~by["never"].transform("all")]
-    groups, never = times["overlap"].nunique(), int(times["never"].sum())
-    if groups < 2:
-        undefined = [np.nan] * table["seed"].nunique()
-        return Overlap(undefined, np.nan, np.nan, len(times), never)
-    seeds = times.groupby("seed")
-    explained = [_eta_squared(own["log"], own["overlap"]) for _, own in seeds]
+    groups, counts = times["overlap"].nunique(), (len(times), int(times["never"].sum()))
+    if groups < 2 or np.ptp(times["log"]) == 0:
+        return Overlap([np.nan] * table["seed"].nunique(), np.nan, np.nan, *counts)
     logs = times.pivot(index=["sigma", "d"], columns="seed", values="log")
-    noise_ceiling = np.nan
-    if np.ptp(times["log"]) > 0:
-        noise = (len(logs) - groups) * _left_by_seeds(logs)
-        noise_ceiling = float(1 - noise / seeds["log"].apply(_squares).mean())
-    return Overlap(explained, (groups - 1) / (len(logs) - 1), noise_ceiling, len(times), never)
+    # Noise is what neither the data set nor the seed explains: a seed has the same weights and
+    # noise in every data set.
+    noise = logs.sub(logs.mean(axis=1), axis=0)
+    noise = ((noise - noise.mean()) ** 2).to_numpy().sum()
+    freedom = (len(logs) - 1) * (logs.shape[1] - 1) or np.nan
+    explained = [_eta_squared(own["log"], own["overlap"]) for _, own in times.groupby("seed")]
+    noise_share = (len(logs) - groups) * noise / freedom / (len(logs) * logs.var(ddof=0).mean())
+    return Overlap(explained, (groups - 1) / (len(logs) - 1), float(1 - noise_share), *counts)
 
 
-def explained_on_grid(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+def explain_on_grid(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Compute the share of the variance of learning times of spread, spacing and their ratio.
 
-    Eta squared, as in `explained_by_overlap`, over the data sets that make a full grid: those
+    Eta squared, as in `explain_by_overlap`, over the data sets that make a full grid: those
     spreads and spacings of which each was run with each other. Columns sigma, d and overlap, a row
     a seed; empty unless there are two of each.
     """
@@ -124,21 +124,5 @@ def explained_on_grid(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def _eta_squared(values: pd.Series, groups: pd.Series) -> float:
     """The share of the variance of the values that lies between groups; NaN if all are equal."""
-    if np.ptp(values) == 0:
-        return np.nan
-    return 1 - float(values.groupby(groups).apply(_squares).sum()) / _squares(values)
-
-
-def _squares(values: pd.Series) -> float:
-    return float(((values - values.mean()) ** 2).sum())
-
-
-def _left_by_seeds(values: pd.DataFrame) -> float:
-    """The variance that neither the setting (row) nor the seed (column) explains.
-
-    A seed has the same weights and noise in every setting: what is common to its times is no noise
-    between settings.
-    """
-    left = values.sub(values.mean(axis=1), axis=0).sub(values.mean(axis=0) - values.stack().mean())
-    freedom = (len(values) - 1) * (values.shape[1] - 1)
-    return float((left**2).to_numpy().sum() / freedom) if freedom else np.nan
+    within = values - values.groupby(groups).transform("mean")
+    return 1 - within.var(ddof=0) / values.var(ddof=0) if np.ptp(values) > 0 else np.nan

@@ -88,10 +88,11 @@ def pass_in_order(first: pd.DataFrame) -> pd.Series:
     return (first["A"] < first["B"]) & (first["B"] < first["C"])
 
 
-def moved_thresholds(side: str) -> dict[str, dict[str, float]]:
-    """Move each threshold of a side a fifth down and up: by what it is then called, its value."""
+def moved_thresholds(*sides: str) -> dict[str, dict[str, float]]:
+    """Move each threshold of the sides a fifth down and up: its value by what it is then called."""
     return {
         f"{name} {value * factor:.2g}": {name: value * factor}
+        for side in sides
         for name, value in THRESHOLDS[side].items()
         for factor in (0.8, 1.2)
     }

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import yaml
@@ -114,10 +114,12 @@ def decide(
     values: Sequence[float],
     records: Sequence[Record] = (),
     interval: tuple[float, float, float] | None = None,
+    **more: Any,
 ) -> Decision:
     """Decide one claim under one setting, from its quantity's values over the runs.
 
-    `interval` is the estimate with its ends, where it is not that of the values' mean.
+    `interval` is the estimate with its ends, where it is not that of the values' mean; `more` are
+    `control` and `moved` of the `Decision`.
     """
     claim = CLAIMS[name]
     mean, low, high = interval or estimate(values, claim.kind, CRITERIA[name].limits)
@@ -128,4 +130,4 @@ def decide(
         verdict = "undecided"
     else:
         verdict = "reproduced" if claim.passes(low) else "not reproduced"
-    return Decision(name, setting, list(records), list(values), mean, low, high, verdict)
+    return Decision(name, setting, list(records), list(values), mean, low, high, verdict, **more)

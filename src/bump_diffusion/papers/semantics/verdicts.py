@@ -4,6 +4,7 @@ Once the criteria are written nothing here is a matter of opinion: a claim's qua
 for every run, its interval over the runs is compared with the threshold, the verdict follows.
 """
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -13,8 +14,8 @@ from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.analysis.phases import assign_phases, moved_thresholds
 from bump_diffusion.papers.semantics.claims import CLAIMS, Decision, decide
 from bump_diffusion.papers.semantics.factorized import couple_to_balanced, couple_to_lines
-from bump_diffusion.papers.semantics.quantities import CRITERIA, Quantity
-from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.papers.semantics.quantities import CRITERIA
+from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
 
@@ -27,11 +28,11 @@ def decide_networks(
     `records` are runs as those of `three-phases`, `controls` as those of `controls`, which hold
     interventions, if there are any.
     """
-    judged = _decide_from("three-phases", _trained(records), records, chapter)
+    decisions = _decide_from("three-phases", _trained(records), records, chapter)
     if controls:
         interventions = gather(controls, "interventions")
-        judged += _decide_from("controls", interventions, controls, chapter)
-    return judged
+        decisions += _decide_from("controls", interventions, controls, chapter)
+    return decisions
 
 
 def decide_axes(images: Sequence[Record], lines: Sequence[Record]) -> list[Decision]:
@@ -41,16 +42,15 @@ def decide_axes(images: Sequence[Record], lines: Sequence[Record]) -> list[Decis
     `imbalance-judged`; `lines` those of the baseline, as `lines-judged`.
     """
     imbalanced = [r for r in images if r.configuration.d_x != r.configuration.d_y]
-    to_lines = couple_to_lines(imbalanced, lines)[
-        ["joint", "separate", "index", "cost", "max_axis_gap_1d"]
-    ]
-    to_balanced = couple_to_balanced(images)[["separate", "index"]].add_suffix("_2d")
-    table = _trained(imbalanced).join(to_lines.join(to_balanced), on="record")
-    judged = _decide_from("imbalance-judged", table, imbalanced)
-    sizes = [one.records[0].configuration.N for one in judged]
+    table = _trained(imbalanced)
+    to_lines, to_balanced = couple_to_lines(imbalanced, lines), couple_to_balanced(images)
+    table = table.join(to_lines[to_lines.columns.difference(table.columns)], on="record")
+    table = table.join(to_balanced[["separate", "index"]].add_suffix("_2d"), on="record")
+    behind = [*images, *lines]
     return [
-        one._replace(records=[r for r in (*images, *lines) if r.configuration.N == N])
-        for one, N in zip(judged, sizes, strict=True)
+        one._replace(records=[r for r in behind if r.configuration.N == N])
+        for one in _decide_from("imbalance-judged", table, imbalanced)
+        for N in {r.configuration.N for r in one.records}
     ]
 
 
@@ -64,28 +64,23 @@ def decide_claims(
     of one size. `seeds` is the number of seeds, `fewer_seeds`, at most as many, that of the runs
     that hold interventions, of larger data sets for claim 4, and of the widest spacings.
     """
-    few = min(seeds, fewer_seeds)
+    few, schemes = min(seeds, fewer_seeds), {"conditioning": conditioning}
 
-    def load(*names: str, seeds: int, **fields: Sequence[str]) -> list[Record]:
-        return load_or_run(unite(*(experiment(n, profile, seeds, **fields) for n in names)))
-
-    def decide_imbalance(name: str, lines: str, seeds: int) -> list[Decision]:
-        return decide_axes(load(name, seeds=seeds), load(lines, seeds=seeds))
+    def load(name: str, seeds: int = few, **fields: Sequence[str]) -> list[Record]:
+        return load_or_run(experiment(name, profile, seeds, **fields))
 
     # Those that hold more come first: made without it, a run that another needs with interventions
     # would be made twice.
-    controls = load("full-rate-controls", "controls", seeds=few, conditioning=conditioning)
-    records = load("full-rate", "three-phases", seeds=seeds, conditioning=conditioning)
-    judged = [
-        *decide_networks(records, controls),
-        *decide_imbalance("imbalance-judged", "lines-judged", seeds),
-        *decide_imbalance("imbalance-wide", "lines-wide", few),
-    ]
+    controls = [*load("full-rate-controls", **schemes), *load("controls", **schemes)]
+    records = [*load("full-rate", seeds, **schemes), *load("three-phases", seeds, **schemes)]
+    decisions = decide_networks(records, controls)
+    decisions += decide_axes(load("imbalance-judged", seeds), load("lines-judged", seeds))
+    decisions += decide_axes(load("imbalance-wide"), load("lines-wide"))
     if profile == "own":
-        controls = load("larger-controls", seeds=few)
-        judged += decide_networks(load("larger-images", seeds=seeds), controls)
-        judged += decide_imbalance("larger-imbalance", "larger-lines", few)
-    return judged
+        controls = load("larger-controls")
+        decisions += decide_networks(load("larger-images", seeds), controls)
+        decisions += decide_axes(load("larger-imbalance"), load("larger-lines"))
+    return decisions
 
 
 def _trained(records: Sequence[Record]) -> pd.DataFrame:
@@ -107,27 +102,19 @@ def _decide_from(
 def _decide_setting(
     name: str, setting: str, rows: pd.DataFrame, records: Sequence[Record]
 ) -> Decision:
-    criterion, runs = CRITERIA[name], rows.drop_duplicates("record")
-    index = None
-    if criterion.coupling:
-        columns = dict(zip(criterion.coupling, ("joint", "separate", "index"), strict=True))
-        index = estimate_index(runs[list(columns)].rename(columns=columns))
-    behind = [record for record in records if record.id in set(runs["record"])]
-    decision = decide(name, setting, _values(criterion.quantity, rows), behind, index)
-    if criterion.control:
-        control = pd.Series(_values(criterion.control, rows)).mean()
-        decision = decision._replace(control=float(control))
-    moved = {
-        at: decide(name, setting, _values(criterion.quantity, _with_phases(rows, change))).verdict
-        for side in criterion.sides
-        for at, change in moved_thresholds(side).items()
-    }
-    return decision._replace(moved=moved)
-
-
-def _values(quantity: Quantity, rows: pd.DataFrame) -> list[float]:
-    return [quantity(run) for _, run in rows.groupby("record", sort=False)]
-
-
-def _with_phases(rows: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:
-    return rows.assign(**assign_phases(rows, **thresholds).add_prefix("phase_"))
+    criterion, runs = CRITERIA[name], rows.groupby("record", sort=False)
+    index = criterion.coupling and estimate_index(*runs[[*criterion.coupling]].first().to_numpy().T)
+    moved = {}
+    for change, thresholds in moved_thresholds(*criterion.sides).items():
+        phases = assign_phases(rows, **thresholds).add_prefix("phase_")
+        values = rows.assign(**phases).groupby("record", sort=False).apply(criterion.quantity)
+        moved[change] = decide(name, setting, values).verdict
+    return decide(
+        name,
+        setting,
+        runs.apply(criterion.quantity),
+        [record for record in records if record.id in runs.groups],
+        index,
+        control=runs.apply(criterion.control).mean() if criterion.control else math.nan,
+        moved=moved,
+    )

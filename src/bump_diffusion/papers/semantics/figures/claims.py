@@ -1,6 +1,7 @@
 """The chapter *Claims at a glance*: verdicts as a table, in words, and as a figure."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -48,17 +49,16 @@ def describe_verdict(decisions: Sequence[Decision]) -> str:
         if where := [one.setting for one in decisions if one.outcome == outcome]:
             settings[outcome] = where
     too = f"met by the {claim.control} too, which says nothing of {claim.not_evidence_for}"
-    whys = {"not reproduced": claim.against, "not judged": claim.undefined}
-    if len(settings) == 1 and "undecided" not in settings:
-        (outcome,) = settings
-        why = f": {whys[outcome]}" if whys.get(outcome) else ""
-        return (too if outcome == BY_CONTROL else outcome) + why
-    names = {"reproduced": "reproduced under settings", BY_CONTROL: too}
-    return "; ".join(
-        f"{names.get(outcome, outcome)} ({', '.join(where)})"
-        + (f": {why.rstrip('.')}" if (why := whys.get(outcome)) else "")
-        for outcome, where in settings.items()
-    )
+    reasons = {"not reproduced": claim.against, "not judged": claim.undefined}
+    parts = []
+    for outcome, where in settings.items():
+        text = too if outcome == BY_CONTROL else outcome
+        reason = reasons.get(outcome, "")
+        if len(settings) > 1 or outcome == "undecided":
+            under = " under settings" if outcome == "reproduced" else ""
+            text, reason = f"{text}{under} ({', '.join(where)})", reason.rstrip(".")
+        parts.append(f"{text}: {reason}" if reason else text)
+    return "; ".join(parts)
 
 
 def describe_interval(estimate: float, low: float = math.nan, high: float = math.nan) -> str:
@@ -139,12 +139,12 @@ def effects(decisions: Sequence[Decision], records: list[Record]) -> tuple[Figur
     styles["threshold"] = {"color": "black", "ls": "--"}
     styles["\n".join(controls) or "control"] = {"color": "black", "ls": "", **RING}
     legend_above(figure, styles, ncols=3)
-    said = "; ".join(
-        f"{one.name} ({one.setting}) {one.estimate:.2f}, {one.low:.2f} to {one.high:.2f}: "
-        f"{one.outcome}"
-        for one in decisions
+    counts = Counter(one.outcome for one in decisions)
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_COLOURS)
+    return figure, (
+        f"Effects behind {len(groups)} claims by setting, with 95 % intervals; the claims need the "
+        f"shaded side. Verdicts: {verdicts}."
     )
-    return figure, f"Effects with 95 % intervals; the claims need the shaded side. {said}."
 
 
 def _draw_effect(ax: Axes, y: float, one: Decision) -> None:

@@ -12,8 +12,8 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.intervals import estimate
 from bump_diffusion.analysis.learning import (
     ONE_CURVE,
-    explained_by_overlap,
-    explained_on_grid,
+    explain_by_overlap,
+    explain_on_grid,
     overlap_times,
 )
 from bump_diffusion.data.bumps import bump_height, render_bumps
@@ -130,7 +130,7 @@ def tabulate_overlap(records: list[Record]) -> pd.DataFrame:
     """Tabulate whether learning times lie on one curve of sigma / d, by `learning.ONE_CURVE`."""
     rows, table = [], frame(records)
     for measure, title in MILESTONES.items():
-        found = explained_by_overlap(table, measure)
+        found = explain_by_overlap(table, measure)
         mean, low, high = estimate(found.explained, "mean", SHARE)
         # What the noise does not allow cannot speak against one curve.
         attainable = min(ONE_CURVE, found.noise_ceiling)
@@ -149,12 +149,12 @@ def tabulate_overlap(records: list[Record]) -> pd.DataFrame:
 
 
 def tabulate_grid(records: list[Record]) -> pd.DataFrame:
-    """Tabulate what spread, spacing and their ratio each explain (`explained_on_grid`)."""
+    """Tabulate what spread, spacing and their ratio each explain (`explain_on_grid`)."""
     table = frame(records)
     names = {"sigma": "spread σ", "d": "spacing d", "overlap": "σ / d"}
     rows = []
     for measure, title in MILESTONES.items():
-        explained = explained_on_grid(table, measure)
+        explained = explain_on_grid(table, measure)
         intervals = {
             f"explained by {name} (95 % interval)": describe_interval(
                 *estimate(explained[by], "mean", SHARE)
