@@ -36,6 +36,7 @@ from bump_diffusion.papers.semantics.figures.imbalance import (
     times_by_data_set,
 )
 from bump_diffusion.papers.semantics.figures.larger import (
+    sort_by_size,
     tabulate_transfers,
     transfer_fractions,
 )
@@ -350,3 +351,9 @@ def test_what_one_spacing_adds_to_the_differences_between_them_is_said():
     lacking = "Left out: runs never get there (1 of 2 at d = 2)."
     assert describe_learning(slow, "d_x").data.endswith(lacking)
     assert describe_learning(slow[1:], "d_x").data.startswith("At no d do all runs")
+
+
+def test_profiles_are_told_apart_by_the_size_of_their_images():
+    assert sort_by_size(["medium", "smoke", "quick"]) == ["smoke", "quick", "medium"]
+    with pytest.raises(UserError, match=r"must differ in the size .* \(here 16, 16 pixels\)"):
+        sort_by_size(["quick", "full-rate"])

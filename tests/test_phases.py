@@ -10,8 +10,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.learning import explain_by_overlap, explain_on_grid
+from bump_diffusion.analysis.frame import frame, gather, split
+from bump_diffusion.analysis.learning import explain_by_overlap, explain_on_grid, learning_times
 from bump_diffusion.analysis.phases import (
     assign_phases,
     first_phases,
@@ -260,3 +260,29 @@ def test_a_function_of_the_overlap_is_explained_by_it_alone():
     (found,) = explain_on_grid(frame(runs), "accuracy").to_dict("records")
     assert found == pytest.approx({"sigma": 0.5, "d": 0.5, "overlap": 1.0})
     assert explain_on_grid(frame(runs[:4]), "accuracy").empty
+
+
+def test_a_gathered_table_has_each_run_once_with_its_fields_unless_the_table_has_them():
+    samplers = pd.DataFrame({"step": [1, 2], "sampler": ["ddim", "ddpm"]})
+    runs = [
+        SimpleNamespace(id=id, configuration=configure("quick", sigma=sigma), samplers=samplers)
+        for id, sigma in (("b", 2.0), ("a", 1.0))
+    ]
+    table = gather([*runs, runs[0]], "samplers")
+    assert table["record"].tolist() == ["b", "b", "a", "a"]
+    assert table["sigma"].tolist() == [2.0, 2.0, 1.0, 1.0]
+    assert table["sampler"].tolist() == ["ddim", "ddpm"] * 2
+    assert list(split(table, "sigma")) == ["1", "2"]
+    assert list(split(table, "setting")) == [
+        "sinusoidal with warm-up at sigma = 2",
+        "sinusoidal with warm-up",
+    ]
+
+
+def test_a_run_that_never_reaches_a_level_has_no_time_or_its_end():
+    runs = [learned_after(1000, 1, 1), learned_after(None, 1, 1)]
+    times = learning_times(frame(runs), "accuracy", 0.5)
+    assert times.index.tolist() == [run.id for run in runs]
+    assert times.iloc[0] == 1000 and np.isnan(times.iloc[1])
+    ends = learning_times(frame(runs), "accuracy", 0.5, or_end=True)
+    assert ends.tolist() == [1000, 10_000_000]
