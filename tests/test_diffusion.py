@@ -9,25 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
+from bump_diffusion.config import configure
 from bump_diffusion.training.diffusion import (
-    NoiseSchedule,
     add_noise,
     ancestral_step,
     ddim_step,
     noise_prediction_loss,
     sample,
+    sampler_timesteps,
+    signal_shares,
 )
 
-schedules = st.builds(
-    NoiseSchedule, st.integers(20, 1000), st.floats(1e-5, 1e-3), st.floats(2e-3, 0.03)
+configurations = st.builds(
+    partial(configure, "quick", sampler_steps=1),
+    timesteps=st.integers(20, 1000),
+    beta_start=st.floats(1e-5, 1e-3),
+    beta_end=st.floats(2e-3, 0.03),
 )
 
 
-def peer(kind, schedule, clip=False, **options):
+def peer(kind, c, clip=False, **options):
     return kind(
-        num_train_timesteps=schedule.timesteps,
-        beta_start=schedule.beta_start,
-        beta_end=schedule.beta_end,
+        num_train_timesteps=c.timesteps,
+        beta_start=c.beta_start,
+        beta_end=c.beta_end,
         beta_schedule="linear",
         clip_sample=clip,
         **options,
@@ -38,19 +43,17 @@ def normal(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@given(schedules)
-def test_schedule(schedule):
-    assert torch.allclose(
-        schedule.alpha_bar(), peer(DDPMScheduler, schedule).alphas_cumprod, rtol=1e-4
-    )
+@given(configurations)
+def test_schedule(c):
+    assert torch.allclose(signal_shares(c), peer(DDPMScheduler, c).alphas_cumprod, rtol=1e-4)
 
 
-@given(schedules, st.integers(0, 999))
-def test_noising(schedule, seed):
+@given(configurations, st.integers(0, 999))
+def test_noising(c, seed):
     x, noise = normal(seed, 5, 1, 8, 8), normal(seed + 1, 5, 1, 8, 8)
-    t = torch.randint(schedule.timesteps, (5,))
-    ours = add_noise(x, schedule.alpha_bar()[t], noise)
-    assert torch.allclose(ours, peer(DDPMScheduler, schedule).add_noise(x, noise, t), atol=1e-4)
+    t = torch.randint(c.timesteps, (5,))
+    ours = add_noise(x, signal_shares(c)[t], noise)
+    assert torch.allclose(ours, peer(DDPMScheduler, c).add_noise(x, noise, t), atol=1e-4)
 
 
 def test_arrays_that_do_not_fit_together_are_noticed_by_the_tests():
@@ -62,14 +65,14 @@ def test_arrays_that_do_not_fit_together_are_noticed_by_the_tests():
 
 
 @settings(deadline=None)
-@given(schedules, st.integers(2, 20), st.integers(0, 999), st.booleans())
-def test_ddim_step(schedule, steps, seed, clip):
-    scheduler = peer(DDIMScheduler, schedule, clip, set_alpha_to_one=True)
+@given(configurations, st.integers(2, 20), st.integers(0, 999), st.booleans())
+def test_ddim_step(c, steps, seed, clip):
+    scheduler = peer(DDIMScheduler, c, clip, set_alpha_to_one=True)
     scheduler.set_timesteps(steps)
-    alpha_bar = schedule.alpha_bar()
+    alpha_bar = signal_shares(c)
     x, noise = normal(seed, 3, 1, 8, 8), normal(seed + 1, 3, 1, 8, 8)
     for t in scheduler.timesteps.tolist():
-        earlier = t - schedule.timesteps // steps
+        earlier = t - c.timesteps // steps
         following = alpha_bar[earlier] if earlier >= 0 else torch.tensor(1.0)
         ours = ddim_step(x, noise, alpha_bar[t], following, clip)
         theirs = scheduler.step(noise, t, x, eta=0.0).prev_sample
@@ -77,12 +80,12 @@ def test_ddim_step(schedule, steps, seed, clip):
 
 
 @settings(deadline=None)
-@given(schedules, st.integers(0, 999), st.booleans(), st.data())
-def test_ancestral_step(schedule, seed, clip, data):
-    scheduler = peer(DDPMScheduler, schedule, clip, variance_type="fixed_small")
-    alpha_bar = schedule.alpha_bar()
+@given(configurations, st.integers(0, 999), st.booleans(), st.data())
+def test_ancestral_step(c, seed, clip, data):
+    scheduler = peer(DDPMScheduler, c, clip, variance_type="fixed_small")
+    alpha_bar = signal_shares(c)
     x, predicted = normal(seed, 3, 1, 8, 8), normal(seed + 1, 3, 1, 8, 8)
-    t = data.draw(st.integers(0, schedule.timesteps - 1))
+    t = data.draw(st.integers(0, c.timesteps - 1))
     theirs = scheduler.step(predicted, t, x, generator=torch.Generator().manual_seed(seed))
     drawn = normal(seed, 3, 1, 8, 8) if t > 0 else torch.zeros_like(x)
     following = alpha_bar[t - 1] if t > 0 else torch.tensor(1.0)
@@ -94,8 +97,8 @@ def test_ancestral_step(schedule, seed, clip, data):
 @pytest.mark.parametrize("steps", [1, 7, 100])
 def test_sampling_with_the_true_noise_recovers_the_image(sampler, steps):
     """For data that is a single image the best noise prediction is known, and leads to it."""
-    schedule = NoiseSchedule(1000, 1e-4, 0.02)
-    alpha_bar = schedule.alpha_bar()
+    c = configure("quick", sampler=sampler, sampler_steps=steps, clip_sample=False)
+    alpha_bar = signal_shares(c)
     image = normal(0, 1, 1, 8, 8)
 
     def denoise(x, t):
@@ -103,15 +106,14 @@ def test_sampling_with_the_true_noise_recovers_the_image(sampler, steps):
         return (x - a.sqrt() * image) / (1 - a).sqrt()
 
     x = normal(1, 4, 1, 8, 8)
-    timesteps = schedule.sampler_timesteps(steps)
-    final, _, _ = sample(denoise, x, timesteps, alpha_bar, sampler, torch.randn)
+    final, _, _ = sample(c, denoise, x, torch.randn)
     assert torch.allclose(final, image.expand_as(final), atol=1e-3)
 
 
 def test_ancestral_samples_have_the_datas_spread():
     """For normal data of known spread, sampling with the best prediction gives that spread."""
-    schedule = NoiseSchedule(1000, 1e-4, 0.02)
-    alpha_bar = schedule.alpha_bar()
+    c = configure("quick", sampler_steps=1000, clip_sample=False)
+    alpha_bar = signal_shares(c)
     spread = 0.5
 
     def denoise(x, t):
@@ -120,20 +122,17 @@ def test_ancestral_samples_have_the_datas_spread():
 
     x = normal(1, 2000, 1, 4, 4)
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
-    timesteps = schedule.sampler_timesteps(1000)
-    final, _, _ = sample(denoise, x, timesteps, alpha_bar, "ancestral", draw)
+    final, _, _ = sample(c, denoise, x, draw)
     assert abs(float(final.std()) - spread) < 0.01
 
 
 def test_sampler_timesteps_span_the_schedule():
-    schedule = NoiseSchedule(1000, 1e-4, 0.02)
-    assert schedule.sampler_timesteps(1000) == list(range(999, -1, -1))
-    assert schedule.sampler_timesteps(4) == [999, 666, 333, 0]
-    assert schedule.sampler_timesteps(1) == [999]
+    for steps, expected in [(1000, list(range(999, -1, -1))), (4, [999, 666, 333, 0]), (1, [999])]:
+        assert sampler_timesteps(configure("quick", sampler_steps=steps)) == expected
 
 
 def test_probed_input_is_what_the_network_saw():
-    schedule = NoiseSchedule(100, 1e-4, 0.02)
+    c = configure("quick", timesteps=100, sampler_steps=5)
     seen = {}
 
     def denoise(x, t):
@@ -141,17 +140,14 @@ def test_probed_input_is_what_the_network_saw():
         return torch.zeros_like(x)
 
     x = normal(0, 2, 1, 8, 8)
-    timesteps = schedule.sampler_timesteps(5)
     for wanted, nearest in [(0, 0), (30, 25), (99, 99)]:
-        _, kept, t = sample(
-            denoise, x, timesteps, schedule.alpha_bar(), "ancestral", torch.randn, wanted
-        )
+        _, kept, t = sample(c, denoise, x, torch.randn, wanted)
         assert t == nearest
         assert torch.equal(kept, seen[nearest])
 
 
 def test_loss_of_a_perfect_and_of_an_absent_prediction():
-    alpha_bar = NoiseSchedule(100, 1e-4, 0.02).alpha_bar()
+    alpha_bar = signal_shares(configure("smoke"))
     x, noise, t = normal(0, 64, 1, 8, 8), normal(1, 64, 1, 8, 8), torch.arange(64)
     assert noise_prediction_loss(lambda x_t, t: noise, x, t, noise, alpha_bar) == 0
     absent = noise_prediction_loss(lambda x_t, t: 0 * x_t, x, t, noise, alpha_bar)

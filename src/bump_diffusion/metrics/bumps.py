@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -15,9 +14,8 @@ sampler with too few steps leaves, stay below it where sigma is about a pixel or
 
 CONTRAST = 0.25
 """Least height of a bump's highest pixel, and least response of the matched filter there. A bump
-narrower than a pixel can fall between pixels and leave less than this: with sigma 0.5 the least
-height is 0.37, with sigma 0.25 it is 0.02, unseen. So can one whose centre lies outside a corner:
-from sigma 1 on it is found anywhere in [0, N)."""
+narrower than a pixel can fall between pixels and leave less: with sigma 0.5 the least height is
+0.37, with sigma 0.25 it is 0.02. So can one centred outside a corner where sigma is below 1."""
 
 MISFIT = 0.5
 """Largest share of the energy around a bump that a Gaussian may leave unexplained."""
@@ -85,7 +83,6 @@ def _local_maxima(
     g = g * (distance <= math.ceil(3 * sigma))
     norm = g.norm(dim=0)
     g = g / norm
-
     matched = ((heights @ g).mT.contiguous() @ g).mT
     # The energy that a bump centred here would explain: largest where the misfit is least.
     explained = matched.clamp(min=0).square_()
@@ -127,9 +124,8 @@ def _fit(
         of_bump = pp.prod(dim=0)
         amplitude = seen[:, 0, 0] / of_bump.clamp(min=1e-12)
         misfit = 1 - amplitude * seen[:, 0, 0] / energy
-        # The normal equations for amplitude, x and y. A trace of damping keeps them solvable where
-        # only one column is in the frame. The residual is orthogonal to the bump, which eliminates
-        # the amplitude.
+        # The normal equations for x and y: the residual is orthogonal to the bump, which eliminates
+        # the amplitude. A trace of damping keeps them solvable where one column is in the frame.
         damping = 1e-6
         with_bump = amplitude * ps * pp.flip(0)
         gradient = amplitude * (torch.stack([seen[:, 0, 1], seen[:, 1, 0]]) - with_bump)
@@ -153,12 +149,11 @@ def _strongest_of_close(
 ) -> Int[Tensor, " kept"]:
     """Indices of the bumps that no higher one of the same image is closer to than `distance`."""
     # Sorted by image and falling amplitude, a bump's rivals stand just before it.
-    order = torch.from_numpy(np.lexsort((-amplitude.cpu().numpy(), image.cpu().numpy())))
-    order = order.to(image.device)
+    order = amplitude.argsort(descending=True, stable=True)
+    order = order[image[order].argsort(stable=True)]
     image, position = image[order], position[order]
     kept = torch.ones(len(image), dtype=torch.bool, device=image.device)
-    most = int(torch.bincount(image).max()) if len(image) else 0
-    for lag in range(1, most):
+    for lag in range(1, int(torch.bincount(image, minlength=1).max())):
         near = (position[lag:] - position[:-lag]).norm(dim=1) < distance
         kept[lag:] &= ~((image[lag:] == image[:-lag]) & near & kept[:-lag])
     return order[kept]

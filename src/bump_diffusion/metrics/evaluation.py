@@ -24,7 +24,7 @@ from bump_diffusion.metrics.probes import probe_targets
 from bump_diffusion.models.conditioning import Embeddings
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import NoiseSchedule, add_noise, sample
+from bump_diffusion.training.diffusion import add_noise, sample, signal_shares
 
 SHOWN = 32
 """Sample images kept of each evaluation."""
@@ -82,7 +82,7 @@ def generate_together(
 ) -> list[tuple[Images, Images, int]]:
     """`generate` for each of several runs with equal samplers, by the stack of their networks."""
     c, device = runs[0], labels[0].device
-    schedule = NoiseSchedule.of(c)
+    shape = 1, task_of(c).height, c.N
     draws = [generator(device, run.seed, "sample", *key) for run in runs]
 
     def draw(shape: Sequence[int]) -> Tensor:
@@ -92,17 +92,10 @@ def generate_together(
     images, seen = [], []
     for batches in zip(*(requested.split(BATCH) for requested in labels), strict=True):
         batch = torch.cat(batches)
-        image, probed, t = sample(
-            partial(model, label_embedding=model.conditioning(batch)),
-            draw((len(batch), 1, task_of(c).height, c.N)),
-            schedule.sampler_timesteps(c.sampler_steps),
-            schedule.alpha_bar(device),
-            c.sampler,
-            draw,
-            c.probe_timestep,
-            c.clip_sample,
-        )
-        images.append(image.unflatten(0, (len(runs), -1)))
+        denoise = partial(model, label_embedding=model.conditioning(batch))
+        noise = draw((len(batch), *shape))
+        finished, probed, t = sample(c, denoise, noise, draw, c.probe_timestep)
+        images.append(finished.unflatten(0, (len(runs), -1)))
         seen.append(probed.unflatten(0, (len(runs), -1)))
     return [(*both, t) for both in zip(torch.cat(images, 1), torch.cat(seen, 1), strict=True)]
 
@@ -177,7 +170,7 @@ def observe(
     if c.probe_input != "sample":
         x = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
     if c.probe_input == "bump":
-        alpha_bar = NoiseSchedule.of(c).alpha_bar(device)[t]
+        alpha_bar = signal_shares(c, device)[t]
         x = add_noise(task.render(labels), alpha_bar.expand(len(x)), x)
     features = {
         name: read_features(network, [c.probe_layer], x, t, embedding)[c.probe_layer]

@@ -30,7 +30,7 @@ from bump_diffusion.models.conditioning import Embeddings
 from bump_diffusion.models.hooks import patch_layers, read_layers
 from bump_diffusion.models.unet import TIME_FEATURES
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import NoiseSchedule, add_noise
+from bump_diffusion.training.diffusion import add_noise, signal_shares
 
 BLOCKS = ("layer2", "layer3", "layer4", "up3", "up2", "up1")
 """The layers into which the label is injected."""
@@ -138,7 +138,7 @@ def _noised_pairs(
     labels = pair_requests(c).to(device)
     bumps = task_of(c).render(labels)
     noise = torch.randn(bumps.shape, generator=generator(device, c.seed, "changed"), device=device)
-    alpha_bar = NoiseSchedule.of(c).alpha_bar(device)
+    alpha_bar = signal_shares(c, device)
     for level in NOISE_LEVELS:
         t = torch.full((len(labels),), round(level * (c.timesteps - 1)), device=device)
         yield add_noise(bumps, alpha_bar[t], noise), t, model.conditioning(labels)

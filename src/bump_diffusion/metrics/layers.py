@@ -27,7 +27,7 @@ from bump_diffusion.metrics.evaluation import (
 )
 from bump_diffusion.metrics.probes import probe_targets
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import NoiseSchedule, add_noise
+from bump_diffusion.training.diffusion import add_noise, signal_shares
 
 NOISE_LEVELS = (0.0, 0.25, 0.5)
 """Shares of the timesteps T at which samples and noised bumps are given to the network."""
@@ -60,7 +60,7 @@ def _inputs(
     c: Configuration, networks: Networks, labels: Labels
 ) -> Iterator[tuple[str, Images, int, dict[str, Float[np.ndarray, "n 2"]]]]:
     """Each probed input: its name, the images, the timestep and what is to be read from it."""
-    alpha_bar = NoiseSchedule.of(c).alpha_bar(labels.device)
+    alpha_bar = signal_shares(c, labels.device)
     bumps = task_of(c).render(labels)
     draws = generator(labels.device, c.seed, "dissection")
     noise = torch.randn(bumps.shape, generator=draws, device=labels.device)

@@ -1,11 +1,10 @@
 """The diffusion: noise schedule, training loss, and two samplers.
 
-Timesteps count from 0 to T - 1, as in most code; the papers count from 1 to T. `alpha_bar` of the
-time before the first noising step is 1: there the image is clean.
+Timesteps count from 0 to T - 1, as in most code; the papers count from 1 to T. `alpha_bar` is the
+share of variance that is still signal; before the first noising step, in a clean image, it is 1.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,30 +18,19 @@ Denoiser = Callable[[Images, Int[Tensor, " n"]], Images]
 """Predicts the noise in images at timesteps."""
 
 Share = Float[Tensor, ""]
-"""A share of variance that is still signal: alpha_bar at one timestep."""
+"""alpha_bar at one timestep."""
 
 
-@dataclass(frozen=True)
-class NoiseSchedule:
-    """The linear schedule of DDPM (arXiv 2006.11239, section 4)."""
+def signal_shares(c: Configuration, device: torch.device | str = "cpu") -> Float[Tensor, " T"]:
+    """alpha_bar of each timestep, for the linear schedule of DDPM (arXiv 2006.11239, section 4)."""
+    # In float64: the product of a thousand float32 factors loses digits that show.
+    beta = torch.linspace(c.beta_start, c.beta_end, c.timesteps, dtype=torch.float64)
+    return torch.cumprod(1 - beta, dim=0).float().to(device)
 
-    timesteps: int
-    beta_start: float
-    beta_end: float
 
-    @classmethod
-    def of(cls, c: Configuration) -> "NoiseSchedule":
-        return cls(c.timesteps, c.beta_start, c.beta_end)
-
-    def alpha_bar(self, device: torch.device | str = "cpu") -> Float[Tensor, " T"]:
-        """The share of variance that is still signal after each step (below equation 4)."""
-        # In float64: the product of a thousand float32 factors loses digits that show.
-        beta = torch.linspace(self.beta_start, self.beta_end, self.timesteps, dtype=torch.float64)
-        return torch.cumprod(1 - beta, dim=0).float().to(device)
-
-    def sampler_timesteps(self, steps: int) -> list[int]:
-        """`steps` timesteps from T - 1 down to 0, evenly spaced; a single one is T - 1."""
-        return torch.linspace(self.timesteps - 1, 0, steps).round().long().tolist()
+def sampler_timesteps(c: Configuration) -> list[int]:
+    """The sampler's timesteps from T - 1 down to 0, evenly spaced; a single one is T - 1."""
+    return torch.linspace(c.timesteps - 1, 0, c.sampler_steps).round().long().tolist()
 
 
 def add_noise(x: Images, alpha_bar: Float[Tensor, " n"], noise: Images) -> Images:
@@ -105,29 +93,26 @@ def ddim_step(
 
 @torch.inference_mode()
 def sample(
+    c: Configuration,
     denoise: Denoiser,
     x: Images,
-    timesteps: Sequence[int],
-    alpha_bar: Float[Tensor, " T"],
-    sampler: str,
-    draw: Callable[[torch.Size], Tensor],
+    draw: Callable[[Sequence[int]], Tensor],
     keep_at: int = 0,
-    clip: bool = False,
 ) -> tuple[Images, Images, int]:
-    """Denoise `x`, pure noise at first, through falling `timesteps`; `clip` as in `estimate_image`.
+    """Denoise `x`, pure noise at first, by the configuration's sampler.
 
     `draw` gives standard normal noise of a shape. Returns the images, and besides what the network
-    saw at the timestep of the sequence nearest to `keep_at`, with that timestep: the input at which
-    a probe reads the network.
+    saw at the sampler's timestep nearest to `keep_at`, with that timestep.
     """
+    timesteps, alpha_bar = sampler_timesteps(c), signal_shares(c, x.device)
     keep_at = min(timesteps, key=lambda t: abs(t - keep_at))
-    shares = [*alpha_bar[list(timesteps)], torch.ones((), device=x.device)]
+    shares = [*alpha_bar[timesteps], torch.ones((), device=x.device)]
     for t, a, a_next in zip(timesteps, shares, shares[1:], strict=False):
         if t == keep_at:
             seen = x
         predicted_noise = denoise(x, torch.full((len(x),), t, device=x.device))
-        if sampler == "ddim":
-            x = ddim_step(x, predicted_noise, a, a_next, clip)
+        if c.sampler == "ddim":
+            x = ddim_step(x, predicted_noise, a, a_next, c.clip_sample)
         else:
-            x = ancestral_step(x, predicted_noise, a, a_next, draw(x.shape), clip)
+            x = ancestral_step(x, predicted_noise, a, a_next, draw(x.shape), c.clip_sample)
     return x, seen, keep_at

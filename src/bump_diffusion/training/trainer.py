@@ -21,7 +21,7 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.files import write_atomically
 from bump_diffusion.models.build import build_model
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import NoiseSchedule, noise_prediction_loss
+from bump_diffusion.training.diffusion import noise_prediction_loss, signal_shares
 
 
 def training_labels(c: Configuration, step: int, steps: int = 1) -> Labels:
@@ -76,7 +76,7 @@ class Trainer:
         self.average = AveragedModel(self.model, multi_avg_fn=partial(_average, c.ema_decay))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=c.learning_rate, fused=True)
         self.losses = torch.zeros(c.steps, device=device)
-        self.alpha_bar = NoiseSchedule.of(c).alpha_bar(device)
+        self.alpha_bar = signal_shares(c, device)
 
     def train_step(self) -> None:
         """One optimizer step on one batch, drawn from the seed and the step's number."""

@@ -9,7 +9,7 @@ from bump_diffusion.runs.record import Record
 
 
 def tabulate_variation(records: list[Record], share: str) -> pd.DataFrame:
-    """Tabulate a share of `between_image_variation`, in per cent, by layer and kind of network.
+    """Tabulate a share of `compare_variation`, in per cent, by layer and kind of network.
 
     `share` is "variation" or "change". Means over runs and timesteps with their range; first of the
     networks before training, then of the trained ones by setting.

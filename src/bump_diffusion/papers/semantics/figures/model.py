@@ -21,13 +21,13 @@ from bump_diffusion.page.axes import curve, legend_above, panels_over_training, 
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import NoiseSchedule, add_noise
+from bump_diffusion.training.diffusion import add_noise, signal_shares
 
 
 @drawn
 def noising(c: Configuration) -> tuple[Figure, str]:
     """Show a bump under growing noise, and draw the amplitudes of signal and noise."""
-    alpha_bar = NoiseSchedule.of(c).alpha_bar()
+    alpha_bar = signal_shares(c)
     steps = np.linspace(0, c.timesteps - 1, 6).round().astype(int).tolist()
     bump = task_of(c).render(torch.tensor([[0.3 * c.N, 0.6 * c.N]])).expand(len(steps), -1, -1, -1)
     noise = torch.randn(bump.shape, generator=generator("cpu", "noising"))
