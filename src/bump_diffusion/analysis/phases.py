@@ -22,53 +22,37 @@ import pandas as pd
 
 PHASES = ("A", "B", "C")
 
-SINGLE = 0.5
-"""Least share of images with exactly one bump, beyond which generation has left phase A."""
-
-PLACED = 0.5
-"""Least share, among the images with one bump, of those at the right place: phase C."""
-
-MANIFOLD = 0.5
-"""Least R^2 of the generated position, read from label-ablated features: phase B or C."""
-
 ORDER = 0.5
-"""Least R^2 of the requested position, read from label-ablated features: phase C."""
 
 THRESHOLDS = {
-    "generation": {"single": SINGLE, "placed": PLACED},
-    "representation": {"manifold": MANIFOLD, "order": ORDER},
+    "generation": {"single": 0.5, "placed": 0.5},
+    "representation": {"manifold": 0.5, "order": ORDER},
 }
-"""By side: the order parameter that ends phase A with its threshold, then that which begins C."""
+"""By side: the order parameter that ends phase A with its threshold, then that which begins C.
+
+`single` is the share of images with exactly one bump, `placed` that of these at the right place;
+`manifold` and `order` are R^2 of the generated and of the requested position, read from features
+with the label ablated (`frame`).
+"""
 
 
-def assign_phases(
-    table: pd.DataFrame,
-    suffix: str = "",
-    *,
-    single: float = SINGLE,
-    placed: float = PLACED,
-    manifold: float = MANIFOLD,
-    order: float = ORDER,
-) -> pd.DataFrame:
+def assign_phases(table: pd.DataFrame, suffix: str = "", **thresholds: float) -> pd.DataFrame:
     """Name the phase ("A", "B" or "C") of each checkpoint from each side.
 
-    `table` has the columns `single`, `placed`, `manifold` and `order` of a `frame`, the last two
-    with the `suffix`, as "_untrained"; the other arguments are their thresholds. An undefined order
-    parameter counts as below its threshold: a position that too few images have is not read.
+    `table` has the columns of `THRESHOLDS` as a `frame`, those of the representation with the
+    `suffix`, as "_untrained"; `thresholds` take the place of these by their names. An undefined
+    order parameter counts as below its threshold: a position that too few images have is not read.
     Returns the columns generation and representation, on the table's index.
     """
-    sides = {"generation": (table["single"] >= single, table["placed"] >= placed)}
-    sides["representation"] = (
-        table[f"manifold{suffix}"] >= manifold,
-        table[f"order{suffix}"] >= order,
-    )
-    return pd.DataFrame(
-        {
-            side: np.select([beyond_a & in_c, beyond_a], ["C", "B"], "A")
-            for side, (beyond_a, in_c) in sides.items()
-        },
-        index=table.index,
-    )
+    phases = {}
+    for side, stated in THRESHOLDS.items():
+        beyond_a, in_c = (
+            table[f"{name}{suffix if side == 'representation' else ''}"]
+            >= thresholds.get(name, threshold)
+            for name, threshold in stated.items()
+        )
+        phases[side] = np.select([beyond_a & in_c, beyond_a], ["C", "B"], "A")
+    return pd.DataFrame(phases, index=table.index)
 
 
 def first_phases(table: pd.DataFrame, side: str) -> pd.DataFrame:

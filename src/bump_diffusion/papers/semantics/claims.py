@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from bump_diffusion.analysis.intervals import estimate
 from bump_diffusion.papers.semantics.quantities import CRITERIA
@@ -36,6 +36,7 @@ class Claim(BaseModel):
     unit: str
     above: float | None = None
     below: float | None = None
+    "The threshold is one of both."
     experiment: str
     chapter: str
     "The chapter with the evidence."
@@ -52,12 +53,6 @@ class Claim(BaseModel):
     undefined: str = ""
     "What it means if the quantity is undefined for every run."
 
-    @model_validator(mode="after")
-    def _has_one_threshold(self) -> "Claim":
-        if (self.above is None) == (self.below is None):
-            raise ValueError("a claim must have one of above and below")
-        return self
-
     @property
     def threshold(self) -> float:
         return self.below if self.above is None else self.above
@@ -67,11 +62,9 @@ class Claim(BaseModel):
         return value < self.below if self.above is None else value > self.above
 
 
-CLAIMS: dict[str, Claim] = {
+CLAIMS = {
     name: Claim(**content)
-    for name, content in yaml.safe_load(
-        files(__package__).joinpath("claims.yml").read_text("utf-8")
-    ).items()
+    for name, content in yaml.safe_load((files(__package__) / "claims.yml").read_bytes()).items()
 }
 
 

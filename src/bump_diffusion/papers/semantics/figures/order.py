@@ -107,8 +107,8 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
 def tabulate_learned_order(records: list[Record]) -> pd.DataFrame:
     """Tabulate what training adds to the order at the end, from all features and from UMAP's.
 
-    R^2 of the requested position, label ablated, the worse axis, as `quantities.order_at_end`:
-    trained, untrained on the same images, and the difference. Means over seeds with their range.
+    R^2 of the requested position, label ablated, the worse axis, below 0 counted as 0: trained,
+    untrained on the same images, and the difference. Means over seeds with their range.
     """
     last = frame(records).groupby("record", sort=False).tail(1)
     tables = []
