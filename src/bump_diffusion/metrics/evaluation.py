@@ -136,8 +136,8 @@ def mean_embedding(c: Configuration, model: nn.Module) -> Float[Tensor, " embedd
 class Observation:
     """What a checkpoint's network makes and holds: all of an evaluation that needs the network."""
 
-    images: Images
-    "On the CPU, one per label of `evaluation_labels`."
+    images: Float[np.ndarray, "n 1 height N"]
+    "One per label of `evaluation_labels`."
     features: dict[str, Float[np.ndarray, "n features"]]
     "By the network that they are read from; none for a task without a plane."
     samplers: pd.DataFrame
@@ -166,7 +166,7 @@ def observe(
     labels = evaluation_labels(c).to(device)
     images, x, t = generated or generate(c, model, labels, (step,))
     if not task.has_plane:
-        return Observation(images.cpu(), {}, pd.DataFrame())
+        return Observation(images.cpu().numpy(), {}, pd.DataFrame())
     if c.probe_input != "sample":
         x = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
     if c.probe_input == "bump":
@@ -177,7 +177,7 @@ def observe(
         for name, network, embedding in label_inputs(c, networks, labels)
     }
     samplers = compare_samplers(c, model) if step else pd.DataFrame()
-    return Observation(images.cpu(), features, samplers)
+    return Observation(images.cpu().numpy(), features, samplers)
 
 
 @torch.inference_mode()
@@ -186,7 +186,7 @@ def measure(c: Configuration, observed: Observation) -> Evaluation:
 
     Every probe is repeated with the requested positions shuffled, which nothing can predict.
     """
-    images, labels = observed.images, evaluation_labels(c)
+    images, labels = torch.from_numpy(observed.images), evaluation_labels(c)
     outcomes = classify(c, images, labels)
     metrics = outcomes.metrics()
     if not observed.features:

@@ -43,11 +43,15 @@ class Partial:
             return 0
 
     def save(self, trainer: Trainer) -> None:
-        now = time.monotonic()
-        self.seconds["wall_seconds"] += now - self.saved
-        self.saved = now
+        self.count_seconds()
         content = {"code": describe_code(), "seconds": self.seconds, "files": self.evaluations}
         trainer.save(self.checkpoint, content)
+
+    def count_seconds(self, share: float = 1.0) -> None:
+        """Add the seconds since the last call or saving, or this share of them, to the run's."""
+        now = time.monotonic()
+        self.seconds["wall_seconds"] += share * (now - self.saved)
+        self.saved = now
 
     def load(self, trainer: Trainer) -> None:
         """Continue from the checkpoint, if there is one.

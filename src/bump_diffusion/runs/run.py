@@ -9,6 +9,7 @@ import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
@@ -77,29 +78,42 @@ def train(
     the loss stops being finite, if the store cannot be written to, and at once for an extra of
     `EXTRA_TABLES` of a task without a plane.
     """
-    refused = [extra for extra in EXTRA_TABLES if extra in extras]
-    if refused and not task_of(c).has_plane:
-        raise UserError(
-            f"axes is {c.axes!r}, it must be 'xy' for {refused[0]}: without y there is no plane."
-        )
+    refuse_extras(c, extras)
     describe_code()  # before training, in which files may change; the answer is kept
     if wait < 0 and store.is_being_made(c):
         print(f"Another process makes run {c.id}; waiting for it.", file=sys.stderr)
     with store.lock(c).acquire(timeout=wait), one_thread():
         if record := store.get(c, extras, remake):
             return record
-        if record := store.get(c, remake=remake):
-            extras = {*extras, *record.extras}  # what it has, its successor must not lack
-        run, trainer = Partial(store, c), Trainer(c, pick_device())
-        try:
-            run.load(trainer)
-        except UserError:
-            if not remake:
-                raise
-            discard(run.folder)
-            run, trainer = Partial(store, c), Trainer(c, pick_device())
+        run, trainer, extras = open_run(c, store, extras, remake)
         _train(run, trainer, each_step)
-        return store.finish(c, _collect(run, trainer, extras))
+        return store.finish(c, collect(run, trainer, extras))
+
+
+def refuse_extras(c: Configuration, extras: Iterable[str]) -> None:
+    """Raise UserError for an extra of `EXTRA_TABLES` of a task without a plane."""
+    refused = [extra for extra in EXTRA_TABLES if extra in extras]
+    if refused and not task_of(c).has_plane:
+        raise UserError(
+            f"axes is {c.axes!r}, it must be 'xy' for {refused[0]}: without y there is no plane."
+        )
+
+
+def open_run(
+    c: Configuration, store: Store, extras: Iterable[str], remake: bool
+) -> tuple[Partial, Trainer, set[str]]:
+    """The run that is under way, or a new one, with the extras that its record must hold."""
+    if record := store.get(c, remake=remake):
+        extras = {*extras, *record.extras}  # what it has, its successor must not lack
+    run, trainer = Partial(store, c), Trainer(c, pick_device())
+    try:
+        run.load(trainer)
+    except UserError:
+        if not remake:
+            raise
+        discard(run.folder)
+        run, trainer = Partial(store, c), Trainer(c, pick_device())
+    return run, trainer, set(extras)
 
 
 def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None) -> None:
@@ -116,7 +130,7 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
     with bar:
         while True:
             if trainer.step in c.evaluation_steps and not run.has_evaluation(trainer.step):
-                _refuse_divergence(trainer)
+                refuse_divergence(trainer)
                 start = time.monotonic()
                 evaluation = evaluate(c, networks, trainer.step)
                 run.save_evaluation(trainer.step, evaluation, time.monotonic() - start)
@@ -132,10 +146,11 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
                 run.save(trainer)
 
 
-def _refuse_divergence(trainer: Trainer) -> None:
+def refuse_divergence(trainer: Trainer) -> None:
+    """Raise UserError if a loss or an averaged weight is not finite."""
     # The loss at a step is that before its update.
     values = [trainer.losses[: trainer.step], *trainer.average.module.parameters()]
-    if not all(value.isfinite().all() for value in values):
+    if not nn.utils.get_total_norm(values).isfinite():
         raise UserError(
             f"Run {trainer.c.id} diverged before step {trainer.step}: its loss or its weights are "
             f"not finite; learning_rate is {trainer.c.learning_rate}, it must be lower for this "
@@ -143,7 +158,7 @@ def _refuse_divergence(trainer: Trainer) -> None:
         )
 
 
-def _collect(run: Partial, trainer: Trainer, extras: Iterable[str]) -> dict[str, bytes]:
+def collect(run: Partial, trainer: Trainer, extras: Iterable[str]) -> dict[str, bytes]:
     """The files of the finished record."""
     c = trainer.c
     rows, probes, samplers, arrays = [], [], [], []

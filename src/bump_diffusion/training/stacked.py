@@ -122,6 +122,7 @@ class Stack:
         for trainer in self.trainers:
             trainer.step = self.step
             trainer.average.n_averaged.fill_(self.step)
+            trainer.model.zero_grad()  # gradients may lie in the graph's memory
             for state in trainer.optimizer.state.values():
                 state["step"].fill_(self.step)
 

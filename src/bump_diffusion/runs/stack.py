@@ -1,0 +1,278 @@
+"""Many runs on one device: trained in stacks, while worker processes measure their checkpoints.
+
+A checkpoint's images and features are made on the device; what is measured of them takes longer
+than training does on a GPU, and is the processor's.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from math import inf
+
+import loky
+from filelock import BaseFileLock, Timeout
+from torch import Tensor
+from tqdm import tqdm
+
+from bump_diffusion.config import Configuration
+from bump_diffusion.files import system_errors_in_a_sentence
+from bump_diffusion.metrics.evaluation import (
+    Observation,
+    evaluation_labels,
+    generate_together,
+    measure,
+    observe,
+)
+from bump_diffusion.models.build import build_model
+from bump_diffusion.runs.partial import Partial
+from bump_diffusion.runs.pools import Processes
+from bump_diffusion.runs.provenance import describe_code
+from bump_diffusion.runs.run import (
+    CHECKPOINT_SECONDS,
+    collect,
+    open_run,
+    refuse_divergence,
+    refuse_extras,
+    train,
+)
+from bump_diffusion.runs.store import Store
+from bump_diffusion.training.device import one_thread
+from bump_diffusion.training.stacked import Stack, max_stack, stack_key
+
+SAVING_THREADS = 8
+"""Checkpoints that are written at once."""
+
+EachStep = Callable[[Sequence[Configuration], int], None]
+
+
+@system_errors_in_a_sentence()
+def train_together(
+    wanted: Mapping[Configuration, Iterable[str]],
+    store: Store,
+    remake: bool = False,
+    workers: int | None = None,
+    each_step: EachStep | None = None,
+    until: float = inf,
+) -> dict[Configuration, Exception]:
+    """Make the runs of the configurations, each with its extras; return what those that failed
+    raised.
+
+    They are made as by `train`, through interruptions and with locks. On one kind of CPU a record
+    is the same bit for bit however often its run was interrupted and whatever it was stacked with.
+    `workers` processes measure, by default one per CPU core but one. `each_step` is called after
+    each step with the runs of the stack and the step, in place of a progress bar. After `until`
+    (`time.monotonic`) no step is taken: runs that are trained are finished, and the others go on
+    when this is called again.
+    """
+    describe_code()  # before training, in which files may change; the answer is kept
+    workers = workers or max(1, loky.cpu_count() - 1)
+    with one_thread(), Processes(workers) as pool, ExitStack() as locks:
+        driver = _Driver(store, pool, each_step, until)
+        for group in group_runs(wanted):
+            if time.monotonic() < until:
+                opened = [driver.open(c, wanted[c], remake, locks) for c in group]
+                driver.train([run for run in opened if run is not None])
+        driver.finish(wait=True)
+        for c in driver.held if until == inf else []:
+            with driver.noting_failure(c):
+                train(c, store, wanted[c], remake)
+    return driver.failures
+
+
+def group_runs(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
+    """The stacks in which configurations are trained, in the order of the first of each."""
+    order = {c: i for i, c in enumerate(configurations)}
+    alike: dict[tuple[str, int], list[Configuration]] = {}
+    for c in order:
+        alike.setdefault((stack_key(c), len(evaluation_labels(c))), []).append(c)
+    stacks = []
+    for runs in alike.values():
+        count = -(-len(runs) // max_stack(runs[0]))
+        stacks += [runs[i::count] for i in range(count)]
+    return sorted(stacks, key=lambda runs: order[runs[0]])
+
+
+class _Run:
+    """A run under way, whose lock this process holds."""
+
+    def __init__(
+        self,
+        c: Configuration,
+        store: Store,
+        extras: Iterable[str],
+        remake: bool,
+        lock: BaseFileLock,
+    ):
+        self.c, self.store, self.lock = c, store, lock
+        self.partial, self.trainer, self.extras = open_run(c, store, extras, remake)
+        self.partial.seconds.setdefault("stacked_from_step", self.trainer.step)
+        untrained = build_model(c, self.trainer.device)
+        self.networks = {"trained": self.trainer.average.module, "untrained": untrained}
+        self.measuring: dict[int, Future] = {}
+        "Measurements under way, by the step."
+
+    def is_due(self) -> bool:
+        """Whether the run is at a step at which it is to be evaluated."""
+        step = self.trainer.step
+        return step in self.c.evaluation_steps and not self.partial.has_evaluation(step)
+
+    def evaluate(self, generated: tuple[Tensor, Tensor, int], pool: Processes) -> None:
+        """Read features on the device, and have a worker measure them."""
+        step = self.trainer.step
+        observed = observe(self.c, self.networks, step, generated)
+        self.measuring[step] = pool.submit(_measure, self.c, self.store, step, observed)
+
+    def is_measured(self) -> bool:
+        return all(future.done() for future in self.measuring.values())
+
+    def settle(self) -> None:
+        """Wait for the measurements under way: a checkpoint must list all that lie behind it."""
+        for step, future in self.measuring.items():
+            self.partial.evaluations[str(step)] = future.result()
+        self.measuring = {}
+
+    def finish(self) -> None:
+        self.settle()
+        self.store.finish(self.c, collect(self.partial, self.trainer, self.extras))
+        self.lock.release()
+
+
+def _measure(c: Configuration, store: Store, step: int, observed: Observation) -> str:
+    """Measure and store an evaluation, in a worker process; return its file's SHA-256."""
+    with one_thread():
+        partial = Partial(store, c)
+        partial.save_evaluation(step, measure(c, observed), 0.0)
+        return partial.evaluations[str(step)]
+
+
+class _Driver:
+    """The work of `train_together`."""
+
+    def __init__(self, store: Store, pool: Processes, each_step: EachStep | None, until: float):
+        self.store, self.pool, self.each_step, self.until = store, pool, each_step, until
+        self.held: list[Configuration] = []
+        "Runs that other processes make."
+        self.trained: list[_Run] = []
+        "Runs whose measurements may be under way."
+        self.failures: dict[Configuration, Exception] = {}
+
+    @contextmanager
+    def noting_failure(self, c: Configuration) -> Iterator[None]:
+        """Note what is raised as the run's failure; what the system refuses concerns all runs."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            self.failures[c] = error
+
+    def without_failed(self, runs: Iterable[_Run]) -> list[_Run]:
+        return [run for run in runs if run.c not in self.failures]
+
+    def open(
+        self, c: Configuration, extras: Iterable[str], remake: bool, locks: ExitStack
+    ) -> _Run | None:
+        """Begin or resume a run, unless it is finished, fails, or another process makes it."""
+        with self.noting_failure(c):
+            refuse_extras(c, extras)
+            lock = self.store.lock(c)
+            try:
+                # Longer than a look at the lock by `is_being_made`, which holds it for an instant.
+                locks.enter_context(lock.acquire(timeout=0.2))
+            except Timeout:
+                self.held.append(c)
+                return None
+            if self.store.get(c, extras, remake) is None:
+                return _Run(c, self.store, extras, remake, lock)
+            lock.release()
+        return None
+
+    def train(self, runs: list[_Run]) -> None:
+        """Train runs together; those that lie behind, after an interruption, first."""
+        runs = sorted(runs, key=lambda run: run.trainer.step)
+        for i, run in enumerate(runs, 1):
+            last = run.c.steps if i == len(runs) else runs[i].trainer.step
+            if run.trainer.step < last or i == len(runs):
+                self.advance(self.without_failed(runs[:i]), last)
+            if time.monotonic() > self.until:
+                break
+        runs = self.without_failed(runs)
+        self.trained += (run for run in runs if run.trainer.step == run.c.steps)
+        self.save([r for r in runs if r.is_measured() and r.trainer.step < r.c.steps])
+        self.finish()
+
+    def advance(self, runs: list[_Run], last: int) -> None:
+        """Train and evaluate runs that are at one step, up to the step `last` or out of time."""
+        if not runs:
+            return
+        c, trainers = runs[0].c, [run.trainer for run in runs]
+        on_gpu = trainers[0].device.type == "cuda"
+        stack = Stack(trainers, alone=max_stack(c) == 1 or (on_gpu and len(runs) == 1))
+        evaluation_steps, saved = set(c.evaluation_steps), time.monotonic()
+        with tqdm(
+            total=last,
+            initial=stack.step,
+            desc=f"{len(runs)} run{'s' * (len(runs) > 1)}",
+            unit="step",
+            mininterval=1,
+            disable=self.each_step is not None,
+        ) as bar:
+            while True:
+                if stack.step in evaluation_steps:
+                    self.evaluate(stack, runs)
+                failed = not self.without_failed(runs)
+                if stack.step == last or failed or time.monotonic() > self.until:
+                    break
+                stack.train_step()
+                bar.update()
+                if self.each_step is not None:
+                    self.each_step([run.c for run in runs], stack.step)
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    stack.sync()
+                    self.count_seconds(runs)
+                    self.save(self.without_failed(runs))
+                    saved = time.monotonic()
+        stack.sync()
+        self.count_seconds(runs)
+
+    def evaluate(self, stack: Stack, runs: list[_Run]) -> None:
+        """Evaluate those of a stack's runs that are due: images are made by all its networks, so
+        that they are the same bit for bit whichever are.
+        """
+        start = time.monotonic()
+        stack.sync()
+        for run in self.without_failed(runs):
+            with self.noting_failure(run.c):
+                refuse_divergence(run.trainer)
+        due = [run for run in self.without_failed(runs) if run.is_due()]
+        if not due:
+            return
+        labels = [evaluation_labels(run.c).to(stack.device) for run in runs]
+        images = generate_together([run.c for run in runs], stack.average, labels, (stack.step,))
+        for run, generated in zip(runs, images, strict=True):
+            if run in due:
+                run.evaluate(generated, self.pool)
+        for run in due:
+            run.partial.seconds["evaluation_seconds"] += (time.monotonic() - start) / len(due)
+        self.finish()
+
+    def save(self, runs: list[_Run]) -> None:
+        for run in runs:
+            with self.noting_failure(run.c):
+                run.settle()
+        with ThreadPoolExecutor(SAVING_THREADS) as threads:
+            list(threads.map(lambda r: r.partial.save(r.trainer), self.without_failed(runs)))
+
+    def count_seconds(self, runs: list[_Run]) -> None:
+        """Each run's seconds are its share of the stack's, so that their sum is what was spent."""
+        for run in runs:
+            run.partial.count_seconds(1 / len(runs))
+
+    def finish(self, wait: bool = False) -> None:
+        """Store the records of trained runs: of all, or of those whose measurements are done."""
+        for run in list(self.trained):
+            if wait or run.is_measured():
+                self.trained.remove(run)
+                with self.noting_failure(run.c):
+                    run.finish()
