@@ -7,10 +7,10 @@ import click
 
 
 class UserError(click.ClickException):
-    """Input that cannot be used, said in one sentence; a command that meets it exits with 2.
+    """Input that cannot be used, in one sentence; a command that meets it exits with 2.
 
-    As a click exception it ends any click command line (ours and papermill's) with the sentence
-    alone, and in a notebook it is shown without a traceback.
+    It ends any click command (ours and papermill's) with the sentence alone, and in a notebook it
+    is shown without a traceback.
     """
 
     exit_code = 2
@@ -23,12 +23,10 @@ class UserError(click.ClickException):
 
 
 class FailedRuns(UserError):
-    """Runs that failed, a line each, when all else that was asked for is in the store.
-
-    `exit_code` is 2 if each is an error of the user's, else 1.
-    """
+    """Runs that failed, a line each, when all else that was asked for is in the store."""
 
     def __init__(self, message: str, exit_code: int):
+        """`exit_code` is 2 if each is an error of the user's, else 1."""
         super().__init__(message)
         self.exit_code = exit_code
 

@@ -1,11 +1,4 @@
-"""What is in the network's features: probes of bump position, dimensions, neighbourhoods.
-
-Two questions are kept apart. Do the features lie on a 2D manifold of bump positions at all? Then
-the position of the bump that was *generated* can be read from them. Is it ordered by the request?
-Then the *requested* position can. The published probe (arXiv 2402.03305, section 3) asks the second
-question only, of features that hold the label because it was injected into them; `phases` therefore
-reads both from features whose label part was replaced by its mean.
-"""
+"""The shape of the points that a network's features are: UMAP, dimensions, neighbourhoods."""
 
 import atexit
 import functools
@@ -19,15 +12,13 @@ from jaxtyping import Float
 from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import trustworthiness
 
-from bump_diffusion.metrics.probes import MINIMUM_POINTS
+from bump_diffusion.metrics.probes import MINIMUM_POINTS, Points, Targets
 
 NEIGHBOURS = 15
 """Neighbours in UMAP (its default) and in trustworthiness."""
 
 
-def umap_embedding(
-    features: Float[np.ndarray, "n features"], seed: int
-) -> Float[np.ndarray, "n 3"]:
+def umap_embedding(features: Points, seed: int) -> Float[np.ndarray, "n 3"]:
     """UMAP of the features to three dimensions, as the paper does, with umap-learn's defaults.
 
     Points too few to have `NEIGHBOURS` neighbours each are all put at zero.
@@ -53,10 +44,7 @@ def _choose_cache_folder() -> None:
 
 @functools.cache
 def _umap() -> ModuleType:
-    """The package umap, set up once in a process.
-
-    Imported when needed because it takes seconds, which a reader of shipped records need not wait.
-    """
+    """The package umap, imported when it is needed, as that takes seconds, and set up once."""
     _choose_cache_folder()
     import numba
     import umap
@@ -73,7 +61,7 @@ def _umap() -> ModuleType:
     return umap
 
 
-def effective_dimension(features: Float[np.ndarray, "n features"]) -> float:
+def effective_dimension(features: Points) -> float:
     """Participation ratio of the covariance's eigenvalues, (sum l)^2 / sum l^2."""
     centred = features - features.mean(axis=0)
     eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
@@ -81,7 +69,7 @@ def effective_dimension(features: Float[np.ndarray, "n features"]) -> float:
     return float(total**2 / (eigenvalues**2).sum()) if total > 0 else 0.0
 
 
-def intrinsic_dimension(features: Float[np.ndarray, "n features"]) -> float:
+def intrinsic_dimension(features: Points) -> float:
     """Dimension of the manifold the points lie on, by TwoNN (Facco et al., arXiv 1803.06992).
 
     The ratio of the distances to a point's second and first neighbour follows a Pareto law whose
@@ -97,22 +85,20 @@ def intrinsic_dimension(features: Float[np.ndarray, "n features"]) -> float:
     return float((len(features) - 1) / np.log(second / first).sum())
 
 
-def neighbourhood_order(
-    features: Float[np.ndarray, "n features"], target: Float[np.ndarray, "n 2"]
-) -> float:
+def neighbourhood_order(features: Points, target: Targets) -> float:
     """Trustworthiness of the features as a picture of the target plane (Venna & Kaski, 2001).
 
-    1 if each point's nearest neighbours among the features are its neighbours in the plane,
-    about 0.5 if they are any. Order that bends or folds, which R^2 misses, still shows here.
-    Rows whose target is NaN are left out; points that share a target, and would be each other's
-    neighbours whatever the order, are averaged. NaN with fewer than `MINIMUM_POINTS` left.
+    1 if each point's nearest neighbours among the features are its neighbours in the plane, about
+    0.5 if they are any. Order that bends or folds, which R^2 misses, still shows here. Rows whose
+    target is NaN are left out; points that share a target, and would be each other's neighbours
+    whatever the order, are averaged. NaN with fewer than `MINIMUM_POINTS` left.
     """
     known = ~np.isnan(target).any(axis=1)
     target, features = target[known], features[known]
-    present, which = np.unique(target, axis=0, return_inverse=True)
-    if len(present) < len(target):
-        features = np.stack([features[which == i].mean(axis=0) for i in range(len(present))])
-        target = present
+    positions, which = np.unique(target, axis=0, return_inverse=True)
+    if len(positions) < len(target):
+        features = np.stack([features[which == i].mean(axis=0) for i in range(len(positions))])
+        target = positions
     if len(target) < MINIMUM_POINTS:
         return float("nan")
     return float(trustworthiness(target, features, n_neighbors=NEIGHBOURS))

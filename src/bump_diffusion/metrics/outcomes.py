@@ -61,6 +61,7 @@ def classify_images(
 def _apart_from_bumps(
     heights: Float[Tensor, "images N N"], bumps: DetectedBumps, sigma: float
 ) -> Bool[Tensor, " images"]:
+    """Which images have a pixel above half height that no bump's surroundings cover."""
     N, reach = heights.shape[-1], 2 * sigma + 1
     first, last = (bumps.position - reach).ceil().long(), (bumps.position + reach).floor().long()
     window = first[:, None] + torch.arange(int(2 * reach) + 1, device=heights.device)[:, None]

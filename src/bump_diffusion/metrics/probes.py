@@ -1,4 +1,11 @@
-"""Probes: how well bump position can be read, linearly, from the network's features."""
+"""Probes: how well bump position can be read, linearly, from the network's features.
+
+Two questions are kept apart. Do the features lie on a 2D manifold of bump positions at all? Then
+the position of the bump that was *generated* can be read from them. Is it ordered by the request?
+Then the *requested* position can. The published probe (arXiv 2402.03305, section 3) asks the second
+question only, of features that hold the label because it was injected into them; `analysis.phases`
+therefore reads both from features whose label part was replaced by its mean.
+"""
 
 import warnings
 from collections.abc import Iterator, Mapping

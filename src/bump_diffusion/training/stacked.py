@@ -98,7 +98,7 @@ class Stack:
         networks = [(self.model, self.average), *((t.model, t.average) for t in self.trainers)]
         pairs_of = [zip(*(n.parameters() for n in pair), strict=True) for pair in networks]
         for (weight, average), *pairs in zip(*pairs_of, strict=True):
-            own = [_state(t, w) for t, (w, _) in zip(self.trainers, pairs, strict=True)]
+            own = [t.optimizer.state[w] for t, (w, _) in zip(self.trainers, pairs, strict=True)]
             if not alone and weight[0].numel() % REGISTER == 0:
                 pairs, own = [(weight, average)], [_stack_states(own)]
             elif not alone:
@@ -180,15 +180,6 @@ class Stack:
             with torch.cuda.graph(self._graph, stream=self._stream):
                 self._compute()
         self._graph.replay()
-
-
-def _state(trainer: Trainer, parameter: Tensor) -> dict[str, Any]:
-    """AdamW's state of a trainer's parameter, made if it has not taken a step."""
-    state = trainer.optimizer.state[parameter]
-    if not state:
-        state["step"] = torch.zeros((), device=parameter.device)
-        state |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-    return state
 
 
 def _stack_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -75,6 +75,9 @@ class Trainer:
         self.model = build_model(c, device)
         self.average = AveragedModel(self.model, multi_avg_fn=partial(_average, c.ema_decay))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=c.learning_rate, fused=True)
+        for weight in self.model.parameters():
+            state = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[weight] = {"step": torch.zeros((), device=device), **state}
         self.losses = torch.zeros(c.steps, device=device)
         self.alpha_bar = signal_shares(c, device)
 
@@ -96,14 +99,17 @@ class Trainer:
         self.losses[self.step] = loss.detach()
         self.step += 1
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next step depends on, besides its number."""
+        parts = {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        for i, weight in enumerate(self.model.parameters()):
+            parts[f"optimizer.{i}"] = self.optimizer.state[weight]
+        named = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
+        return {**named, "losses": self.losses}
+
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
-        """Write the checkpoint: all that the next step depends on, and what code it was made by."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-        tensors["losses"] = self.losses
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        """Write the checkpoint, with what code it was made by."""
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors().items()}
         metadata = {
             "step": str(self.step),
             "configuration": self.c.id,
@@ -124,34 +130,18 @@ class Trainer:
             digest = metadata.pop("digest", None)
             if digest != _digest(tensors, metadata) or metadata["configuration"] != self.c.id:
                 raise ValueError("damaged, or another run's")
-            step = int(metadata["step"])
+            step, provenance = int(metadata["step"]), json.loads(metadata["provenance"])
             if not 0 <= step <= self.c.steps:
                 raise ValueError("no step of this run")
-            self._restore(tensors, step)
-            return json.loads(metadata["provenance"])
+            for name, tensor in self.tensors().items():
+                tensor.copy_(tensors[name])
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
             raise UserError(
                 f"The checkpoint {path} cannot be read; start the run anew by --remake, or by "
                 "deleting its folder."
             ) from None
-
-    def _restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
         self.step = step
-        self.model.load_state_dict(part("model."))
-        self.average.load_state_dict(part("average."))
-        self.losses.copy_(tensors["losses"])
-        state = {}
-        for i, parameter in enumerate(self.model.parameters()):
-            # The fused optimizer walks through memory: its state must lie as the weights do.
-            state[i] = {
-                name: torch.empty_like(parameter).copy_(value) if value.ndim else value
-                for name, value in part(f"optimizer.{i}.").items()
-            }
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return provenance
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
