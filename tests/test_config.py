@@ -53,12 +53,12 @@ def test_a_configuration_has_one_name_and_no_other_has_it(profile, seed, other):
 
 @given(st.integers(1, 100_000), st.integers(1, 60))
 def test_evaluations_are_log_spaced_and_end_with_the_training(steps, evaluations):
-    found = configure("quick", steps=steps, evaluations=evaluations).evaluation_steps
-    assert found[0] == 0 and found[-1] == steps
-    assert found == sorted(set(found)) and len(found) <= evaluations + 1
+    spaced = configure("quick", steps=steps, evaluations=evaluations).evaluation_steps
+    assert spaced[0] == 0 and spaced[-1] == steps
+    assert spaced == sorted(set(spaced)) and len(spaced) <= evaluations + 1
     if evaluations > 1 and steps > 50 * evaluations:
-        ratios = [b / a for a, b in itertools.pairwise(found[1:])]
-        assert len(found) == evaluations + 1
+        ratios = [b / a for a, b in itertools.pairwise(spaced[1:])]
+        assert len(spaced) == evaluations + 1
         assert max(ratios) < min(ratios) * 1.5
 
 

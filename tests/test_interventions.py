@@ -65,8 +65,8 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
             model(x, t, model.conditioning(labels))
             known = model.conditioning(grid)
         nearest = torch.cdist(seen["label"].clone(), known.clone()).argmin(dim=1)
-        place = grid[nearest] if seen["label"].std(dim=0).max() > 0.1 else grid[nearest] * 0
-        return task_of(c).render(place), x, 0
+        position = grid[nearest] if seen["label"].std(dim=0).max() > 0.1 else grid[nearest] * 0
+        return task_of(c).render(position), x, 0
 
     grid = task_of(c).labels()
     features = model.conditioning(grid).shape[1]
@@ -88,7 +88,7 @@ def test_a_network_that_draws_from_its_label_alone_follows_what_it_is_given(monk
     assert table.loc[("nothing", ""), "correct"] == 1
     for block in BLOCKS:
         last = block == "up1"
-        # One request of the pairs is at the stand-in's place for "no label": it is right by chance.
+        # One request of the pairs is at the stand-in's position for "no label": it is right by chance.
         assert table.loc[("other label", block), "at_other"] == pytest.approx(float(last), abs=0.1)
         assert table.loc[("other label", block), "correct"] == pytest.approx(
             float(not last), abs=0.1
@@ -114,7 +114,7 @@ def test_the_label_of_another_in_every_block_draws_what_the_other_requested():
     assert torch.equal(after, expected)
 
 
-class Places(nn.Module):
+class Layers(nn.Module):
     """Draws bumps where its layers say: 3 has x, 4 has y, `up3` both."""
 
     def __init__(self):
@@ -127,29 +127,31 @@ class Places(nn.Module):
         return self.up3(torch.stack([x, y], dim=1))
 
 
-def test_places_tell_which_layer_says_what(monkeypatch):
+def test_patched_layers_take_with_them_the_axis_that_they_hold(monkeypatch):
     def draw(c, model, labels, *_):
         return task_of(c).render(model(labels)), None, None
 
     monkeypatch.setattr(interventions, "generate", draw)
     c = configure("quick", d_x=0.5, d_y=0.5)
-    found = locate_patched(c, {"trained": Places()}).set_index("layer")
-    assert found.groupby("layer").size().eq(2 * PAIRS).all()
+    located = locate_patched(c, {"trained": Layers()}).set_index("layer")
+    assert located.groupby("layer").size().eq(2 * PAIRS).all()
     for layer, exchanged in {"": "", "layer3": "x", "layer4": "y", "up3": "xy"}.items():
         for axis in "xy":
-            request = found.loc[layer, f"mu_{axis}"]
-            told = (request + c.N / 2 * (axis in exchanged)) % c.N
-            assert found.loc[layer, axis].to_numpy() == pytest.approx(told.to_numpy(), abs=0.1)
+            request = located.loc[layer, f"mu_{axis}"]
+            expected = (request + c.N / 2 * (axis in exchanged)) % c.N
+            assert located.loc[layer, axis].to_numpy() == pytest.approx(
+                expected.to_numpy(), abs=0.1
+            )
 
 
 @pytest.mark.parametrize("extra", ["interventions", "variation", "patching"])
-def test_lines_cannot_be_taken_apart(extra, tmp_path):
+def test_lines_have_no_interventions(extra, tmp_path):
     c = configure("smoke", axes="x")
     with pytest.raises(UserError, match=f"axes is 'x', it must be 'xy' for {extra}"):
         train(c, Store(tmp_path), extras=[extra])
 
 
-def test_a_dissection_that_is_asked_for_is_made_and_kept(tmp_path, monkeypatch):
+def test_extras_that_are_asked_for_are_made_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(interventions, "PAIRS", 8)
     store = Store(tmp_path)
     c = configure("smoke", compared_steps=(), steps=2, evaluations=1)

@@ -28,41 +28,41 @@ def scene(positions, sigma, noise=0.0, seed=0):
 @settings(deadline=None)
 @given(spreads, st.floats(0, N - 1), st.floats(0, N - 1))
 def test_one_bump_is_found_where_it_is(sigma, x, y):
-    found = find_bumps(scene([(x, y)], sigma), sigma)
-    assert found.counts.tolist() == [1]
-    assert torch.allclose(found.position, torch.tensor([[x, y]]), atol=0.01)
-    assert torch.allclose(found.amplitude, torch.ones(1), atol=0.01)
+    bumps = find_bumps(scene([(x, y)], sigma), sigma)
+    assert bumps.counts.tolist() == [1]
+    assert torch.allclose(bumps.position, torch.tensor([[x, y]]), atol=0.01)
+    assert torch.allclose(bumps.amplitude, torch.ones(1), atol=0.01)
 
 
 @settings(deadline=None)
 @given(st.floats(1, 4), st.floats(0, N - 0.05), st.sampled_from([0.0, N - 0.05]), st.booleans())
 def test_a_bump_cut_by_an_edge_is_found_beyond_it(sigma, along, edge, vertical):
     position = (edge, along) if vertical else (along, edge)
-    found = find_bumps(scene([position], sigma), sigma)
-    assert found.counts.tolist() == [1]
-    assert torch.allclose(found.position, torch.tensor([position]), atol=0.05)
+    bumps = find_bumps(scene([position], sigma), sigma)
+    assert bumps.counts.tolist() == [1]
+    assert torch.allclose(bumps.position, torch.tensor([position]), atol=0.05)
 
 
 @settings(deadline=None)
 @given(st.floats(1, 3), st.floats(0, N - 1), st.floats(0, N - 1), st.integers(0, 99))
 def test_noise_moves_a_bump_by_less_than_the_tolerance(sigma, x, y, seed):
-    found = find_bumps(scene([(x, y)], sigma, noise=0.05, seed=seed), sigma)
-    assert found.counts.tolist() == [1]
-    assert torch.allclose(found.position, torch.tensor([[x, y]]), atol=0.5)
+    bumps = find_bumps(scene([(x, y)], sigma, noise=0.05, seed=seed), sigma)
+    assert bumps.counts.tolist() == [1]
+    assert torch.allclose(bumps.position, torch.tensor([[x, y]]), atol=0.5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @settings(deadline=None, max_examples=50)
 @given(st.data(), st.floats(0.6, 2), st.sampled_from([0.0, 0.05]), st.integers(0, 99))
 def test_bumps_are_counted(count, data, sigma, noise, seed):
-    place = st.tuples(st.floats(0, N - 1), st.floats(0, N - 1))
-    positions = data.draw(st.lists(place, min_size=count, max_size=count))
+    position = st.tuples(st.floats(0, N - 1), st.floats(0, N - 1))
+    positions = data.draw(st.lists(position, min_size=count, max_size=count))
     apart = [np.hypot(a - c, b - d) for (a, b), (c, d) in itertools.combinations(positions, 2)]
     assume(all(distance > 4 * sigma + 1 for distance in apart))
-    found = find_bumps(scene(positions, sigma, noise, seed), sigma)
-    assert found.counts.tolist() == [count]
+    bumps = find_bumps(scene(positions, sigma, noise, seed), sigma)
+    assert bumps.counts.tolist() == [count]
     for position in positions:
-        distance = (found.position - torch.tensor(position)).norm(dim=1)
+        distance = (bumps.position - torch.tensor(position)).norm(dim=1)
         assert distance.min() < 0.7
 
 
@@ -98,7 +98,7 @@ def test_counts_agree_with_connected_components():
     assert find_bumps(torch.cat(images), 1.0).counts.tolist() == expected
 
 
-def test_every_kind_is_told():
+def test_every_outcome_is_recognized():
     heights = torch.cat(
         [
             scene([], 1.0),

@@ -94,7 +94,7 @@ def test_nearly_equal_points_are_read_without_a_warning_and_as_in_double_precisi
     assert single == pytest.approx(probe_r2(points, position, group), abs=1e-3)
 
 
-def test_each_axis_is_judged_by_itself():
+def test_each_axis_has_its_r2():
     _, position = plane()
     x, y = probe_r2(position[:, :1], position)
     assert x > 0.999 and y < 0.05

@@ -1,4 +1,4 @@
-"""The network of a configuration: the one place where networks are built."""
+"""The network of a configuration: networks are built here alone."""
 
 import torch
 
