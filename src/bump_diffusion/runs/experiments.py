@@ -109,7 +109,6 @@ def experiment(
     /,
     profile: str | None = None,
     seeds: int | None = None,
-    spacing: float | list[float] | None = None,
     **overrides: Any,
 ) -> dict[Configuration, tuple[str, ...]]:
     """Plan an experiment, by its name or from a YAML file of its fields.
@@ -117,9 +116,9 @@ def experiment(
     Returns its configurations, each with the names of the `extras` that its record holds besides.
 
     `profile` replaces the experiment's, unless it is "own"; `seeds` is the number of seeds, counted
-    from 0; `spacing` stands for d_x and d_y alike (pixels); any other argument is a field of the
-    configuration, with a value for all runs or a list to vary it over. None leaves what the
-    experiment says. Raises UserError for what does not exist or fit.
+    from 0; any other argument is a field of the configuration, or `spacing` for d_x and d_y alike
+    (pixels), with a value for all runs or a list to vary it over. None leaves what the experiment
+    says. Raises UserError for what does not exist or fit.
     """
     plan = find_experiment(name)
     if seeds is not None:
@@ -127,7 +126,6 @@ def experiment(
             raise UserError(f"seeds is {seeds!r}, it must be a whole number from 1 to 1000.")
         _refuse_both("seeds", seeds, "seed", overrides.get("seed"))
         overrides["seed"] = list(range(seeds))
-    overrides["spacing"] = spacing
     overrides = {field: value for field, value in overrides.items() if value is not None}
     replaced = set(overrides)
     if "spacing" in replaced:

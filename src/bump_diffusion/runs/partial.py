@@ -31,7 +31,7 @@ class Partial:
         self.seconds = {"wall_seconds": 0.0, "evaluation_seconds": 0.0}
         "Spent on the run and, of these, on its evaluations, added up over interruptions."
         self.evaluations: dict[str, str] = {}
-        "By the step, as a word, the SHA-256 of the evaluation's file."
+        "The SHA-256 of each evaluation's file by its step, written in digits."
         self.saved = time.monotonic()
 
     def step(self) -> int:

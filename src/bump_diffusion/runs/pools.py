@@ -16,27 +16,16 @@ from loky import get_reusable_executor
 
 from bump_diffusion.errors import UserError
 
-# An option -W, which processes inherit: those that remove the semaphores of killed workers would
-# report each, as left behind or as gone already.
-_SILENCED = "ignore:resource_tracker:UserWarning"
-
-CONNECT_SECONDS = 5.0
-"""Within which a scheduler must answer."""
-
-WATCH_SECONDS = 0.5
-"""Between two looks of a worker for its parent."""
-
-WORKERS_SECONDS = 60.0
-"""Within which a scheduler must have a first worker: a batch system starts them with a delay."""
-
 
 class Processes:
     """Worker processes of this machine; they are stopped if the `with` block ends in an error."""
 
     def __init__(self, workers: int):
         self.workers = workers
-        if _SILENCED not in sys.warnoptions:
-            sys.warnoptions.append(_SILENCED)
+        # An option -W, which processes inherit: those that remove the semaphores of killed workers
+        # would report each, as left behind or as gone already.
+        silence = "ignore:resource_tracker:UserWarning"
+        sys.warnoptions += [silence] * (silence not in sys.warnoptions)
 
     def __enter__(self) -> "Processes":
         return self
@@ -46,10 +35,8 @@ class Processes:
             self.stop()
 
     def slots(self, find_fault: Callable[..., str | None], *arguments: Any) -> int:
-        """How many workers there are now.
-
-        `find_fault`, called in a worker, says what keeps it from taking part, if anything: then
-        UserError is raised. Processes of this machine see what this one sees and are not asked.
+        """How many workers there are. Raises UserError if `find_fault`, called in a worker of which
+        that is not known, says what keeps it from taking part.
         """
         return self.workers
 
@@ -74,7 +61,7 @@ def _follow(parent: int) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
+            time.sleep(0.5)
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
@@ -94,7 +81,7 @@ class Cluster(Processes):
         try:
             if not re.fullmatch(r"tcp://.+:\d+", address):
                 raise ValueError("another kind of address")
-            self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            self.client = Client(address, timeout=5, set_as_default=False)
         except (OSError, ValueError):
             raise UserError(
                 f"scheduler is {address!r}, where no Dask scheduler answers; "
@@ -108,18 +95,14 @@ class Cluster(Processes):
 
     def slots(self, find_fault: Callable[..., str | None], *arguments: Any) -> int:
         with self._answering():
-            if not self.checked:
-                self.client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            if not self.checked:  # a batch system starts them with a delay
+                self.client.wait_for_workers(1, timeout=60)
             threads = self.client.nthreads()
-            faults: dict[str, Any] = {}
-            if new := [worker for worker in threads if worker not in self.checked]:
-                faults = self.client.run(find_fault, *arguments, workers=new, on_error="return")
+            new = [worker for worker in threads if worker not in self.checked]
+            faults = self.client.run(find_fault, *arguments, workers=new, on_error="return")
         for worker, fault in faults.items():
             if threads[worker] > 1:
-                fault = (
-                    f"it has {threads[worker]} threads, it must have one, as a run takes a process "
-                    "of its own; start workers with --nthreads 1, as many as there are cores"
-                )
+                fault = f"it has {threads[worker]} threads, it must have one (--nthreads 1)"
             # An error without a number is the connection's: the worker has left again.
             if fault is not None and not (isinstance(fault, OSError) and fault.errno is None):
                 raise UserError(f"Worker {worker} cannot take part: {fault}.")

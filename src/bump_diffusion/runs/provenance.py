@@ -17,7 +17,10 @@ PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "umap-learn", "numba")
 """Packages whose versions can change a result, and are stored with it."""
 
-SOURCES = ("config.py", "seeds.py", "data", "models", "training", "metrics", "runs/run.py")
+SOURCES = (
+    *("config.py", "seeds.py", "data", "models", "training", "metrics"),
+    *("runs/run.py", "runs/stack.py"),
+)
 """The files and folders of this package that can change a result."""
 
 

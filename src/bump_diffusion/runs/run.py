@@ -71,12 +71,11 @@ def train(
     Interrupted, it goes on from its last checkpoint when it is called again, and on one kind of
     CPU the record's tables and arrays are bit for bit those of an uninterrupted run.
     `extras` (names of `record.EXTRAS`) are what the record must hold besides; `remake` replaces a
-    record or an unfinished run that is damaged or, unfinished, was made by other code.
+    record or an unfinished run that is damaged, and an unfinished one of other code.
     While another process makes the run, this one waits for `wait` seconds, without end if negative,
     and then raises filelock.Timeout. `each_step`, which may raise to stop the run, is called after
-    each step in place of a progress bar. Raises UserError for what is damaged and not replaced, if
-    the loss stops being finite, if the store cannot be written to, and at once for an extra of
-    `EXTRA_TABLES` of a task without a plane.
+    each step in place of a progress bar. Raises UserError for what is damaged and not replaced, a
+    loss that is not finite, a store that cannot be written to, and `extras` that the task lacks.
     """
     refuse_extras(c, extras)
     describe_code()  # before training, in which files may change; the answer is kept

@@ -31,14 +31,8 @@ from bump_diffusion.runs.store import Store
 POLL_SECONDS = 1.0
 """Between two looks at the store: for free runs, for progress, for the end of the sweep."""
 
-LOG_SECONDS = 60.0
-"""Between two states of the progress where they cannot be written over each other."""
-
 MAX_WORKER_DEATHS = 3
 """Deaths of worker processes, while a run is under way, at which it counts as failed."""
-
-SHARED_SECONDS = 90.0
-"""Within which a record made on another machine must be seen here; NFS caches folders."""
 
 
 def sweep(
@@ -128,7 +122,7 @@ def find_fault(lock: Path, code: dict[str, str]) -> str | None:
 
 
 def _await_records(configurations: list[Configuration], store: Store) -> None:
-    end = time.monotonic() + SHARED_SECONDS
+    end = time.monotonic() + 90  # NFS caches folders
     for c in configurations:
         while store.folder(c.id) is None:
             if time.monotonic() > end:
@@ -151,7 +145,7 @@ def _start_progress(configurations: list[Configuration], store: Store) -> tqdm:
         initial=sum(_work(c, Partial(store, c).step()) for c in configurations),
         desc=f"{len(configurations)} runs",
         bar_format="{desc}; {percentage:.0f}% of the work, about {remaining} to go",
-        mininterval=POLL_SECONDS if sys.stderr.isatty() else LOG_SECONDS,
+        mininterval=POLL_SECONDS if sys.stderr.isatty() else 60,
         miniters=0,
         smoothing=0,
     )
