@@ -84,4 +84,4 @@ def split(table: pd.DataFrame, field: str) -> dict[str, pd.DataFrame]:
     The values are sorted; settings stay in the order in which they occur.
     """
     groups = table.groupby(field, sort=field != "setting")
-    return {value if isinstance(value, str) else f"{value:g}": own for value, own in groups}
+    return {value if isinstance(value, str) else f"{value:g}": rows for value, rows in groups}

@@ -45,7 +45,7 @@ def learning_times(
     With `or_end` a run that never reaches the level has all examples seen, a lower bound.
     """
     runs = table.groupby("record", sort=False)
-    times = pd.Series({id: learning_time(own, measure, level) for id, own in runs}, dtype=float)
+    times = pd.Series({id: learning_time(run, measure, level) for id, run in runs}, dtype=float)
     return times.fillna(runs["images_seen"].last()) if or_end else times
 
 
@@ -98,7 +98,7 @@ def explain_by_overlap(table: pd.DataFrame, measure: str) -> Overlap:
     noise = logs.sub(logs.mean(axis=1), axis=0)
     noise = ((noise - noise.mean()) ** 2).to_numpy().sum()
     freedom = (len(logs) - 1) * (logs.shape[1] - 1) or np.nan
-    explained = [_eta_squared(own["log"], own["overlap"]) for _, own in times.groupby("seed")]
+    explained = [_eta_squared(runs["log"], runs["overlap"]) for _, runs in times.groupby("seed")]
     noise_share = (len(logs) - groups) * noise / freedom / (len(logs) * logs.var(ddof=0).mean())
     return Overlap(explained, (groups - 1) / (len(logs) - 1), float(1 - noise_share), *counts)
 
@@ -117,8 +117,8 @@ def explain_on_grid(table: pd.DataFrame, measure: str) -> pd.DataFrame:
         return pd.DataFrame(columns=factors)
     full = times[times["sigma"].isin(grid.index) & times["d"].isin(grid.columns)]
     return pd.DataFrame(
-        {factor: _eta_squared(own["log"], own[factor]) for factor in factors}
-        for _, own in full.groupby("seed")
+        {factor: _eta_squared(runs["log"], runs[factor]) for factor in factors}
+        for _, runs in full.groupby("seed")
     )
 
 
