@@ -59,6 +59,7 @@ def shipped_only():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "train", refuse)
         patch.setattr(load, "sweep", refuse)
+        patch.setattr(load, "train_together", refuse)
         yield
 
 

@@ -9,11 +9,15 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from filelock import FileLock
 
 from bump_diffusion.analysis.verify import differences
 from bump_diffusion.config import configure
-from bump_diffusion.runs import stack
+from bump_diffusion.files import ROOT, to_json
+from bump_diffusion.runs import load, stack
+from bump_diffusion.runs.experiments import experiment
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.stack import group_runs, train_together
@@ -141,6 +145,21 @@ def test_out_of_time_the_trained_are_finished_and_the_others_go_on(undisturbed, 
     assert_identical(plan(), store, undisturbed)
 
 
+def test_on_a_gpu_missing_records_are_made_in_stacks(undisturbed, monkeypatch, tmp_path):
+    """Unless their number of processes is said."""
+    runs, asked = plan(), []
+    monkeypatch.setattr(load, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(load, "train_together", lambda missing, *_: asked.append([*missing]) or {})
+    copied = Store(tmp_path / "copied", undisturbed.local)
+    first, *_ = load_or_run(runs, copied)
+    assert first.digest == undisturbed.get(next(iter(runs))).digest and asked == []
+    with pytest.raises(AttributeError):  # as nothing was made
+        load_or_run(runs, Store(tmp_path / "empty"))[0].digest  # noqa: B018
+    assert asked == [[*runs]]
+    load_or_run([configure("smoke", **SHORT, steps=2)], copied, workers=1)
+    assert len(asked) == 1
+
+
 def test_killed_at_any_moment_records_are_as_if_they_had_not_been(undisturbed, tmp_path):
     """kill -9 at two random moments; a checkpoint is saved after nearly every step."""
     store = Store(tmp_path / "killed")
@@ -166,3 +185,35 @@ def test_killed_at_any_moment_records_are_as_if_they_had_not_been(undisturbed, t
     assert all(Record(store.folder(c.id)) for c in plan())
     assert_identical(plan(), store, undisturbed)
     assert not any((store.local / "partial").glob("*/checkpoint*"))
+
+
+def make_on_gpu(file, out, *options):
+    """Run `python -m benchmarks.gpu` into the folder `out`, a store; return its output."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), *options, str(file)]
+    environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(out.parent / "none")}
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_the_gpu_script_stops_in_time_goes_on_and_leaves_records(tmp_path, run):
+    """Without a GPU, in the smoke profile; the second of two experiments cannot be made in time."""
+    short, long, out = tmp_path / "short.yml", tmp_path / "long.yml", tmp_path / "out"
+    fields = {**SHORT, "compared_steps": []}
+    short.write_text(
+        to_json({"profile": "smoke", "set": fields, "vary": {"seed": [0, 1]}}).decode()
+    )
+    fields["steps"] = 100_000
+    long.write_text(to_json({"profile": "smoke", "set": fields}).decode())
+    started = time.monotonic()
+    assert f"{long}: 0 of 1 records" in make_on_gpu(long, out, "--minutes", "0.05", "--partial")
+    assert time.monotonic() - started < 90  # of which three seconds are training
+    (c,) = experiment(str(long))
+    first = stack.Partial(Store(out), c).step()
+    make_on_gpu(long, out, "--minutes", "0.05", "--partial")
+    assert 0 < first < stack.Partial(Store(out), c).step()
+
+    assert f"{short}: 2 of 2 records\n2 records made in" in make_on_gpu(short, out)
+    assert not (out / "partial").exists()
+    listed = run("bump-diffusion", "list", check=0, BUMP_DIFFUSION_STORE=str(out)).stdout
+    assert all(c.id in listed for c in experiment(str(short)))

@@ -10,6 +10,7 @@ from bump_diffusion.files import system_errors_in_a_sentence
 from bump_diffusion.runs.pools import Cluster, Processes
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
+from bump_diffusion.runs.stack import train_together
 from bump_diffusion.runs.store import Store, default_store
 from bump_diffusion.runs.sweep import sweep
 from bump_diffusion.training.device import pick_device
@@ -28,8 +29,8 @@ def load_or_run(
 
     A mapping, as `experiment` gives, says for each configuration which extras (names of
     `record.EXTRAS`) its record must hold besides; `extras` are further ones for all. What is
-    missing is trained by `workers` processes of one thread each, by default one per CPU core, or
-    one in all on a GPU; or by the workers of the Dask `scheduler` at an address such as
+    missing is trained by `workers` processes of one thread each, by default one per CPU core; on a
+    GPU by default in stacks; or by the workers of the Dask `scheduler` at an address such as
     tcp://host:8786, which must share the store. `remake` trains again what the store holds damaged.
     Interrupted, a second call goes on where the first stopped, and two at a time share the work.
     Raises UserError for arguments that cannot be used, and FailedRuns, when all others are
@@ -57,15 +58,17 @@ def load_or_run(
                 missing[c] = wanted
         except UserError as error:
             failures[c] = error
-    if len(missing) == 1 and scheduler is None:
+    stacked = workers is None and scheduler is None and pick_device().type == "cuda"
+    if missing and stacked:
+        failures |= train_together(missing, store, remake)
+    elif len(missing) == 1 and scheduler is None:
         ((c, wanted),) = missing.items()
         try:
             train(c, store, wanted, remake)
         except UserError as error:
             failures[c] = error
     elif missing:
-        usual = loky.cpu_count() if pick_device().type == "cpu" else 1
-        processes = min(workers or usual, len(missing))
+        processes = min(workers or loky.cpu_count(), len(missing))
         with Cluster(scheduler) if scheduler else Processes(processes) as pool:
             failures |= sweep(missing, store, remake, pool)
     if failures:

@@ -6,13 +6,13 @@ than training does on a GPU, and is the processor's.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from math import inf
 
 import loky
 from filelock import BaseFileLock, Timeout
-from torch import Tensor
 from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
@@ -39,9 +39,13 @@ from bump_diffusion.runs.run import (
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread
 from bump_diffusion.training.stacked import Stack, max_stack, stack_key
+from bump_diffusion.training.trainer import Trainer
 
 SAVING_THREADS = 8
 """Checkpoints that are written at once."""
+
+MAX_WAITING = 2
+"""Measurements under way or waiting, per worker: more would only be late at the end."""
 
 EachStep = Callable[[Sequence[Configuration], int], None]
 
@@ -72,8 +76,10 @@ def train_together(
         for group in group_runs(wanted):
             if time.monotonic() < until:
                 opened = [driver.open(c, wanted[c], remake, locks) for c in group]
-                driver.train([run for run in opened if run is not None])
-        driver.finish(wait=True)
+                # After an interruption some may lie behind.
+                for step in sorted({run.trainer.step for run in opened if run}):
+                    driver.train([run for run in opened if run and run.trainer.step == step])
+        driver.finish(all_of_them=True)
         for c in driver.held if until == inf else []:
             with driver.noting_failure(c):
                 train(c, store, wanted[c], remake)
@@ -93,49 +99,33 @@ def group_runs(configurations: Iterable[Configuration]) -> list[list[Configurati
     return sorted(stacks, key=lambda runs: order[runs[0]])
 
 
+@dataclass(eq=False)
 class _Run:
     """A run under way, whose lock this process holds."""
 
-    def __init__(
-        self,
-        c: Configuration,
-        store: Store,
-        extras: Iterable[str],
-        remake: bool,
-        lock: BaseFileLock,
-    ):
-        self.c, self.store, self.lock = c, store, lock
-        self.partial, self.trainer, self.extras = open_run(c, store, extras, remake)
-        self.partial.seconds.setdefault("stacked_from_step", self.trainer.step)
-        untrained = build_model(c, self.trainer.device)
+    partial: Partial
+    trainer: Trainer
+    extras: set[str]
+    lock: BaseFileLock
+    measuring: dict[int, Future] = field(default_factory=dict)
+    "Measurements under way, by the step."
+
+    def __post_init__(self):
+        self.c = self.trainer.c
+        untrained = build_model(self.c, self.trainer.device)
         self.networks = {"trained": self.trainer.average.module, "untrained": untrained}
-        self.measuring: dict[int, Future] = {}
-        "Measurements under way, by the step."
+        self.partial.seconds.setdefault("stacked_from_step", self.trainer.step)
 
     def is_due(self) -> bool:
         """Whether the run is at a step at which it is to be evaluated."""
         step = self.trainer.step
         return step in self.c.evaluation_steps and not self.partial.has_evaluation(step)
 
-    def evaluate(self, generated: tuple[Tensor, Tensor, int], pool: Processes) -> None:
-        """Read features on the device, and have a worker measure them."""
-        step = self.trainer.step
-        observed = observe(self.c, self.networks, step, generated)
-        self.measuring[step] = pool.submit(_measure, self.c, self.store, step, observed)
-
-    def is_measured(self) -> bool:
-        return all(future.done() for future in self.measuring.values())
-
     def settle(self) -> None:
         """Wait for the measurements under way: a checkpoint must list all that lie behind it."""
         for step, future in self.measuring.items():
             self.partial.evaluations[str(step)] = future.result()
         self.measuring = {}
-
-    def finish(self) -> None:
-        self.settle()
-        self.store.finish(self.c, collect(self.partial, self.trainer, self.extras))
-        self.lock.release()
 
 
 def _measure(c: Configuration, store: Store, step: int, observed: Observation) -> str:
@@ -153,6 +143,7 @@ class _Driver:
         self.store, self.pool, self.each_step, self.until = store, pool, each_step, until
         self.held: list[Configuration] = []
         "Runs that other processes make."
+        self.measuring: set[Future] = set()
         self.trained: list[_Run] = []
         "Runs whose measurements may be under way."
         self.failures: dict[Configuration, Exception] = {}
@@ -184,34 +175,18 @@ class _Driver:
                 self.held.append(c)
                 return None
             if self.store.get(c, extras, remake) is None:
-                return _Run(c, self.store, extras, remake, lock)
+                return _Run(*open_run(c, self.store, extras, remake), lock)
             lock.release()
         return None
 
     def train(self, runs: list[_Run]) -> None:
-        """Train runs together; those that lie behind, after an interruption, first."""
-        runs = sorted(runs, key=lambda run: run.trainer.step)
-        for i, run in enumerate(runs, 1):
-            last = run.c.steps if i == len(runs) else runs[i].trainer.step
-            if run.trainer.step < last or i == len(runs):
-                self.advance(self.without_failed(runs[:i]), last)
-            if time.monotonic() > self.until:
-                break
-        runs = self.without_failed(runs)
-        self.trained += (run for run in runs if run.trainer.step == run.c.steps)
-        self.save([r for r in runs if r.is_measured() and r.trainer.step < r.c.steps])
-        self.finish()
-
-    def advance(self, runs: list[_Run], last: int) -> None:
-        """Train and evaluate runs that are at one step, up to the step `last` or out of time."""
-        if not runs:
-            return
+        """Train runs that are at one step together, to the end or out of time."""
         c, trainers = runs[0].c, [run.trainer for run in runs]
         on_gpu = trainers[0].device.type == "cuda"
         stack = Stack(trainers, alone=max_stack(c) == 1 or (on_gpu and len(runs) == 1))
         evaluation_steps, saved = set(c.evaluation_steps), time.monotonic()
         with tqdm(
-            total=last,
+            total=c.steps,
             initial=stack.step,
             desc=f"{len(runs)} run{'s' * (len(runs) > 1)}",
             unit="step",
@@ -222,7 +197,7 @@ class _Driver:
                 if stack.step in evaluation_steps:
                     self.evaluate(stack, runs)
                 failed = not self.without_failed(runs)
-                if stack.step == last or failed or time.monotonic() > self.until:
+                if stack.step == c.steps or failed or time.monotonic() > self.until:
                     break
                 stack.train_step()
                 bar.update()
@@ -235,6 +210,12 @@ class _Driver:
                     saved = time.monotonic()
         stack.sync()
         self.count_seconds(runs)
+        runs = self.without_failed(runs)
+        if stack.step == c.steps:
+            self.trained += runs
+        else:
+            self.save(runs)
+        self.finish()
 
     def evaluate(self, stack: Stack, runs: list[_Run]) -> None:
         """Evaluate those of a stack's runs that are due: images are made by all its networks, so
@@ -252,10 +233,19 @@ class _Driver:
         images = generate_together([run.c for run in runs], stack.average, labels, (stack.step,))
         for run, generated in zip(runs, images, strict=True):
             if run in due:
-                run.evaluate(generated, self.pool)
+                observed = observe(run.c, run.networks, stack.step, generated)
+                run.measuring[stack.step] = self.submit(run.c, stack.step, observed)
         for run in due:
             run.partial.seconds["evaluation_seconds"] += (time.monotonic() - start) / len(due)
         self.finish()
+
+    def submit(self, c: Configuration, step: int, observed: Observation) -> Future:
+        """Have a worker measure, when there is not enough that waits for one."""
+        while len(self.measuring) >= MAX_WAITING * self.pool.workers:
+            self.measuring = wait(self.measuring, return_when=FIRST_COMPLETED).not_done
+        future = self.pool.submit(_measure, c, self.store, step, observed)
+        self.measuring.add(future)
+        return future
 
     def save(self, runs: list[_Run]) -> None:
         for run in runs:
@@ -269,10 +259,12 @@ class _Driver:
         for run in runs:
             run.partial.count_seconds(1 / len(runs))
 
-    def finish(self, wait: bool = False) -> None:
+    def finish(self, all_of_them: bool = False) -> None:
         """Store the records of trained runs: of all, or of those whose measurements are done."""
         for run in list(self.trained):
-            if wait or run.is_measured():
+            if all_of_them or all(future.done() for future in run.measuring.values()):
                 self.trained.remove(run)
                 with self.noting_failure(run.c):
-                    run.finish()
+                    run.settle()
+                    self.store.finish(run.c, collect(run.partial, run.trainer, run.extras))
+                    run.lock.release()
