@@ -313,7 +313,7 @@ def test_cost_by_hand():
         check_positive(cores=[64, 0], times=1)
 
 
-def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):
+def test_runs_that_fail_are_reported_and_stop_no_others(plan, start, store):
     file, (damaged, diverging, blocked, *good) = plan([0, 1, 2, 3], steps=4)
     (train(damaged, store).folder / "arrays.npz").write_bytes(b"")
     trainer = Trainer(diverging, pick_device())
@@ -324,11 +324,11 @@ def test_runs_that_fail_are_told_and_stop_no_others(plan, start, store):
     process = start(file)
     _, errors = process.communicate()
     assert process.returncode == 2
-    told = errors[errors.index("Error: ") :].splitlines()
-    assert told[0] == "Error: 3 of 4 runs failed; the others are in the store."
-    assert told[1].startswith(f"{damaged.id} (seed 0): Record {damaged.id} in ")
-    assert told[1].count("arrays.npz does not match its checksum") == 1
-    rest = sorted(told[2:])
+    report = errors[errors.index("Error: ") :].splitlines()
+    assert report[0] == "Error: 3 of 4 runs failed; the others are in the store."
+    assert report[1].startswith(f"{damaged.id} (seed 0): Record {damaged.id} in ")
+    assert report[1].count("arrays.npz does not match its checksum") == 1
+    rest = sorted(report[2:])
     assert len(rest) == 2 and "Traceback" not in errors
     for c, sentence in (
         (diverging, f"Run {diverging.id} diverged"),

@@ -331,7 +331,7 @@ def test_two_processes_make_one_record_once(tmp_path):
     assert sum("20/20" in err for _, err in outputs) == 1
 
 
-def test_differences_are_told(smoke_record, store):
+def test_differences_are_described(smoke_record, store):
     again = train(smoke_record.configuration, store)
     assert differences(smoke_record, again).identical
     table = again.checkpoints
@@ -345,7 +345,7 @@ def test_differences_are_told(smoke_record, store):
     assert differences(smoke_record, again).same_enough
 
 
-def test_differences_of_lines_are_told(store, tmp_path):
+def test_differences_of_lines_are_described(store, tmp_path):
     lines = configure("smoke", axes="x", steps=2, evaluations=1, compared_steps=())
     original, again = train(lines, store), train(lines, Store(tmp_path / "again"))
     assert differences(original, again).identical

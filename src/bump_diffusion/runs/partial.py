@@ -56,7 +56,7 @@ class Partial:
     def load(self, trainer: Trainer) -> None:
         """Continue from the checkpoint, if there is one.
 
-        Raises UserError if a file is damaged, or if other code made them: a record is of one.
+        Raises UserError if a file is damaged or was made by other code.
         """
         if not self.checkpoint.exists():
             return

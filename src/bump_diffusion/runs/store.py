@@ -6,19 +6,15 @@ A finished record's folder holds
   ones have their default), and the format's version;
 - `provenance.json`: versions, device, threads, commit, when it was finished, seconds in all and, of
   these, of evaluation;
-- `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
-  probe of one, and per sampler that one was compared under;
-- `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
-- of the extras, what was asked for: `weights.safetensors`, the averaged weights in half precision;
-  `layers.parquet` and `interventions.parquet`, the dissection of the trained network;
-  `signals.parquet`, how much each layer tells images apart; `places.parquet`, where bumps go if a
-  layer is exchanged;
+- the tables and arrays of `Record`, and of its extras those that were asked for; the averaged
+  weights are in half precision;
 - `checksums.json`: the SHA-256 of each of these files.
 
 Records that are shipped lie in `data/records`, are never written to, and are listed with the
 SHA-256 of their `checksums.json` in `data/manifest.json`. New ones go to `data/local`, or to the
 folder that the environment variable BUMP_DIFFUSION_STORE names. While a run is being made its
-evaluations and its checkpoint lie in `partial/`; the record's folder appears when it is complete.
+evaluations and its checkpoint lie in `partial/`; the record's folder appears when it is complete,
+and one that it replaces lies in `.replaced/` until then.
 
 Any number of processes may share a store, on one machine or on several: who makes a run holds a
 lock, by flock, which the kernel frees if the process dies. The file system must honour such locks
@@ -57,8 +53,8 @@ SHIPPED = ROOT / "data" / "records"
 class Store:
     """Finished records, shipped and local, and runs under way.
 
-    `local` is where new records go; `shipped` a second, read-only folder, or None. A record made
-    again locally takes the place of the shipped one.
+    `local` is where new records go; `shipped` a second, read-only folder, or None. A local record
+    takes the place of a shipped one of its name.
     """
 
     def __init__(self, local: Path, shipped: Path | None = None):
@@ -143,7 +139,7 @@ class Store:
 def default_store() -> Store:
     """Shipped records and `data/local`; BUMP_DIFFUSION_STORE, if set, is the only folder used.
 
-    The variable is how everything is made again from nothing: nothing shipped is seen then.
+    Nothing shipped is seen then, so that everything can be reproduced from nothing.
     """
     named = folder_named_by("BUMP_DIFFUSION_STORE")
     if named is not None:

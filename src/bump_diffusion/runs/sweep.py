@@ -1,9 +1,9 @@
 """Sweeps: many runs side by side, on the cores of this machine or on a Dask cluster.
 
 A pool takes runs (`Processes`, `Cluster`) and `sweep` hands them out. All else that the processes
-must know of each other lies in the store: a run's lock tells that somebody makes it, its checkpoint
-how far it is, and the sweep's own lock that somebody still waits for it. So several sweeps can
-share a store, and whoever is killed leaves nothing that must be cleaned up.
+must know of each other lies in the store: a run's lock is held while somebody makes it, its
+checkpoint has its step, and the sweep's lock is held while somebody waits for the runs. So several
+sweeps can share a store, and whoever is killed leaves nothing that must be cleaned up.
 """
 
 import os
@@ -40,8 +40,8 @@ def sweep(
 ) -> dict[Configuration, Exception]:
     """Make the runs, each with its extras; return what those that failed raised.
 
-    A run that another process makes is left until that one is done with it. A run whose worker
-    process dies is made again alone, so that one that kills its workers fails and no other.
+    A run that another process makes is left to it. A run whose worker process dies is repeated
+    alone, so that one that kills its workers fails and no other.
     """
     free, futures = list(runs), {}
     failures: dict[Configuration, Exception] = {}
