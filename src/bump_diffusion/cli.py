@@ -140,25 +140,22 @@ def _make(runs: dict[Configuration, tuple[str, ...]], **options: Any) -> None:
 def list_command() -> None:
     """List the finished records, shipped and local, by the fields in which they differ."""
     store = default_store()
-    records, refusals = [], []
+    records, accuracies, refusals = [], [], []
     for id in store.ids():
         try:
             record = Record(store.folder(id))
-            records.append((record, record.checkpoints["accuracy"].iloc[-1]))
+            accuracies.append(f"{record.checkpoints['accuracy'].iloc[-1]:.3f}")
+            records.append(record)
         except UserError as error:
             refusals.append(error.message)
-    fields = distinguishing(record.configuration for record, _ in records)
-    rows = [
-        {
-            "record": record.id,
-            **{field: str(getattr(record.configuration, field)) for field in fields},
-            "accuracy": f"{accuracy:.3f}",
-            "where": "local" if store.is_local(record) else "shipped",
-        }
-        for record, accuracy in records
-    ]
-    if rows:
-        click.echo(pd.DataFrame(rows).to_string(index=False))
+    if records:
+        configurations = [record.configuration for record in records]
+        table = pd.DataFrame(c.model_dump() for c in configurations).astype(str)
+        table = table[distinguishing(configurations)]
+        table.insert(0, "record", [record.id for record in records])
+        table["accuracy"] = accuracies
+        table["where"] = ["local" if store.is_local(r) else "shipped" for r in records]
+        click.echo(table.to_string(index=False))
     for refusal in refusals:
         click.echo(refusal)
 
@@ -193,10 +190,8 @@ def verify_command(record: str | None, checksums: bool) -> None:
     """
     from bump_diffusion.analysis.verify import verify
 
-    faults = list(shipped_faults())
-    for fault in faults:
-        click.echo(fault, err=True)
-    if faults:
+    if faults := list(shipped_faults()):
+        click.echo("\n".join(faults), err=True)
         sys.exit(1)
     shipped = Store(SHIPPED).ids()
     click.echo(f"{len(shipped)} records match their checksums.")

@@ -63,13 +63,9 @@ class Store:
         self.local = local.absolute()  # a worker process may have another current folder
         self.roots = [self.local] if shipped is None else [self.local, shipped]
 
-    def folders(self, id: str) -> list[Path]:
-        """The folders of a finished record, unopened, the local one first."""
-        return [folder for root in self.roots if (folder := published_folder(root / id))]
-
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
-        return next(iter(self.folders(id)), None)
+        return next(filter(None, (published_folder(root / id) for root in self.roots)), None)
 
     def is_local(self, record: Record) -> bool:
         return self.local in record.folder.parents
@@ -82,15 +78,16 @@ class Store:
         One that lacks some of the `extras` is taken for none. One that is damaged raises
         UserError, or with `remake` is taken for none too.
         """
-        for folder in self.folders(c.id):
-            try:
-                record = Record(folder)
-            except UserError:
-                if remake:
-                    return None
-                raise
-            if record.extras.issuperset(extras):
-                return record
+        for root in self.roots:
+            if folder := published_folder(root / c.id):
+                try:
+                    record = Record(folder)
+                except UserError:
+                    if remake:
+                        return None
+                    raise
+                if record.extras.issuperset(extras):
+                    return record
         return None
 
     def ids(self) -> list[str]:
