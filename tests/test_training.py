@@ -24,7 +24,7 @@ from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.models.build import build_model
 from bump_diffusion.runs import partial, provenance, run
 from bump_diffusion.runs.partial import Partial
-from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.record import EXTRAS, Record
 from bump_diffusion.runs.run import load_model, train
 from bump_diffusion.runs.store import Store
 from bump_diffusion.seeds import generator
@@ -160,6 +160,10 @@ def test_shipped_weights_are_the_trained_networks(smoke_record):
     loaded = load_model(smoke_record).state_dict()
     for name, value in trainer.average.module.state_dict().items():
         assert torch.allclose(loaded[name], value, atol=2e-3), name
+
+
+def test_every_extra_can_be_made():
+    assert {"weights", *run.EXTRA_TABLES} == EXTRAS.keys()
 
 
 def test_a_run_that_diverges_says_so(store):
