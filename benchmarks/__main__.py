@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import click
 import pandas as pd
@@ -15,7 +16,7 @@ import torch
 from bump_diffusion.book.build import BUILD
 from bump_diffusion.book.performance_results import BENCHMARKS, Results
 from bump_diffusion.errors import UserError, choose
-from bump_diffusion.files import make_writable, to_json, write_atomically
+from bump_diffusion.files import system_errors_in_a_sentence, to_json, write_atomically
 from bump_diffusion.runs.provenance import PACKAGES, commit, cpu_name
 from bump_diffusion.training.device import pick_device
 
@@ -28,6 +29,7 @@ PEERS = ("diffusers", "denoising-diffusion-pytorch", "accelerate", "ema-pytorch"
 @click.option(
     "--only", metavar="GROUP", help=f"Print one group, write nothing: {', '.join(GROUPS)}."
 )
+@system_errors_in_a_sentence()
 def main(only: str | None) -> None:
     """Measure this package beside its peers on this machine: twenty minutes on two cores.
 
@@ -38,9 +40,9 @@ def main(only: str | None) -> None:
         versions = {name: version(name) for name in (*PACKAGES, *PEERS)}
     except PackageNotFoundError as error:
         raise UserError(f"{error.name} is not installed; make .venv/peers installs it.") from None
-    if only is None:
-        make_writable(BENCHMARKS, "folder of results")
-        make_writable(BUILD, "build folder")
+    for folder in (BENCHMARKS, BUILD) if only is None else ():
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()  # refused now, if at all, and not in twenty minutes
     # Of every process that is started from here; a contender sets its own.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     kept = BUILD / "benchmarks.json" if only is None else None

@@ -22,6 +22,7 @@ from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import classify_images
 from bump_diffusion.training.device import one_thread, pick_device
+from bump_diffusion.training.stacked import EAGER_STEPS, Stack, max_stack
 from bump_diffusion.training.trainer import Trainer
 
 from .measure import Crew, Job, Measured, command, flops, throughput
@@ -89,10 +90,11 @@ def compare(name: str, unit: str, measured: dict[str, Measured], **more: Any) ->
 # Throughput
 
 
-def shape(profile: str, precision: str = "float32") -> Configuration:
+def shape(profile: str, precision: str = "float32", seed: int = 0) -> Configuration:
     """What the contenders train, in float32, the peers' default."""
     # More steps than any repetition takes; how many they are costs nothing.
-    return configure(profile, batch_size=SHAPES[profile], steps=100_000, precision=precision)
+    fields = {"batch_size": SHAPES[profile], "precision": precision, "seed": seed}
+    return configure(profile, steps=100_000, **fields)
 
 
 @cache
@@ -359,6 +361,43 @@ def sweep() -> list[Row]:
     return [row(title, "s", seconds[2], {"1 worker process": seconds[1]}, least_ratio=1.8)]
 
 
+def stacked_job(runs: int) -> Job:
+    stack = Stack([Trainer(shape("quick", seed=s), pick_device()) for s in range(runs)])
+    job = repeated(stack.train_step)
+    job(EAGER_STEPS + 1)
+    return job
+
+
+def many_runs() -> list[Row]:
+    """Whole runs, and the training of many small ones in one step.
+
+    No rows on the CPU, where a stack of runs is no faster than one after the other.
+    """
+    if pick_device().type == "cpu":
+        return []
+    runs = max_stack(configure("quick"))
+    whole, output = command([sys.executable, "-m", "benchmarks.many", "quick", str(runs), "paper"])
+    seconds = {name: Measured([s], whole.peak_mib) for name, s in json.loads(output).items()}
+    crews = {"ours": Crew(runs * SHAPES["quick"], stacked_job, runs)}
+    crews |= {name: Crew(SHAPES["quick"], training_job, name, "quick") for name in RECIPES}
+    return [
+        row("a quick run with its evaluations", "s", seconds["one"], most=10.0),
+        row(
+            f"{runs} quick runs with their evaluations, at 200 in 8 minutes or faster",
+            "s",
+            seconds["many"],
+            most=8 * 60 * runs / 200,
+        ),
+        row("a paper run, from 100 steps and an evaluation", "s", seconds["long"], most=480.0),
+        compare(
+            f"training {runs} quick shapes at once",
+            "images/s",
+            throughput(crews, REPETITIONS["quick"]),
+            least_ratio=5.0,
+        ),
+    ]
+
+
 def book() -> list[Row]:
     """Seconds of building the book from nothing, and again with nothing changed."""
     build = [str(Path(sys.executable).with_name("bump-diffusion")), "book"]
@@ -373,5 +412,15 @@ def book() -> list[Row]:
 
 GROUPS = {
     function.__name__: function
-    for function in (training, operations, sampling, sorting, checkpoint, learning, sweep, book)
+    for function in (
+        training,
+        operations,
+        sampling,
+        sorting,
+        checkpoint,
+        learning,
+        sweep,
+        many_runs,
+        book,
+    )
 }

@@ -1,6 +1,7 @@
 """The benchmarks count, compare and report rightly; how fast anything is, is not tested."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from benchmarks import __main__ as main
-from benchmarks import measure, peers, recipes, suite
+from benchmarks import many, measure, peers, recipes, suite
 from benchmarks.measure import Crew, Measured
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -174,6 +175,26 @@ def ending():
     os._exit(1)
 
 
+def test_many_runs_are_timed_where_there_is_a_gpu(monkeypatch):
+    """Here on the CPU, two of the smoke profile for all; the peers are let off."""
+    assert suite.many_runs() == []
+    short = {"d_x": 8.0, "d_y": 0.7, "evaluation_images": 20, "compared_steps": ()}
+    monkeypatch.setattr(many, "configure", lambda profile, **f: configure(profile, **short, **f))
+    timed = many.main("smoke", 2, "smoke")
+    assert timed.keys() == {"one", "many", "long"} and all(s > 0 for s in timed.values())
+    output = json.dumps({"one": 1.0, "many": 2.0, "long": 3.0})
+    job = suite.stacked_job(2)
+    job(1)
+    measured = {name: Measured([10.0 if name == "ours" else 2.0]) for name in ("ours", "diffusers")}
+    monkeypatch.setattr(suite, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(suite, "command", lambda _: (Measured([9.0]), output))
+    monkeypatch.setattr(suite, "Crew", lambda *_: None)
+    monkeypatch.setattr(suite, "throughput", lambda *_: measured)
+    one, all_at_once, long, training = suite.many_runs()
+    assert [one["most"], all_at_once["most"], long["most"]] == [10, 153.6, 480]
+    assert training["ratio"] == 5 and training["met"]
+
+
 def test_a_commands_output_seconds_and_memory_are_told():
     one_more = "print('x'); hundred = bytearray(100 * 2**20)"
     measured, output = measure.command([sys.executable, "-c", one_more])
@@ -207,7 +228,7 @@ def test_the_peers_pins_do_not_touch_the_projects():
 
 def test_the_shipped_results_have_every_row():
     results = read_results("cpu")
-    assert {row["group"] for row in results.rows} == set(suite.GROUPS)
+    assert {row["group"] for row in results.rows} == set(suite.GROUPS) - {"many_runs"}
     for row in results.rows:
         assert row.keys() >= suite.row("", "", Measured([1.0])).keys()
         for summary in (row["ours"], *row["peers"].values()):
