@@ -328,3 +328,9 @@ def test_the_command_that_opens_the_site_is_quoted(book, capsys, tmp_path, monke
     command = capsys.readouterr().out.strip().rpartition("xdg-open ")[2]
     words = subprocess.run(["sh", "-c", f"printf %s {command}"], capture_output=True, text=True)
     assert words.stdout == str(tmp_path / "it's built" / "html" / "index.html")
+
+
+def test_a_damaged_notebook_is_named_in_a_sentence(book):
+    (book / "two.ipynb").write_text("<<<<<<< ours")
+    with pytest.raises(UserError, match="Chapter two is not a notebook"):
+        build.build()

@@ -19,6 +19,7 @@ import loky
 import nbformat
 import yaml
 from filelock import FileLock
+from nbformat.reader import NotJSONError
 from pydantic import BaseModel, ValidationError
 
 from bump_diffusion.book.figures.about import listed_store
@@ -98,10 +99,7 @@ def _distribute(chapter: str | None, parameters: dict[str, Any]) -> dict[str, di
     running = notebooks()
     if chapter is not None:
         running = [choose("a chapter that is a notebook", chapter, running)]
-    types = {
-        name: declared_types(nbformat.read(SOURCE / f"{name}.ipynb", as_version=4))
-        for name in running
-    }
+    types = {name: _read_types(name) for name in running}
     known = set().union(*types.values())
     for name in parameters:
         if not known:
@@ -115,6 +113,13 @@ def _distribute(chapter: str | None, parameters: dict[str, Any]) -> dict[str, di
         except UserError as error:
             raise UserError(f"Chapter {name}: {error.message}") from None
     return given
+
+
+def _read_types(name: str) -> dict[str, type]:
+    try:
+        return declared_types(nbformat.read(SOURCE / f"{name}.ipynb", as_version=4))
+    except (NotJSONError, UnicodeDecodeError):
+        raise UserError(f"Chapter {name} is not a notebook; its file is damaged.") from None
 
 
 def _run_notebooks(parameters: dict[str, dict[str, Any]]) -> None:

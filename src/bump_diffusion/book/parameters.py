@@ -1,8 +1,8 @@
 """A chapter's parameters: their names and types, and the check of their values."""
 
-import ast
 import inspect
 import math
+import re
 from typing import Any, get_args, get_origin
 
 import nbformat
@@ -64,11 +64,7 @@ def declared_types(notebook: nbformat.NotebookNode) -> dict[str, type]:
     They are empty for a notebook without such a call.
     """
     by_name = {inspect.formatannotation(known): known for known in TYPES}
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and "check_parameters(" in cell.source:
-            for node in ast.walk(ast.parse(cell.source)):
-                if isinstance(node, ast.Call) and "check_parameters" in ast.unparse(node.func):
-                    names = {k.arg: ast.unparse(k.value) for k in node.keywords}
-                    choices = {n: choose("a type", text, by_name) for n, text in names.items()}
-                    return {name: by_name[text] for name, text in choices.items()}
-    return {}
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    call = re.search(r"check_parameters\((.*?)\)", code, re.DOTALL)
+    named = re.findall(r"(\w+)=([\w\[\]]+)", call[1]) if call else []
+    return {name: by_name[choose("a type", text, by_name)] for name, text in named}
