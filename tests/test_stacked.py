@@ -8,7 +8,9 @@ from torch import nn
 
 from bump_diffusion.config import configure
 from bump_diffusion.metrics.evaluation import evaluation_labels, generate, generate_together
+from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks
+from bump_diffusion.training import stacked
 from bump_diffusion.training.device import one_thread
 from bump_diffusion.training.stacked import Stack, max_stack, stack_key
 from bump_diffusion.training.trainer import Trainer
@@ -214,6 +216,14 @@ def test_what_can_be_stacked_is_known():
 def test_a_layer_that_cannot_be_stacked_is_refused(layer):
     with pytest.raises(TypeError, match="cannot be stacked"):
         stack_networks([nn.Sequential(layer), nn.Sequential(layer)])
+
+
+def test_networks_of_other_grids_are_refused_and_new_layers_are_trained_alone(monkeypatch):
+    tables = [build_model(configure("smoke", conditioning="table", d_x=d)) for d in (1.0, 2.0)]
+    with pytest.raises(TypeError, match="with other middles_x cannot be stacked"):
+        stack_networks(tables)
+    monkeypatch.setattr(stacked, "build_model", lambda c: nn.BatchNorm2d(4))
+    assert max_stack(configure("smoke")) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")

@@ -26,6 +26,9 @@ def stack_networks(networks: Sequence[nn.Module]) -> nn.Module:
         if type(first) not in LAYERS:
             raise TypeError(f"a layer of type {type(first).__name__} cannot be stacked")
         return LAYERS[type(first)](networks)
+    for name, buffer in first.named_buffers(recurse=False):
+        if not all(torch.equal(buffer, network.get_buffer(name)) for network in networks):
+            raise TypeError(f"networks with other {name} cannot be stacked")
     stacked = copy.deepcopy(first)
     for name, _ in first.named_children():
         setattr(stacked, name, stack_networks([getattr(n, name) for n in networks]))

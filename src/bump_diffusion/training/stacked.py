@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
+from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks, stack_tensors
 from bump_diffusion.training.diffusion import add_noise
 from bump_diffusion.training.trainer import (
@@ -19,8 +20,11 @@ from bump_diffusion.training.trainer import (
     training_labels,
 )
 
-MAY_DIFFER = {"seed", "d_x", "d_y", "sigma", "polarity"}
-"""Fields in which the configurations of a stack may differ; tables of labels have equal grids."""
+MAY_DIFFER = {"seed", "sigma", "polarity"}
+"""Fields in which the configurations of a stack may differ."""
+
+GRID = {"d_x", "d_y"}
+"""Fields in which they may too, if their conditioning knows nothing of the grid of labels."""
 
 MAX_VALUES = 2**23
 """In a layer's output, over all runs of a stack: enough to keep a GPU busy, in about 10 GB."""
@@ -40,12 +44,18 @@ EAGER_STEPS = 3
 
 def stack_key(c: Configuration) -> str:
     """What is equal for configurations that can be stacked."""
-    differing = MAY_DIFFER - ({"d_x", "d_y"} if c.conditioning == "table" else set())
-    return c.model_dump_json(exclude=differing)
+    knows_grid = c.conditioning not in ("sinusoidal", "scalar")
+    return c.model_dump_json(exclude=MAY_DIFFER if knows_grid else MAY_DIFFER | GRID)
 
 
 def max_stack(c: Configuration) -> int:
-    """The most runs like this one that gain from a stack: 1 where one run keeps a GPU busy."""
+    """The most runs like this one that gain from a stack: 1 where one run keeps a GPU busy, or has
+    a layer that cannot be stacked.
+    """
+    try:
+        stack_networks([build_model(c)])
+    except TypeError:
+        return 1
     values = c.batch_size * task_of(c).height * c.N * c.width
     return max(1, min(MAX_RUNS, MAX_VALUES // values))
 
