@@ -59,7 +59,7 @@ def test_a_figure_escapes_all_that_records_and_functions_say(smoke_record):
 def test_a_figure_takes_its_arguments_by_name_too(smoke_record):
     by_name = line(title="this", records=[smoke_record])
     assert by_name.alt == "A line, called this."
-    assert by_name.html == line([smoke_record], "this").html and smoke_record.id in by_name.html
+    assert by_name.data == line([smoke_record], "this").data and smoke_record.id in by_name.data
 
 
 def test_a_table_and_its_note_are_escaped():
@@ -94,6 +94,6 @@ def test_a_figure_of_something_measured_says_where_that_comes_from():
     class Measured:
         origin = f"Measured on {HOSTILE}."
 
-    text = Tags(line(Measured(), "it").html).text
+    text = Tags(line(Measured(), "it").data).text
     assert text.endswith(f"Drawn by tests.test_page.line. Measured on {HOSTILE}.")
-    assert Tags(line([], "it").html).text.endswith("from no record: it needs no training.")
+    assert Tags(line([], "it").data).text.endswith("from no record: it needs no training.")

@@ -16,10 +16,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from bump_diffusion.page.html import render
-from bump_diffusion.page.tables import PROVENANCE
+from bump_diffusion.page.tables import Page
 from bump_diffusion.runs.record import Record
-from bump_diffusion.runs.store import default_store
 
 WIDTH = 5.4
 """Width of a figure, inches."""
@@ -40,7 +38,7 @@ class Measured(Protocol):
     def origin(self) -> str: ...
 
 
-class Drawing:
+class Drawing(Page):
     """A figure as a notebook shows it: image, text alternative, source, provenance.
 
     `moving` is the same as an SVG document that moves, `sources` what the `function` drew it from.
@@ -54,38 +52,24 @@ class Drawing:
         alt: str,
         moving: str | None = None,
     ):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        plt.close(figure)
-        self.png = buffer.getvalue()
         self.alt = alt
-        self.name = function.__name__
-        images = [("dark-light", "image/png", self.png)]
+        png = io.BytesIO()
+        figure.savefig(png, format="png")
+        plt.close(figure)
+        pictures = [("dark-light", "image/png", png.getvalue())]
         if moving is not None:  # the still takes its place in print
-            images = [
-                ("dark-light still", "image/png", self.png),
-                ("dark-light moving", "image/svg+xml", moving.encode()),
-            ]
-        records = [source for source in sources if isinstance(source, Record)]
-        self.html = render(
+            pictures = [("dark-light still", "image/png", png.getvalue())]
+            pictures.append(("dark-light moving", "image/svg+xml", moving.encode()))
+        super().__init__(
             "figure",
-            images=[(*kind, base64.b64encode(content).decode()) for *kind, content in images],
+            [source for source in sources if isinstance(source, Record)],
+            images=[(*kind, base64.b64encode(content).decode()) for *kind, content in pictures],
             alt=alt,
             width=round(figure.get_figwidth() * CSS_PIXELS_PER_INCH),
-            module=function.__module__,
-            name=self.name,
-            records=records,
+            function=f"{function.__module__}.{function.__name__}",
+            link=f"{function.__module__.replace('.', '/')}.html#{function.__name__}",
             fields=PROVENANCE_FIELDS,
             origin=next((s.origin for s in sources if isinstance(s, Measured)), ""),
-        )
-        # A record that is in no store, as of a model trained for one page, cannot change.
-        roots = default_store().roots
-        self.records = {r.id: r.digest for r in records if r.folder.parent in roots}
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
-        return (
-            {"text/html": self.html, "text/plain": f"<Drawing {self.name}: {self.alt}>"},
-            {"text/html": {}, PROVENANCE: {"records": self.records}},
         )
 
 

@@ -8,6 +8,7 @@ from IPython.display import HTML
 
 from bump_diffusion.page.html import render
 from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.store import default_store
 
 PROVENANCE = "bump_diffusion"
 """Key of an output's metadata under which the records it was made from are listed."""
@@ -17,8 +18,10 @@ class Page(HTML):
     """A filled template that lists, in its output's metadata, the records it was made from."""
 
     def __init__(self, template: str, records: Sequence[Record] = (), **values: Any):
-        super().__init__(render(template, **values))
-        self.made_from = {"records": {record.id: record.digest for record in records}}
+        super().__init__(render(template, records=records, **values))
+        # A record that is in no store, as of a model trained for one page, cannot change.
+        roots = default_store().roots
+        self.made_from = {"records": {r.id: r.digest for r in records if r.folder.parent in roots}}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         # Metadata of HTML alone would be filed under its type.
