@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from importlib.resources import files
 from typing import Annotated, Any, Literal, get_args
@@ -35,6 +36,9 @@ UNUSED = {
 """Fields without effect where another has some value: there they keep their default, so that a run
 has one name."""
 
+HELD_OUT = r"^(none|quadrants|donut|corner|band|latin-[1-9]\d{0,8})$"
+"""The names of `data.splits`."""
+
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
 LAYERS = get_args(Layer)
 """The network's layers in the order in which they run."""
@@ -58,6 +62,10 @@ class Configuration(BaseModel):
     "Dark bumps on a light ground, or light on dark."
     axes: Literal["xy", "x"] = "xy"
     "The task (`data.tasks`): bumps in images, or their x alone, in lines one pixel high."
+    held_out: Annotated[str, Field(pattern=HELD_OUT)] = "none"
+    "Which labels of the grid are not trained: a region, or with latin-K all but K combinations."
+    split: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    "Which Latin subset is trained: its seed."
 
     # Model
     width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
@@ -141,6 +149,16 @@ class Configuration(BaseModel):
                 f"d_x is {self.d_x} and d_y is {self.d_y}, they must give at most {MAX_LABELS:,} "
                 f"labels (here {labels:,.0f})"
             )
+        if self.held_out != "none":
+            if self.axes != "xy":
+                raise ValueError(f"held_out is {self.held_out!r}, it must be 'none' on lines")
+            values = {math.ceil(self.N / d - 1e-9) for d in (self.d_x, self.d_y)}
+            n, K = max(values), self.held_out.removeprefix("latin-")
+            if K.isdigit() and (len(values) > 1 or int(K) % n or not n <= int(K) < n * n):
+                raise ValueError(
+                    f"held_out is {self.held_out!r}, it must name a multiple of the {n} values of "
+                    f"an axis below {n * n}, and d_x and d_y must be equal"
+                )
         betas = np.linspace(self.beta_start, self.beta_end, self.timesteps)
         if np.log1p(-betas).sum() < np.log(MIN_SIGNAL):
             raise ValueError(

@@ -56,7 +56,7 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
     reading the position linearly from the embedding (`probes.probe_r2`, the mean of x and y).
     """
     figure, axes = plt.subplots(1, len(CONDITIONINGS), figsize=(WIDTH, 2.7), sharey=True)
-    grid = task_of(c).labels()
+    grid = task_of(c).grid()
     middle = (grid - c.N / 2).norm(dim=1).argmin()
     shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
     extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
