@@ -72,7 +72,7 @@ class Record:
     samplers = _table("samplers.parquet", "step sampler sampler_steps accuracy")
     "A row per sampler compared at a checkpoint; empty unless there are `compared_steps`."
     layers = _table("layers.parquet", "input timestep layer features target axis r2")
-    "A row per probe of a layer of the trained network (`interventions.probe_layers`)."
+    "A row per probe of a layer of the trained network (`layers.probe_layers`)."
     interventions = _table("interventions.parquet", "intervention layer correct at_other")
     "A row per intervention on the trained network (`interventions.intervene`)."
     variation = _table("signals.parquet", "layer timestep variation change network")
