@@ -135,7 +135,7 @@ class Record:
     def arrays(self) -> dict[str, np.ndarray]:
         """`labels` (n, 2), `losses` (steps,), and per checkpoint, stacked along the first axis in
         the order of `checkpoints`: `images` (32, N, N) bytes, `kind` (n,), `position` (n, 2),
-        `umap_trained` and `umap_ablated` (n, 3).
+        `umap_trained` and `umap_ablated` (n, 3); of lines, in place of all these, `lines` (n, N).
         """
         return self._read("arrays.npz", read_npz)
 
