@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import click
 import pytest
 
 from bump_diffusion.book import site
@@ -152,3 +153,24 @@ def test_it_is_copied_packed_and_cleaned_by_usual_tools(book, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert not book.html.exists()
     assert book.build() == whole
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        (
+            "Traceback (most recent call last):\n  File\nOSError: [Errno 28] No space left\n",
+            "OSError: [Errno 28] No space left",
+        ),
+        ("one.md:3: WARNING: nowhere\nbuilding\n", "one.md:3: WARNING: nowhere"),
+        ("It says\nsomething else.\n", "It says\nsomething else."),
+    ],
+)
+def test_if_jupyter_book_fails_its_reasons_are_shown_without_a_traceback(
+    monkeypatch, tmp_path, output, sentence
+):
+    done = subprocess.CompletedProcess([], 1, stdout="", stderr=output)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: done)
+    with pytest.raises(click.ClickException) as caught:
+        site._run_jupyter_book(tmp_path / "stage", tmp_path / "output")
+    assert caught.value.message == f"The site was not built.\n{sentence}"

@@ -159,10 +159,9 @@ def _is_current(name: str, inputs: str) -> bool:
         return False
     if made.all and listed_store().ids() != sorted(made.records):
         return False
-    return all(
-        (folder := default_store().folder(id)) and sha256(folder / "checksums.json") == digest
-        for id, digest in made.records.items()
-    )
+    folders = {id: default_store().folder(id) for id in made.records}
+    sums = {id: folder / "checksums.json" for id, folder in folders.items() if folder}
+    return made.records == {id: sha256(file) for id, file in sums.items() if file.is_file()}
 
 
 def _read_made_from(name: str) -> MadeFrom | None:

@@ -7,6 +7,7 @@ changed, half removed or half replaced is built anew.
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,9 @@ def _run_jupyter_book(stage: Path, output: Path) -> Path:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     if run.returncode != 0:
-        raise click.ClickException(f"The site was not built.\n{run.stdout}{run.stderr}")
+        lines = (run.stdout + run.stderr).splitlines()
+        causes = [line for line in lines if re.search(r"WARNING|ERROR|^\w+Error: \S", line)]
+        raise click.ClickException("\n".join(["The site was not built.", *(causes or lines)]))
     return output / "_build" / "html"
 
 
