@@ -239,7 +239,7 @@ def test_a_chapter_is_run_again_if_its_records_changed_and_a_list_of_all_if_ther
     train(configure("smoke", seed=1), store.default_store())
     assert run_again("two", capsys) and not run_again("one", capsys)
     (folder / "checksums.json").unlink()
-    with pytest.raises(click.ClickException, match="checksums.json cannot be read"):
+    with pytest.raises(click.ClickException, match=r"checksums\.json cannot be read"):
         build.build("one")
     shutil.rmtree(folder)
     train(smoke_record.configuration, store.default_store())
