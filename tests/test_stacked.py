@@ -1,6 +1,8 @@
 """Many runs trained together: each is what it is alone, up to rounding or bit for bit."""
 
 import copy
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks
 from bump_diffusion.training import stacked
 from bump_diffusion.training.device import one_thread
-from bump_diffusion.training.stacked import Stack, max_stack, stack_key
+from bump_diffusion.training.stacked import EAGER_STEPS, Stack, max_stack, stack_key
 from bump_diffusion.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -224,6 +226,44 @@ def test_networks_of_other_grids_are_refused_and_new_layers_are_trained_alone(mo
         stack_networks(tables)
     monkeypatch.setattr(stacked, "build_model", lambda c: nn.BatchNorm2d(4))
     assert max_stack(configure("smoke")) == 1
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_step_is_captured_after_the_first_ones_and_replayed(alone, monkeypatch):
+    """With a stand-in for CUDA, as there may be no GPU: a capture computes nothing."""
+    c = stackable()[0]
+    ours, theirs = Trainer(c, CPU), trained_together([Trainer(c, CPU)], 8, alone=alone)[0]
+    stack = Stack([ours], alone=alone)
+    compute, capturing, calls = stack._compute, False, []
+
+    def compute_or_capture():
+        calls.append("capture" if capturing else "eager")
+        if not capturing:
+            compute()
+
+    def replay():
+        calls.append("replay")
+        compute()
+
+    @contextmanager
+    def capture(graph, stream):
+        nonlocal capturing
+        capturing = True
+        yield
+        capturing = False
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=replay))
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(stack, "_compute", compute_or_capture)
+    stack._stream = stream
+    for _ in range(8):
+        stack.train_step()
+    stack.sync()
+    assert calls == ["eager"] * EAGER_STEPS + ["capture"] + ["replay"] * (8 - EAGER_STEPS)
+    assert_same(ours, theirs)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")

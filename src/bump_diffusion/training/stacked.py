@@ -165,7 +165,7 @@ class Stack:
         self.model.zero_grad()
         predicted = self.model(x_t, t, self.model.conditioning(labels))
         squares = F.mse_loss(predicted, noise, reduction="none")
-        loss = squares.view(len(self.trainers), -1).mean(dim=1)
+        loss = squares.reshape(len(self.trainers), -1).mean(dim=1)
         loss.sum().backward()  # no weight is shared, so each run has the gradient of its own loss
         for weight, rows in self._split:
             for row, gradient in zip(rows, weight.grad, strict=True):
