@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bump_diffusion.config import configure
-from bump_diffusion.metrics.evaluation import evaluation_labels, generate, generate_together
+from bump_diffusion.metrics.sampling import evaluation_labels, generate, generate_together
 from bump_diffusion.models.stacked import stack_networks
 from bump_diffusion.training.device import one_thread
 from bump_diffusion.training.stacked import Stack, max_stack, stack_key

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bump_diffusion.config import Configuration
+from bump_diffusion.data.splits import held_out
 
 Labels = Float[Tensor, "n 2"]
 """Positions (mu_x, mu_y) in pixels."""
@@ -74,9 +75,26 @@ class Bumps:
         """Height of an image, pixels."""
         return self.c.N
 
-    def labels(self) -> Labels:
-        """All labels of the data set."""
+    def grid(self) -> Labels:
+        """All labels, held-out ones too."""
         return label_grid(self.c.N, self.c.d_x, self.c.d_y)
+
+    def labels(self) -> Labels:
+        """The labels that are trained: those of the data set."""
+        return self.grid()[~self._held_out()]
+
+    def held_out_labels(self) -> Labels:
+        """The labels of the grid that are not trained."""
+        return self.grid()[self._held_out()]
+
+    def labels_off_grid(self) -> Labels:
+        """Labels midway between neighbours of the grid along each of its axes."""
+        grid, step = self.grid(), torch.tensor([self.c.d_x, self.c.d_y])
+        step = step * (grid.amax(dim=0) > 0)
+        return (grid + step / 2)[(grid + step <= grid.amax(dim=0) + 1e-4).all(dim=1)]
+
+    def _held_out(self) -> Bool[Tensor, " n"]:
+        return held_out(self.grid(), self.c.N, self.c.held_out, self.c.split)
 
     def render(self, labels: Labels) -> Images:
         """Draw an image per label."""

@@ -13,7 +13,7 @@ class Lines(Bumps):
     has_plane = False
     height = 1
 
-    def labels(self) -> Labels:
+    def grid(self) -> Labels:
         return label_grid(self.c.N, self.c.d_x, float(self.c.N))
 
     def to_classify(

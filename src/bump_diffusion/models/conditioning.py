@@ -56,7 +56,7 @@ class TableConditioning(nn.Module):
 
     def __init__(self, c: Configuration):
         super().__init__()
-        x, y = (axis.unique() for axis in task_of(c).labels().unbind(1))
+        x, y = (axis.unique() for axis in task_of(c).grid().unbind(1))
         self.register_buffer("middles_x", (x[1:] + x[:-1]) / 2, persistent=False)
         self.register_buffer("middles_y", (y[1:] + y[:-1]) / 2, persistent=False)
         self.rows = len(y)

@@ -9,6 +9,7 @@ import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
@@ -21,20 +22,26 @@ from bump_diffusion.files import (
     to_npz,
     to_parquet,
 )
-from bump_diffusion.metrics.evaluation import evaluate, evaluation_labels
+from bump_diffusion.metrics.evaluation import evaluate
 from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
 from bump_diffusion.metrics.layers import probe_layers
+from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.models.build import build_model
+from bump_diffusion.models.quantize import quantize_state
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.provenance import describe_code, provenance
 from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.schedule import next_to_evaluate, steps_between
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 30.0
 """Most seconds of training that an interruption costs."""
+
+TRAJECTORY = 8
+"""Checkpoints whose weights the extra "trajectory" holds."""
 
 EXTRA_TABLES = {
     "interventions": {"layers": probe_layers, "interventions": intervene},
@@ -90,21 +97,23 @@ def train(
             return record
         if record := store.get(c, remake=remake):
             extras = {*extras, *record.extras}  # what it has, its successor must not lack
-        run, trainer = Partial(store, c), Trainer(c, pick_device())
+        run, trainer = Partial(store, c, extras), Trainer(c, pick_device())
         try:
             run.load(trainer)
         except UserError:
             if not remake:
                 raise
             discard(run.folder)
-            run, trainer = Partial(store, c), Trainer(c, pick_device())
+            run, trainer = Partial(store, c, extras), Trainer(c, pick_device())
         _train(run, trainer, each_step)
         return store.finish(c, _collect(run, trainer, extras))
 
 
 def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None) -> None:
     c = trainer.c
-    networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
+    untrained = build_model(c, trainer.device)
+    before = dict(zip(c.evaluation_steps[1:], c.evaluation_steps, strict=False))
+    kept = {step for last, first in before.items() for step in steps_between(first, last)}
     bar = tqdm(
         total=c.steps,
         initial=trainer.step,
@@ -115,13 +124,11 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
     )
     with bar:
         while True:
-            if trainer.step in c.evaluation_steps and not run.has_evaluation(trainer.step):
-                _refuse_divergence(trainer)
-                start = time.monotonic()
-                evaluation = evaluate(c, networks, trainer.step)
-                run.save_evaluation(trainer.step, evaluation, time.monotonic() - start)
-                run.save(trainer)
-                bar.set_postfix(correct=f"{evaluation.metrics['accuracy']:.0%}")
+            if trainer.step in c.evaluation_steps:
+                _evaluate(run, trainer, untrained, before.get(trainer.step, 0))
+                bar.set_postfix(correct=f"{run.accuracies()[trainer.step]:.0%}")
+            elif trainer.step in kept:
+                run.save_weights(trainer.step, trainer.average.module)
             if trainer.step == c.steps:
                 return
             trainer.train_step()
@@ -130,6 +137,31 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
                 each_step()
             if time.monotonic() - run.saved > CHECKPOINT_SECONDS:
                 run.save(trainer)
+
+
+def _evaluate(run: Partial, trainer: Trainer, untrained: nn.Module, first: int) -> None:
+    """Evaluate the step at hand and, if the network learned since the `first` one, some between."""
+    c, network, step = trainer.c, trainer.average.module, trainer.step
+    _refuse_divergence(trainer)
+    skipped = None
+    while step is not None:
+        if not run.has_evaluation(step):
+            start = time.monotonic()
+            networks = {"trained": network, "untrained": untrained}
+            evaluation = evaluate(c, networks, step, umap="umap" in run.extras)
+            run.save_evaluation(step, evaluation, time.monotonic() - start)
+            if "trajectory" in run.extras and str(step) not in run.weights:
+                run.save_weights(step, network)
+            run.save(trainer)
+        step = next_to_evaluate(run.accuracies(), first, trainer.step)
+        if step is not None:
+            network = skipped = skipped or build_model(c, trainer.device)
+            network.load_state_dict(run.weights_at(step))
+    unused = [s for s in steps_between(first, trainer.step) if not run.keeps_weights_of(s)]
+    if dropped := run.drop_weights(unused):
+        run.save(trainer)
+        for path in dropped:
+            path.unlink(missing_ok=True)
 
 
 def _refuse_divergence(trainer: Trainer) -> None:
@@ -146,31 +178,52 @@ def _refuse_divergence(trainer: Trainer) -> None:
 def _collect(run: Partial, trainer: Trainer, extras: Iterable[str]) -> dict[str, bytes]:
     """The files of the finished record."""
     c = trainer.c
-    rows, probes, samplers, arrays = [], [], [], []
+    rows, arrays = [], []
+    tables: dict[str, list[pd.DataFrame]] = {}
     losses = trainer.losses.cpu().numpy()
-    for step in c.evaluation_steps:
+    for step in run.accuracies():
         evaluation = run.evaluation(step)
         loss = float(losses[max(0, step - 100) : step].mean()) if step else float("nan")
         row = {"step": step, "images_seen": step * c.batch_size, "loss": loss}
         rows.append({**row, **evaluation.metrics})
-        probes.append(evaluation.probes.assign(step=step))
-        samplers.append(evaluation.samplers.assign(step=step))
+        for name, table in evaluation.tables.items():
+            tables.setdefault(name, []).append(table.assign(step=step))
         arrays.append(evaluation.arrays)
     stacked = {name: np.stack([a[name] for a in arrays]) for name in arrays[0]}
+    embeddings = {name: stacked.pop(name) for name in list(stacked) if name.startswith("umap_")}
     stacked |= {"labels": evaluation_labels(c).numpy(), "losses": losses}
     files = {
         "provenance.json": to_json(provenance(trainer.device, run.seconds)),
         "checkpoints.parquet": to_parquet(pd.DataFrame(rows)),
-        "probes.parquet": to_parquet(pd.concat(probes, ignore_index=True)),
-        "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),
         "arrays.npz": to_npz(stacked),
     }
+    for name, parts in tables.items():
+        files[f"{name}.parquet"] = to_parquet(pd.concat(parts, ignore_index=True))
     networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
     for extra in EXTRA_TABLES.keys() & set(extras):
         for name, measure in EXTRA_TABLES[extra].items():
             files[f"{name}.parquet"] = to_parquet(measure(c, networks))
+    if "umap" in run.extras:
+        files["umap.npz"] = to_npz(embeddings)
+    if "trajectory" in run.extras:
+        files["trajectory.safetensors"] = _trajectory(run)
     if "weights" in extras:
         state = networks["trained"].state_dict()
         half = {k: v.half().cpu().contiguous() for k, v in state.items()}
         files["weights.safetensors"] = safetensors.torch.save(half)
     return files
+
+
+def _trajectory(run: Partial) -> bytes:
+    """Weights in eight bits, at `TRAJECTORY` of the evaluated checkpoints, the last among them.
+
+    Evenly spread over the evaluated ones, which are dense where the network learns. Tensors are
+    named STEP.NAME, with their scales beside them (`quantize.quantize_state`).
+    """
+    steps = list(run.accuracies())
+    chosen = np.linspace(0, len(steps) - 1, min(TRAJECTORY, len(steps))).round().astype(int)
+    tensors = {}
+    for step in [steps[i] for i in chosen]:
+        state = quantize_state(run.weights_at(step))
+        tensors |= {f"{step}.{name}": weights for name, weights in state.items()}
+    return safetensors.torch.save(tensors)

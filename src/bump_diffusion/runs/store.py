@@ -8,11 +8,14 @@ A finished record's folder holds
   these, of evaluation;
 - `checkpoints.parquet`, `probes.parquet`, `samplers.parquet`: a row per evaluated checkpoint, per
   probe of one, and per sampler that one was compared under;
-- `arrays.npz`: per checkpoint sample images and reduced features, and the loss of every step;
+- `images.parquet`, `bumps.parquet`: a row per generated image, with where a bump was requested, and
+  per bump that was found;
+- `arrays.npz`: per checkpoint sample images and their outcomes, and the loss of every step;
 - of the extras, what was asked for: `weights.safetensors`, the averaged weights in half precision;
-  `layers.parquet` and `interventions.parquet`, the dissection of the trained network;
-  `signals.parquet`, how much each layer tells images apart; `places.parquet`, where bumps go if a
-  layer is exchanged;
+  `trajectory.safetensors`, those of several checkpoints in eight bits; `umap.npz`, UMAP embeddings
+  of the probe layer; `layers.parquet` and `interventions.parquet`, probes of every layer and
+  interventions; `signals.parquet`, how much each layer tells images apart; `places.parquet`, where
+  bumps go if a layer is patched;
 - `checksums.json`: the SHA-256 of each of these files.
 
 Records that are shipped lie in `data/records`, are never written to, and are listed with the
@@ -67,9 +70,10 @@ class Store:
         self.local = local.absolute()  # a worker process may have another current folder
         self.roots = [self.local] if shipped is None else [self.local, shipped]
 
-    def folders(self, id: str) -> list[Path]:
-        """The folders of a finished record, unopened, the local one first."""
-        return [folder for root in self.roots if (folder := published_folder(root / id))]
+    def folders(self, *ids: str) -> list[Path]:
+        """The folders of finished records, unopened, of each name the local one first."""
+        places = [root / id for id in ids for root in self.roots]
+        return [folder for place in places if (folder := published_folder(place))]
 
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
@@ -83,10 +87,10 @@ class Store:
     ) -> Record | None:
         """The record of a configuration; None if there is none.
 
-        One that lacks some of the `extras` is taken for none. One that is damaged raises
-        UserError, or with `remake` is taken for none too.
+        One of an earlier format serves too. One that lacks some of the `extras` is taken for none.
+        One that is damaged raises UserError, or with `remake` is taken for none too.
         """
-        for folder in self.folders(c.id):
+        for folder in self.folders(c.id, *c.earlier_ids):
             try:
                 record = Record(folder)
             except UserError:
