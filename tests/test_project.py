@@ -64,9 +64,10 @@ def test_a_clone_with_line_ends_of_windows_keeps_every_byte(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("not a clone")
     # What is committed, and what is about to be.
-    tracked = subprocess.run(
+    listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True
-    ).stdout.split("\0")[:-1]
+    ).stdout.split("\0")
+    tracked = [name for name in listed if (ROOT / name).is_file()]
     for name in tracked:
         (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "copy" / name)
