@@ -81,14 +81,16 @@ class Bumps:
 
     def labels(self) -> Labels:
         """The labels that are trained: those of the data set."""
-        return self.grid()[~self._held_out()]
+        grid = self.grid()
+        return grid[~self._is_held_out(grid)]
 
     def held_out_labels(self) -> Labels:
         """The labels of the grid that are not trained."""
-        return self.grid()[self._held_out()]
+        grid = self.grid()
+        return grid[self._is_held_out(grid)]
 
-    def _held_out(self) -> Bool[Tensor, " n"]:
-        return held_out(self.grid(), self.c.N, self.c.held_out, self.c.split)
+    def _is_held_out(self, grid: Labels) -> Bool[Tensor, " n"]:
+        return held_out(grid, self.c.N, self.c.held_out, self.c.split)
 
     def render(self, labels: Labels) -> Images:
         """Draw an image per label."""
