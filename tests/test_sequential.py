@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from bump_diffusion.analysis.operating import measure_misses, simulate_decisions
 from bump_diffusion.analysis.sequential import (
     EFFECT_VARIANCE,
     confidence_sequence,
@@ -235,3 +236,21 @@ def test_false_discoveries_are_as_rare_as_promised_whatever_the_dependence():
         false.append(marked[:15].sum() / max(marked.sum(), 1))
         power.append(marked[15:].mean())
     assert np.mean(false) < 0.05 and np.mean(power) > 0.9
+
+
+def test_the_table_of_decisions_is_symmetric_and_clearer_for_larger_effects():
+    table = simulate_decisions(CAP, effects=[-3, -1, -0.5, 0, 0.5, 1, 3])
+    np.testing.assert_allclose(table[["shown", "negligible", "not yet"]].sum(axis=1), 1)
+    np.testing.assert_allclose(table["shown"], table["negligible"][::-1], atol=0.04)
+    assert (np.diff(table["shown"]) >= 0).all() and table["shown"].iloc[-1] == 1
+    assert table["not yet"][3] > 0.95 and table["seeds"][3] == CAP > table["seeds"][0] >= 4
+    fewer = simulate_decisions(10, effects=[1])
+    assert fewer["shown"][0] < table["shown"][5] - 0.2
+    assert table.equals(simulate_decisions(CAP, effects=[-3, -1, -0.5, 0, 0.5, 1, 3]))
+
+
+def test_a_mean_is_missed_where_few_seeds_fail_and_a_share_never_too_often():
+    misses = measure_misses(40)
+    assert (misses["share"].dropna() < 0.05).all() and misses["share"].notna().sum() == 4
+    documented = [0.03, 0.02, 0.04, 0.06, 0.13, 0.65]
+    np.testing.assert_allclose(misses["mean"], documented, atol=0.01)

@@ -1,0 +1,59 @@
+"""What the sequential decisions of this project are worth, by simulation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bump_diffusion.analysis.sequential import first_decision
+
+VERDICTS = ("shown", "negligible", "not yet")
+
+
+def simulate_decisions(
+    cap: int,
+    effects: Sequence[float] = (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4),
+    repeats: int = 4000,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return a table of what a claim becomes that adds seeds until it is decided, at most to a cap.
+
+    A row per true effect: its distance from the smallest effect of interest, in standard deviations
+    over seeds, the share of `repeats` experiments with Gaussian seeds that end in each verdict, and
+    the median number of seeds that they use.
+    """
+    noise = np.random.default_rng(seed).normal(size=(repeats, cap))
+    rows = []
+    for effect in effects:
+        verdicts, seeds = first_decision(noise + effect, 0.0, "mean", alpha)
+        shares = {verdict: np.mean(verdicts == verdict) for verdict in VERDICTS}
+        rows.append({"effect": effect, **shares, "seeds": np.median(np.minimum(seeds, cap))})
+    return pd.DataFrame(rows)
+
+
+def measure_misses(cap: int, repeats: int = 20_000, seed: int = 0) -> pd.DataFrame:
+    """Return a table of how often a 95 % sequence ever misses the mean, by distribution.
+
+    A row per distribution of the values over seeds, a column per kind of sequence: the share of
+    experiments in which the true mean is outside an interval after some seed up to the cap. The
+    "share" has NaN where values are not from 0 to 1.
+    """
+    generator, size = np.random.default_rng(seed), (repeats, cap)
+    failures = np.where(generator.random(size) < 0.1, 0.2, 0.99)
+    samples = {
+        "Gaussian": (generator.normal(size=size), 0.0),
+        "t, 3 degrees of freedom": (generator.standard_t(3, size), 0.0),
+        "uniform": (generator.random(size), 1 / 2),
+        "Beta(20, 2)": (generator.beta(20, 2, size), 20 / 22),
+        "Beta(2, 1/2)": (generator.beta(2, 0.5, size), 2 / 2.5),
+        "one in ten fails": (failures + generator.uniform(-0.01, 0.01, size), 0.911),
+    }
+    rows = {}
+    for name, (values, mean) in samples.items():
+        kinds = ["mean", "share"] if values.min() >= 0 and values.max() <= 1 else ["mean"]
+        rows[name] = {}
+        for kind in kinds:
+            verdicts, _ = first_decision(values, mean, kind)
+            rows[name][kind] = np.mean(verdicts != "not yet")
+    return pd.DataFrame(rows).T.rename_axis("distribution")
