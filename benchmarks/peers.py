@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import label_grid, render_bumps
-from bump_diffusion.metrics.evaluation import evaluation_labels, generate
+from bump_diffusion.metrics.sampling import evaluation_labels, generate
 from bump_diffusion.training.device import pick_device
 from bump_diffusion.training.trainer import Trainer
 

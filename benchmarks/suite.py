@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bump_diffusion.config import Configuration, configure
 from bump_diffusion.data.bumps import bump_height, render_bumps
-from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import classify_images
+from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.stacked import EAGER_STEPS, Stack, max_stack
 from bump_diffusion.training.trainer import Trainer

@@ -1,12 +1,20 @@
 import itertools
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bump_diffusion.config import PROFILES, Configuration, configure, profile_of
+from bump_diffusion.config import (
+    DROPPED_AFTER_FORMAT_2,
+    PROFILES,
+    Configuration,
+    configure,
+    profile_of,
+)
 from bump_diffusion.errors import UserError
 from bump_diffusion.runs.experiments import EXPERIMENTS, Experiment, experiment, unite
+from bump_diffusion.runs.store import SHIPPED
 
 
 @pytest.mark.parametrize(
@@ -176,3 +184,17 @@ def test_a_run_of_two_experiments_is_planned_once_with_the_extras_of_both():
         **dict.fromkeys((0, 1, 2), ("patching", "interventions")),
         **dict.fromkeys((3, 4), ("patching",)),
     }
+
+
+def test_a_configuration_knows_the_names_of_earlier_records_of_its_training():
+    for folder in sorted(SHIPPED.iterdir())[:60]:
+        stored = json.loads((folder / "configuration.json").read_bytes())
+        if stored.pop("format") != 2:
+            continue
+        fields = {f: v for f, v in stored.items() if f not in DROPPED_AFTER_FORMAT_2}
+        c = Configuration(**fields)
+        assert folder.name in c.earlier_ids
+        usual = c.model_copy(update={"evaluations": 7, "evaluation_images": 64})
+        assert (folder.name in usual.earlier_ids) == (
+            (c.evaluations, c.evaluation_images) in itertools.product((7, 12), (64, 256))
+        )

@@ -15,7 +15,8 @@ from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.data.lines import compose
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.metrics.evaluation import classify, evaluation_labels
+from bump_diffusion.metrics.probes import Probe
+from bump_diffusion.metrics.sampling import classify, evaluation_labels
 from bump_diffusion.models.build import build_model
 from bump_diffusion.papers.semantics.factorized import (
     couple_to_balanced,
@@ -179,10 +180,9 @@ def test_the_shipped_lines_learn_their_axis_and_compose_to_bumps():
 def test_a_label_requested_often_is_judged_by_other_labels():
     """16 labels, each 16 times, with features that name the label but have no order."""
     from bump_diffusion.metrics.evaluation import group_by_label
-    from bump_diffusion.metrics.probes import probe_r2
 
     labels = label_grid(N, 4.0, 4.0).repeat(16, 1)
     groups = group_by_label(labels)
     names = np.random.default_rng(0).normal(size=(16, 100))[groups]
-    assert min(probe_r2(names, labels.numpy())) > 0.95
-    assert max(probe_r2(names, labels.numpy(), groups)) < 0.2
+    assert min(Probe(names).r2(labels.numpy())) > 0.95
+    assert max(Probe(names, groups).r2(labels.numpy())) < 0.2

@@ -17,8 +17,8 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import PHASES
 from bump_diffusion.config import LAYERS, configure
 from bump_diffusion.errors import UserError
-from bump_diffusion.metrics.evaluation import choose_shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.papers.semantics.figures import comparisons, gallery, phases, watch
 from bump_diffusion.papers.semantics.figures.bottleneck import tabulate_variation
 from bump_diffusion.papers.semantics.figures.comparisons import (

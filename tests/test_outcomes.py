@@ -9,9 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from bump_diffusion.analysis.outcomes import classify_kept, share_outcomes
+from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import bump_height, render_bumps
+from bump_diffusion.data.tasks import task_of
+from bump_diffusion.metrics import outcomes
 from bump_diffusion.metrics.bumps import find_bumps
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
+from bump_diffusion.metrics.sampling import search
 
 N = 32
 spreads = st.floats(0.5, 4)
@@ -146,3 +151,25 @@ def test_a_batch_gives_what_each_image_gives():
     heights += heights.roll(1, 0) + 0.1 * torch.randn(heights.shape, generator=generator)
     alone = [int(find_bumps(h[None], 1.0).counts) for h in heights]
     assert find_bumps(heights, 1.0).counts.tolist() == alone
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 2.0])
+def test_a_tolerance_chosen_afterwards_gives_what_the_images_give(tolerance, monkeypatch):
+    """Bumps near and far from their requests, several and none: classified anew, and as kept."""
+    c = configure("quick")
+    draws = torch.Generator().manual_seed(3)
+    requested = torch.rand(200, 2, generator=draws) * 15
+    shift = torch.randn(200, 2, generator=draws) * 1.2
+    images = task_of(c).render((requested + shift).clamp(0, 15))
+    images[:20] = 1.0
+    images[20:40] = images[20:40].minimum(images[60:80])
+    images += 0.05 * torch.randn(images.shape, generator=draws)
+
+    kept, bumps, _ = search(c, images, requested)
+    kept, bumps = kept.assign(step=7, set="trained"), bumps.assign(step=7)
+    later = share_outcomes(classify_kept(kept, bumps, tolerance)).loc[(7, "trained")]
+
+    monkeypatch.setattr(outcomes, "TOLERANCE", tolerance)
+    anew = classify_images(bump_height(images), requested, c.sigma).metrics()
+    assert later.to_dict() == pytest.approx({name: anew[name] for name in later.index})
+    assert all(anew[outcome] > 0 for outcome in OUTCOMES)

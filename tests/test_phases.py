@@ -20,7 +20,7 @@ from bump_diffusion.analysis.phases import (
 from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.metrics.outcomes import classify_images
-from bump_diffusion.metrics.probes import probe_r2
+from bump_diffusion.metrics.probes import Probe
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.figures.comparisons import count_phases
 from bump_diffusion.papers.semantics.figures.phases import describe_phases
@@ -36,7 +36,7 @@ def checkpoint(heights, features, step=0):
     probes = [
         {"features": "ablated", "reduction": "direct", "target": t, "axis": a, "r2": r2}
         for t, positions in targets.items()
-        for a, r2 in zip("xy", probe_r2(features, positions), strict=True)
+        for a, r2 in zip("xy", Probe(features).r2(positions), strict=True)
     ]
     row = pd.DataFrame([{"step": step, **found.metrics()}])
     return row, pd.DataFrame(probes).assign(step=step)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bump_diffusion.metrics.geometry import (
@@ -20,7 +22,7 @@ from bump_diffusion.metrics.geometry import (
     neighbourhood_order,
     umap_embedding,
 )
-from bump_diffusion.metrics.probes import MINIMUM_POINTS, RIDGE_ALPHAS, choose_alpha, probe_r2
+from bump_diffusion.metrics.probes import FOLDS, MINIMUM_POINTS, RIDGE_ALPHAS, Probe
 
 
 def plane(n=500, features=20, seed=0):
@@ -44,13 +46,13 @@ def noise(n=500, features=20, seed=0):
 
 def test_position_is_read_from_a_plane_and_not_from_shuffled_labels_or_noise():
     points, position = plane()
-    assert min(probe_r2(points, position)) > 0.999
-    assert max(probe_r2(points, np.random.default_rng(1).permutation(position))) < 0.05
-    assert max(probe_r2(noise(), position)) < 0.05
+    assert min(Probe(points).r2(position)) > 0.999
+    assert max(Probe(points).r2(np.random.default_rng(1).permutation(position))) < 0.05
+    assert max(Probe(noise()).r2(position)) < 0.05
 
 
 def test_more_features_than_points_do_not_explain_noise():
-    assert max(probe_r2(noise(n=100, features=400), plane(n=100)[1])) < 0.2
+    assert max(Probe(noise(n=100, features=400)).r2(plane(n=100)[1])) < 0.2
 
 
 def labels_repeated(labels, times, features=60, seed=0):
@@ -64,46 +66,72 @@ def labels_repeated(labels, times, features=60, seed=0):
 
 
 @settings(deadline=None, max_examples=5)
-@given(st.integers(15, 40), st.integers(2, 5), st.integers(0, 99))
-def test_ridge_strength_is_what_leaving_out_groups_finds(labels, times, seed):
+@given(st.integers(60, 90), st.integers(0, 99))
+def test_r2_is_that_of_ridge_regression_with_its_alpha_chosen_by_leaving_out_points(n, seed):
+    points, position, _ = labels_repeated(n, 1, seed=seed)
+    read = np.empty_like(position)
+    for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(points):
+        ridge = make_pipeline(StandardScaler(), RidgeCV(RIDGE_ALPHAS))
+        read[test] = ridge.fit(points[train], position[train]).predict(points[test])
+    expected = r2_score(position, read, multioutput="raw_values")
+    assert Probe(points).r2(position) == pytest.approx(expected, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=3)
+@given(st.integers(15, 25), st.integers(4, 5), st.integers(0, 99))
+def test_groups_are_left_out_whole_in_choosing_alpha(labels, times, seed):
     points, position, group = labels_repeated(labels, times, seed=seed)
-    scaled = StandardScaler().fit_transform(points)
-    errors = []
-    for strength in RIDGE_ALPHAS:
-        read = cross_val_predict(
-            Ridge(strength), scaled, position, groups=group, cv=LeaveOneGroupOut()
-        )
-        errors.append(((read - position) ** 2).sum())
-    error = errors[RIDGE_ALPHAS.tolist().index(choose_alpha(points, position, group))]
-    assert error == pytest.approx(min(errors), rel=1e-6)
+    read = np.empty_like(position)
+    for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(np.unique(group)):
+        fitted, tested = np.isin(group, train), np.isin(group, test)
+        scaler = StandardScaler().fit(points[fitted])
+        # Each left-out group has as many points: the mean of their errors ranks as the sum does.
+        search = GridSearchCV(
+            Ridge(),
+            {"alpha": RIDGE_ALPHAS},
+            cv=LeaveOneGroupOut(),
+            scoring="neg_mean_squared_error",
+        ).fit(scaler.transform(points[fitted]), position[fitted], groups=group[fitted])
+        read[tested] = search.predict(scaler.transform(points[tested]))
+    expected = r2_score(position, read, multioutput="raw_values")
+    assert Probe(points, group).r2(position) == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_probe_reads_several_targets_as_probes_of_their_own_would():
+    points, position = plane(n=200)
+    partly = position.copy()
+    partly[::3] = np.nan
+    probe = Probe(points)
+    for target in (position, partly, position[::-1]):
+        assert probe.r2(target) == Probe(points).r2(target)
 
 
 def test_labels_that_repeat_do_not_vouch_for_each_other():
     """What a label's own code adds must be shrunk away, though its repeats agree on it."""
     for seed in range(4):
         points, position, group = labels_repeated(labels=64, times=4, features=50, seed=seed)
-        assert min(probe_r2(points, position, group)) > 0.3
+        assert min(Probe(points, group).r2(position)) > 0.3
 
 
 def test_nearly_equal_points_are_read_without_a_warning_and_as_in_double_precision(recwarn):
     first, position, group = labels_repeated(16, 8, features=2000)
     points = first.reshape(16, 8, -1)[:, :1].repeat(8, axis=1).reshape(first.shape)
     points += 1e-3 * noise(*points.shape)
-    single = probe_r2(points.astype(np.float32), position, group)
+    single = Probe(points.astype(np.float32), group).r2(position)
     assert not recwarn.list
-    assert single == pytest.approx(probe_r2(points, position, group), abs=1e-3)
+    assert single == pytest.approx(Probe(points, group).r2(position), abs=1e-3)
 
 
 def test_each_axis_has_its_r2():
     _, position = plane()
-    x, y = probe_r2(position[:, :1], position)
+    x, y = Probe(position[:, :1]).r2(position)
     assert x > 0.999 and y < 0.05
 
 
 def test_an_axis_that_does_not_vary_has_nothing_to_be_read():
     points, position = plane()
     position[:, 1] = 3
-    x, y = probe_r2(points, position)
+    x, y = Probe(points).r2(position)
     assert x > 0.999 and np.isnan(y)
 
 
@@ -111,16 +139,16 @@ def test_few_features_are_fitted_by_least_squares():
     points, position = plane()
     reduced = points[:, :3] + 0.5 * noise(features=3)
     in_sample = LinearRegression().fit(reduced, position).score(reduced, position)
-    assert np.mean(probe_r2(reduced, position)) == pytest.approx(in_sample, abs=0.02)
+    assert np.mean(Probe(reduced).r2(position)) == pytest.approx(in_sample, abs=0.02)
 
 
 def test_points_without_a_target_are_left_out():
     points, position = plane()
     position[:100] = np.nan
     points[:100] = 1e6
-    assert min(probe_r2(points, position)) > 0.999
+    assert min(Probe(points).r2(position)) > 0.999
     position[: len(position) - MINIMUM_POINTS + 1] = np.nan
-    assert np.isnan(probe_r2(points, position)).all()
+    assert np.isnan(Probe(points).r2(position)).all()
 
 
 @pytest.mark.parametrize(

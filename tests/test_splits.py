@@ -12,6 +12,7 @@ from bump_diffusion.data.splits import held_out, in_core, latin_subset
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import ROOT
+from bump_diffusion.metrics.sampling import requested_labels
 from bump_diffusion.training.trainer import training_labels
 
 SPLITS = json.loads((ROOT / "data" / "splits.json").read_text("utf-8"))
@@ -89,6 +90,9 @@ def test_no_held_out_combination_is_in_any_batch(name, seed, step):
     trained = {tuple(label) for label in task_of(c).labels().tolist()}
     assert held and len(held | trained) == 256 and not held & trained
     assert {tuple(label) for label in training_labels(c, step).tolist()} <= trained
+    requested = {n: {tuple(x) for x in v.tolist()} for n, v in requested_labels(c, True).items()}
+    assert requested["trained"] <= trained and requested["held-out"] <= held
+    assert not requested["off-grid"] & (held | trained)
 
 
 def test_labels_are_never_both_trained_and_held_out():

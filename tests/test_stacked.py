@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bump_diffusion.config import configure
-from bump_diffusion.metrics.evaluation import evaluation_labels, generate, generate_together
+from bump_diffusion.metrics.sampling import evaluation_labels, generate, generate_together
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks
 from bump_diffusion.training import stacked

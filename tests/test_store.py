@@ -68,7 +68,7 @@ def test_a_damaged_record_is_refused_by_name_and_can_be_made_again(record, name,
 def test_a_missing_file_and_another_format_are_refused(record):
     stored = json.loads((record.folder / "configuration.json").read_bytes())
     (record.folder / "configuration.json").write_bytes(to_json({**stored, "format": 0}))
-    with pytest.raises(UserError, match=f"its format is version 0, this program's is {FORMAT}"):
+    with pytest.raises(UserError, match=f"its format is 0, this program reads 2 and {FORMAT}"):
         Record(record.folder)
     (record.folder / "configuration.json").write_bytes(to_json(stored))
     (record.folder / "samplers.parquet").unlink()

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import random
@@ -20,13 +21,17 @@ from bump_diffusion.analysis.verify import differences
 from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import label_grid
 from bump_diffusion.errors import UserError
+from bump_diffusion.metrics.evaluation import PROBED_LAYERS
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.metrics.sampling import evaluation_labels, generate
 from bump_diffusion.models.build import build_model
-from bump_diffusion.runs import partial, provenance, run
+from bump_diffusion.models.quantize import restore_state
+from bump_diffusion.runs import partial, provenance, run, schedule
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.record import EXTRAS, Record
 from bump_diffusion.runs.run import load_model, train
-from bump_diffusion.runs.store import Store
+from bump_diffusion.runs.schedule import steps_between
+from bump_diffusion.runs.store import SHIPPED, Store
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.trainer import Trainer, training_labels
@@ -133,20 +138,34 @@ def test_training_reduces_the_loss(tmp_path):
 
 def test_record_holds_what_it_says(smoke_record):
     c = smoke_record.configuration
-    assert smoke_record.checkpoints["step"].tolist() == c.evaluation_steps
+    steps = smoke_record.checkpoints["step"].tolist()
+    assert steps == sorted(steps) and set(steps) >= set(c.evaluation_steps)
     shares = smoke_record.checkpoints[list(OUTCOMES)].sum(axis=1)
     assert np.allclose(shares, 1)
     arrays = smoke_record.arrays
-    assert np.array_equal(arrays["labels"], label_grid(c.N, c.d_x, c.d_y).numpy())
-    kinds = (arrays["kind"] == OUTCOMES.index("correct")).mean(axis=1)
-    assert np.allclose(kinds, smoke_record.checkpoints["accuracy"])
-    assert len(smoke_record.probes) == len(c.evaluation_steps) * 4 * 2 * 3 * 2
+    labels = label_grid(c.N, c.d_x, c.d_y).numpy()
+    assert {tuple(x) for x in arrays["labels"]} == {tuple(x) for x in labels}
+    correct = (arrays["kind"] == OUTCOMES.index("correct")).mean(axis=1)
+    assert np.allclose(correct, smoke_record.checkpoints["accuracy"])
     assert arrays["losses"].shape == (c.steps,)
     assert smoke_record.provenance["threads"] == 1
     assert smoke_record.provenance["versions"]["torch"].startswith("2.13.0")
-    untrained = smoke_record.probes.query("step == 0")
+
+
+def test_every_input_and_layer_is_probed_beside_its_controls(smoke_record):
+    probes, c = smoke_record.probes, smoke_record.configuration
+    seen = probes.groupby("input")["timestep"].unique().map(sorted).to_dict()
+    assert seen == {"sample": [0], "bump": [25, 50], "noise": [99]}
+    for name, own in probes.groupby("input"):
+        of = {"trained", "ablated"}
+        if name == "sample":
+            of |= {"untrained", "untrained, ablated"}
+        for _, at_step in own.groupby("step"):
+            assert set(at_step["layer"]) == {*PROBED_LAYERS, c.probe_layer}
+            assert set(at_step["features"]) == of
+    at_start = probes.query("step == 0 and input == 'sample'")
     trained, control = (
-        untrained.query("features == @name")["r2"].to_numpy() for name in ("trained", "untrained")
+        at_start.query("features == @name")["r2"].to_numpy() for name in ("trained", "untrained")
     )
     assert np.array_equal(trained, control, equal_nan=True)
 
@@ -364,7 +383,8 @@ def test_few_labels_are_trained_and_their_probes_undefined(store):
     few = train(configure("smoke", d_x=4.0, d_y=4.0, **short), store)
     assert few.probes["r2"].isna().all()
     # Twelve, each asked for once: too few points for UMAP.
-    fewer = train(configure("smoke", d_x=8.0, d_y=0.7, evaluation_images=20, **short), store)
+    c = configure("smoke", d_x=8.0, d_y=0.7, evaluation_images=20, **short)
+    fewer = train(c, store, extras=["umap"])
     assert len(fewer.arrays["labels"]) == 12
     assert fewer.probes["r2"].isna().all()
     assert not fewer.arrays["umap_trained"].any()
@@ -438,3 +458,63 @@ def test_a_checkpoint_of_another_run_or_of_an_impossible_step_is_refused(checkpo
         trainer.save(tmp_path / "odd.safetensors", {})
         with pytest.raises(UserError, match="cannot be read"):
             Trainer(trainer.c, CPU).load(tmp_path / "odd.safetensors")
+
+
+LEARNING = {"steps": 12, "evaluations": 2, "compared_steps": (), "evaluation_images": 20}
+"""Of a run that is watched closely, where every checkpoint counts as one of learning."""
+
+
+@pytest.mark.parametrize("interrupted_after", [2, 7, 12])
+def test_a_run_that_is_watched_closely_resumes_as_if_it_had_not_been_interrupted(
+    tmp_path, monkeypatch, interrupted_after
+):
+    monkeypatch.setattr(schedule, "LEARNS", (-1.0, 2.0))
+    c, extras = configure("smoke", **LEARNING), ["umap", "trajectory"]
+    whole = train(c, Store(tmp_path / "whole"), extras)
+    steps = whole.checkpoints["step"].tolist()
+    assert steps == sorted({*c.evaluation_steps, *steps_between(*c.evaluation_steps[1:])})
+
+    store, done = Store(tmp_path / "resumed"), itertools.count(1)
+
+    def interrupt():
+        if next(done) == interrupted_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train(c, store, extras, each_step=interrupt)
+    resumed = train(c, store, extras)
+    comparison = differences(whole, resumed)
+    assert comparison.same_enough, comparison.sentence
+    for name in ("images.parquet", "bumps.parquet", "umap.npz", "trajectory.safetensors"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    assert not store.partial_folder(c).exists()
+
+
+def test_a_trajectory_draws_as_its_network_does(tmp_path):
+    """Weights in eight bits, at most eight checkpoints of them, the last one among them."""
+    c = configure("smoke", steps=12, evaluations=2, compared_steps=())
+    record = train(c, Store(tmp_path), ["weights", "trajectory"])
+    tensors = safetensors.torch.load_file(record.folder / "trajectory.safetensors")
+    steps = {int(name.partition(".")[0]) for name in tensors}
+    assert steps <= set(record.checkpoints["step"]) and max(steps) == c.steps
+    last = {n.partition(".")[2]: v for n, v in tensors.items() if n.startswith(f"{c.steps}.")}
+    model, small = load_model(record), build_model(c)
+    small.load_state_dict(restore_state(last))
+    labels = evaluation_labels(c)
+    (exact, *_), (rounded, *_) = (generate(c, m, labels, ("test",)) for m in (model, small))
+    assert (exact - rounded).abs().mean() < 0.05
+
+
+def test_an_extra_that_is_made_on_the_way_cannot_be_added_at_the_end(unfinished, store):
+    with pytest.raises(UserError, match="was begun without the extra umap"):
+        train(configure("smoke", **SHORT), store, ["umap"])
+    assert train(configure("smoke", **SHORT), store, ["umap"], remake=True).extras >= {"umap"}
+
+
+def test_a_record_of_format_2_serves_for_a_run_that_is_evaluated_otherwise():
+    c = configure("quick")
+    record = Store(SHIPPED).get(c)
+    assert record.format == 2 and record.id != c.id and record.id in c.earlier_ids
+    assert record.configuration.evaluations == 12 and record.images.empty
+    assert "umap" in record.extras and Store(SHIPPED).get(c, ["trajectory"]) is None

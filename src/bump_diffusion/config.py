@@ -1,6 +1,7 @@
 """What a run is made from: a frozen, validated configuration, and the profiles it starts from."""
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -14,9 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bump_diffusion.errors import UserError, choose
 
-FORMAT = 2
-"""The version of a record's layout, to be raised when a record's files or their meaning change:
-records of another version are refused by name."""
+FORMAT = 3
+"""The version of a record's layout, to be raised when a record's files or their meaning change."""
+
+READABLE_FORMATS = (2, 3)
+"""Records of other versions are refused by name."""
+
+EVALUATED_IN_FORMAT_2 = {"evaluations": 12, "evaluation_images": 256}
+"""The fields, with their defaults then, in which a record of format 2 may differ from what is asked
+for: it holds the same training, evaluated otherwise."""
+
+DROPPED_AFTER_FORMAT_2 = ("probe_timestep", "probe_input")
+"""Fields that every record of format 2 has, at their defaults then: 0 and "sample"."""
 
 PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
     files(__package__).joinpath("profiles.yml").read_text("utf-8")
@@ -100,9 +110,9 @@ class Configuration(BaseModel):
     "Determines the initial weights and every random draw."
 
     # Evaluation
-    evaluations: Annotated[int, Field(ge=1, le=1000)] = 12
-    "Checkpoints evaluated after the untrained network, at log-spaced steps."
-    evaluation_images: Annotated[int, Field(ge=20, le=8192)] = 256
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = 7
+    "Checkpoints evaluated after the untrained network, at log-spaced steps; more where it learns."
+    evaluation_images: Annotated[int, Field(ge=20, le=8192)] = 64
     "Images sampled per evaluation, at most: of every training label, or a random choice of them."
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     "Stochastic ancestral sampling, or deterministic DDIM."
@@ -115,11 +125,7 @@ class Configuration(BaseModel):
     ] = ()
     "Sampler steps under which both samplers are compared at every trained checkpoint."
     probe_layer: Layer = "layer4"
-    "The layer whose output is probed."
-    probe_timestep: Annotated[int, Field(ge=0, le=9_999)] = 0
-    "The denoising step at which it is read; 0 is the last."
-    probe_input: Literal["sample", "bump", "noise"] = "sample"
-    "What the network sees then: the sample under way, a noised true bump, or pure noise."
+    "The layer that is probed in any case, and whose dimensions and UMAP embedding are taken."
 
     @model_validator(mode="after")
     def _check_together(self) -> "Configuration":
@@ -129,7 +135,6 @@ class Configuration(BaseModel):
             ("sigma", self.N / 2, "N / 2"),
             ("sampler_steps", self.timesteps, "timesteps"),
             ("compared_steps", self.timesteps, "timesteps"),
-            ("probe_timestep", self.timesteps - 1, "timesteps - 1"),
             ("beta_start", self.beta_end, "beta_end"),
         ):
             value = getattr(self, name)
@@ -172,9 +177,24 @@ class Configuration(BaseModel):
         """The run's name: the first 12 hex digits of the SHA-256 of what differs from the defaults,
         so that a field can be added without renaming the runs made before it.
         """
+        return _digest({"format": FORMAT, **self.model_dump(exclude_defaults=True)})
+
+    @property
+    def earlier_ids(self) -> list[str]:
+        """The names that a record of format 2 of the same training may have.
+
+        It may have been evaluated at other checkpoints and with other numbers of images.
+        """
         changed = self.model_dump(exclude_defaults=True)
-        text = json.dumps({"format": FORMAT, **changed}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        rest = {f: v for f, v in changed.items() if f not in EVALUATED_IN_FORMAT_2}
+        ids = []
+        for values in itertools.product(
+            *({getattr(self, f), usual} for f, usual in EVALUATED_IN_FORMAT_2.items())
+        ):
+            evaluated = dict(zip(EVALUATED_IN_FORMAT_2, values, strict=True))
+            differs = {f: v for f, v in evaluated.items() if v != EVALUATED_IN_FORMAT_2[f]}
+            ids.append(_digest({"format": 2, **rest, **differs}))
+        return ids
 
     @property
     def evaluation_steps(self) -> list[int]:
@@ -185,6 +205,10 @@ class Configuration(BaseModel):
         first = max(1, self.steps // 20)
         spaced = np.geomspace(first, self.steps, self.evaluations) if self.evaluations > 1 else []
         return sorted({0, *(round(s) for s in spaced), self.steps})
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def configure(profile: str, /, **overrides: Any) -> Configuration:

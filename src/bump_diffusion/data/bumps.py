@@ -89,6 +89,12 @@ class Bumps:
         grid = self.grid()
         return grid[self._is_held_out(grid)]
 
+    def labels_off_grid(self) -> Labels:
+        """Labels midway between neighbours of the grid along each of its axes."""
+        grid, step = self.grid(), torch.tensor([self.c.d_x, self.c.d_y])
+        step = step * (grid.amax(dim=0) > 0)
+        return (grid + step / 2)[(grid + step <= grid.amax(dim=0) + 1e-4).all(dim=1)]
+
     def _is_held_out(self, grid: Labels) -> Bool[Tensor, " n"]:
         return held_out(grid, self.c.N, self.c.held_out, self.c.split)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,18 +18,28 @@ from bump_diffusion.metrics.geometry import (
     neighbourhood_order,
     umap_embedding,
 )
-from bump_diffusion.metrics.outcomes import Classification, classify_images
-from bump_diffusion.metrics.probes import probe_targets
+from bump_diffusion.metrics.probes import Points, probe_targets
+from bump_diffusion.metrics.sampling import (
+    BATCH,
+    choose_shown,
+    compare_samplers,
+    device_of,
+    generate,
+    requested_labels,
+    search,
+)
 from bump_diffusion.models.conditioning import Embeddings
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import add_noise, sample, signal_shares
+from bump_diffusion.training.diffusion import add_noise, signal_shares
 
-SHOWN = 32
-"""Sample images kept of each evaluation."""
+PROBED_LAYERS = ("layer3", "layer4", "up3", "up2")
+"""Layers that are probed at every checkpoint, beside the configuration's `probe_layer`."""
 
-BATCH = 256
-"""Images in one pass through the network."""
+NOISED_SHARES = (0.25, 0.5)
+"""Shares of the last timestep at which noised bumps are probed."""
+
+PROBE_COLUMNS = ("input", "timestep", "layer", "points", "features", "reduction", "target", "axis")
 
 Networks = Mapping[str, nn.Module]
 """The network to be measured, "trained", and the one it was at first, "untrained"."""
@@ -41,63 +50,158 @@ class Evaluation:
     """What is kept of one evaluated checkpoint."""
 
     metrics: dict[str, float]
-    probes: pd.DataFrame
-    "Columns features, reduction, target, axis, r2; empty for a task without a plane."
-    samplers: pd.DataFrame
-    "Columns sampler, sampler_steps and the generation metrics; empty for the untrained network."
+    "Shares of outcomes and accuracies of trained labels; dimensions and neighbourhoods."
+    tables: dict[str, pd.DataFrame]
+    """A row per image (`images`) and per bump (`bumps`), see `sampling.search`, with the `set` of
+    an image; per probe (`probes`: `PROBE_COLUMNS` and r2); per compared sampler (`samplers`)."""
     arrays: dict[str, np.ndarray]
+    "Images that are kept to be shown, and with UMAP the embeddings of the probe layer."
 
 
-def device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
+@dataclass(frozen=True)
+class Features:
+    """One layer's outputs for one input."""
+
+    input: str
+    "Samples under way (sample), noised bumps (bump), or pure noise (noise)."
+    timestep: int
+    layer: str
+    name: str
+    "Of which network, and with or without the label: see `label_inputs`."
+    points: Points
 
 
-def evaluation_labels(c: Configuration) -> Labels:
-    """The labels that are requested: the whole grid, as often as there is room for all of it, or a
-    random choice if it has more than there is room for.
-    """
-    grid = task_of(c).labels()
-    if len(grid) <= c.evaluation_images:
-        return grid.repeat(c.evaluation_images // len(grid), 1)
-    chosen = torch.randperm(len(grid), generator=generator("cpu", c.seed, "evaluation labels"))
-    return grid[chosen[: c.evaluation_images].sort().values]
+@dataclass(frozen=True)
+class Observation:
+    """What a checkpoint's network makes and holds: all of an evaluation that needs the network."""
+
+    images: dict[str, Images]
+    "By the name of a set, an image per label of `requested_labels`; on the CPU."
+    features: list[Features]
+    "None for a task without a plane."
+    samplers: pd.DataFrame
+    "As in `Evaluation`."
 
 
-def generate(
-    c: Configuration, model: nn.Module, labels: Labels, key: tuple[int | str, ...]
-) -> tuple[Images, Images, int]:
-    """Sample an image per label; also returns the probed input and its timestep (see `sample`).
-
-    The draws are those of the configuration's seed and `key`.
-    """
-    return generate_together([c], model, [labels], key)[0]
+def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False) -> Evaluation:
+    """Measure a checkpoint after `step` training steps, beside the untrained network it was."""
+    return measure(c, observe(c, networks, step), step, umap)
 
 
 @torch.inference_mode()
-def generate_together(
-    runs: Sequence[Configuration],
-    model: nn.Module,
-    labels: Sequence[Labels],
-    key: tuple[int | str, ...],
-) -> list[tuple[Images, Images, int]]:
-    """`generate` for each of several runs with equal samplers, by the stack of their networks."""
-    c, device = runs[0], labels[0].device
-    shape = 1, task_of(c).height, c.N
-    draws = [generator(device, run.seed, "sample", *key) for run in runs]
+def observe(
+    c: Configuration,
+    networks: Networks,
+    step: int,
+    generated: Mapping[str, tuple[Images, Images, int]] | None = None,
+) -> Observation:
+    """Generate images for each set of `requested_labels` and read the features of several layers.
 
-    def draw(shape: Sequence[int]) -> Tensor:
-        each = (shape[0] // len(runs), *shape[1:])
-        return torch.cat([torch.randn(each, generator=g, device=device) for g in draws])
+    `generated` is what `generate` gave for each set, if it has been called. Inputs are the samples as the network sees them at the last timestep of sampling; true bumps, noised to each of
+    `NOISED_SHARES` of the last timestep; and pure noise at the last. On samples the untrained
+    network is read too. The other inputs are the same at every checkpoint, so that what the
+    untrained network holds there is what step 0 says. Step 0 and the last have as many points as
+    the last has images, the others fewer.
+    """
+    model, final = networks["trained"], step == c.steps
+    device = device_of(model)
+    sets = {name: labels.to(device) for name, labels in requested_labels(c, final).items()}
+    generated = generated or {
+        name: generate(c, model, labels, (step, name)) for name, labels in sets.items()
+    }
+    made = {name: images.cpu() for name, (images, _, _) in generated.items()}
+    _, x, t = generated["trained"]
+    samplers = compare_samplers(c, model) if step else pd.DataFrame()
+    if not task_of(c).has_plane:
+        return Observation(made, [], samplers)
+    layers = list(dict.fromkeys([*PROBED_LAYERS, c.probe_layer]))
+    labels = requested_labels(c, final or step == 0)["trained"].to(device)
+    inputs = [(networks, sets["trained"], ("sample", x, t))]
+    for fixed in noised_inputs(c, labels, NOISED_SHARES, "probe"):
+        inputs.append(({"trained": model}, labels, fixed))
+    features = [
+        Features(source, timestep, layer, name, points)
+        for read, given, (source, seen, timestep) in inputs
+        for name, network, embedding in label_inputs(c, read, given)
+        for layer, points in read_features(network, layers, seen, timestep, embedding).items()
+    ]
+    return Observation(made, features, samplers)
 
-    images, seen = [], []
-    for batches in zip(*(requested.split(BATCH) for requested in labels), strict=True):
-        batch = torch.cat(batches)
-        denoise = partial(model, label_embedding=model.conditioning(batch))
-        noise = draw((len(batch), *shape))
-        finished, probed, t = sample(c, denoise, noise, draw, c.probe_timestep)
-        images.append(finished.unflatten(0, (len(runs), -1)))
-        seen.append(probed.unflatten(0, (len(runs), -1)))
-    return [(*both, t) for both in zip(torch.cat(images, 1), torch.cat(seen, 1), strict=True)]
+
+@torch.inference_mode()
+def measure(c: Configuration, observed: Observation, step: int, umap: bool = False) -> Evaluation:
+    """The measurements of what was observed, on the CPU.
+
+    Every bump of every image is kept. Linear probes read positions from the features: those that
+    were requested, those generated, and the requested ones shuffled, which nothing can predict; the
+    latter two of samples alone. They are fitted to as many points as every checkpoint has, and
+    again to all where there are more (column `points`). With `umap`, the probe layer is read after
+    UMAP as well, as the paper does (arXiv 2402.03305, section 3).
+    """
+    of_images, of_bumps, rows = [], [], []
+    requested = requested_labels(c, step == c.steps)
+    for name, images in observed.images.items():
+        table, bumps, outcomes = search(c, images, requested[name])
+        if name == "trained":
+            trained = outcomes
+        of_bumps.append(bumps.assign(image=bumps["image"] + sum(map(len, of_images))))
+        of_images.append(table.assign(set=name))
+    tables = {
+        "images": pd.concat(of_images, ignore_index=True),
+        "bumps": pd.concat(of_bumps, ignore_index=True),
+        "probes": pd.DataFrame(),
+        "samplers": observed.samplers,
+    }
+    metrics, images = trained.metrics(), observed.images["trained"]
+    if not observed.features:
+        return Evaluation(metrics, tables, {"lines": to_bytes(images)[:, 0]})
+
+    every = requested_labels(c, final=True)["trained"]
+    few = len(requested_labels(c, final=False)["trained"])
+    arrays = {
+        "images": to_bytes(images[choose_shown(few)]),
+        "kind": trained.kind[:few].numpy().astype(np.uint8),
+        "position": trained.position[:few].numpy(),
+    }
+    for read in observed.features:
+        for n in dict.fromkeys([few, len(read.points)]):
+            points, groups = read.points[:n], group_by_label(every[:n])
+            generated = trained.position[:n] if read.input == "sample" else None
+            targets = position_targets(c, every[:n], generated)
+            about = (read.input, read.timestep, read.layer, n, read.name)
+            rows += [(*about, "direct", *r) for r in probe_targets(points, targets, groups)]
+            if (read.input, read.layer, n) != ("sample", c.probe_layer, few):
+                continue
+            if umap:
+                reduced = umap_embedding(points, seed=c.seed % 2**31)
+                arrays[f"umap_{read.name}"] = reduced.astype(np.float16)
+                rows += [(*about, "umap", *r) for r in probe_targets(reduced, targets, groups)]
+            if not read.name.startswith("untrained"):
+                metrics[f"intrinsic_dimension_{read.name}"] = intrinsic_dimension(points)
+                metrics[f"effective_dimension_{read.name}"] = effective_dimension(points)
+                for target in ("requested", "generated"):
+                    order = neighbourhood_order(points, targets[target])
+                    metrics[f"neighbourhood_{target}_{read.name}"] = order
+    tables["probes"] = pd.DataFrame(rows, columns=[*PROBE_COLUMNS, "r2"])
+    return Evaluation(metrics, tables, arrays)
+
+
+def noised_inputs(
+    c: Configuration, labels: Labels, shares: Sequence[float], key: str
+) -> Iterator[tuple[str, Images, int]]:
+    """Inputs that are the same for every network: name, images and timestep of each.
+
+    True bumps ("bump"), noised to each of the `shares` of the last timestep, and pure noise
+    ("noise") at the last, where nothing but the label tells one image from another.
+    """
+    alpha_bar = signal_shares(c, labels.device)
+    bumps = task_of(c).render(labels)
+    draws = generator(labels.device, c.seed, key)
+    noise = torch.randn(bumps.shape, generator=draws, device=labels.device)
+    for share in shares:
+        t = round(share * (c.timesteps - 1))
+        yield "bump", add_noise(bumps, alpha_bar[t].expand(len(bumps)), noise), t
+    yield "noise", noise, c.timesteps - 1
 
 
 @torch.inference_mode()
@@ -132,100 +236,16 @@ def mean_embedding(c: Configuration, model: nn.Module) -> Float[Tensor, " embedd
         return sum(model.conditioning(part).sum(dim=0) for part in grid.split(4096)) / len(grid)
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What a checkpoint's network makes and holds: all of an evaluation that needs the network."""
-
-    images: Float[np.ndarray, "n 1 height N"]
-    "One per label of `evaluation_labels`."
-    features: dict[str, Float[np.ndarray, "n features"]]
-    "By the network that they are read from; none for a task without a plane."
-    samplers: pd.DataFrame
-    "As in `Evaluation`."
-
-
-def evaluate(c: Configuration, networks: Networks, step: int) -> Evaluation:
-    """Measure a checkpoint after `step` training steps, beside the untrained network it was."""
-    return measure(c, observe(c, networks, step))
-
-
-@torch.inference_mode()
-def observe(
-    c: Configuration,
-    networks: Networks,
-    step: int,
-    generated: tuple[Images, Images, int] | None = None,
-) -> Observation:
-    """Generate images, if `generate` has not, and read the probed layer's features.
-
-    All features are read on the same inputs: by the network as published ("trained"), with the
-    label's part replaced by its mean over the data ("ablated"), and both for the untrained network.
-    """
-    model, task = networks["trained"], task_of(c)
-    device = device_of(model)
-    labels = evaluation_labels(c).to(device)
-    images, x, t = generated or generate(c, model, labels, (step,))
-    if not task.has_plane:
-        return Observation(images.cpu().numpy(), {}, pd.DataFrame())
-    if c.probe_input != "sample":
-        x = torch.randn(x.shape, generator=generator(device, c.seed, "probe"), device=device)
-    if c.probe_input == "bump":
-        alpha_bar = signal_shares(c, device)[t]
-        x = add_noise(task.render(labels), alpha_bar.expand(len(x)), x)
-    features = {
-        name: read_features(network, [c.probe_layer], x, t, embedding)[c.probe_layer]
-        for name, network, embedding in label_inputs(c, networks, labels)
-    }
-    samplers = compare_samplers(c, model) if step else pd.DataFrame()
-    return Observation(images.cpu().numpy(), features, samplers)
-
-
-@torch.inference_mode()
-def measure(c: Configuration, observed: Observation) -> Evaluation:
-    """The measurements of what was observed, on the CPU.
-
-    Every probe is repeated with the requested positions shuffled, which nothing can predict.
-    """
-    images, labels = torch.from_numpy(observed.images), evaluation_labels(c)
-    outcomes = classify(c, images, labels)
-    metrics = outcomes.metrics()
-    if not observed.features:
-        lines = {"lines": to_bytes(images)[:, 0]}
-        return Evaluation(metrics, pd.DataFrame(), observed.samplers, lines)
-    targets, groups = position_targets(c, labels, outcomes), group_by_label(labels)
-    probes, arrays = [], {}
-    for name, features in observed.features.items():
-        reduced = umap_embedding(features, seed=c.seed % 2**31)
-        for reduction, points in {"umap": reduced, "direct": features}.items():
-            probes += [(name, reduction, *r) for r in probe_targets(points, targets, groups)]
-        if not name.startswith("untrained"):
-            arrays[f"umap_{name}"] = reduced.astype(np.float16)
-            metrics[f"intrinsic_dimension_{name}"] = intrinsic_dimension(features)
-            metrics[f"effective_dimension_{name}"] = effective_dimension(features)
-            for target in ("requested", "generated"):
-                order = neighbourhood_order(features, targets[target])
-                metrics[f"neighbourhood_{target}_{name}"] = order
-    arrays["position"] = targets["generated"]
-    arrays["kind"] = outcomes.kind.numpy().astype(np.uint8)
-    arrays["images"] = to_bytes(images[choose_shown(len(images))])
-    columns = ["features", "reduction", "target", "axis", "r2"]
-    return Evaluation(metrics, pd.DataFrame(probes, columns=columns), observed.samplers, arrays)
-
-
-def classify(c: Configuration, images: Images, labels: Labels) -> Classification:
-    """Classify generated images of a configuration's task by their bumps."""
-    heights, requested = task_of(c).to_classify(images, labels)
-    return classify_images(heights, requested, c.sigma)
-
-
 def position_targets(
-    c: Configuration, labels: Labels, outcomes: Classification
+    c: Configuration, labels: Labels, generated: Labels | None
 ) -> dict[str, Float[np.ndarray, "n 2"]]:
-    """What probes predict: the requested positions, the generated and, as a control, shuffled."""
+    """What probes predict: the requested positions and, of samples, the generated and shuffled."""
     requested = labels.cpu().numpy()
+    if generated is None:
+        return {"requested": requested}
     order = torch.randperm(len(labels), generator=generator("cpu", c.seed, "shuffle")).numpy()
-    generated = outcomes.position.cpu().numpy()
-    return {"requested": requested, "generated": generated, "shuffled": requested[order]}
+    shuffled = requested[order]
+    return {"requested": requested, "generated": generated.cpu().numpy(), "shuffled": shuffled}
 
 
 def group_by_label(labels: Labels) -> Int[np.ndarray, " n"]:
@@ -235,27 +255,5 @@ def group_by_label(labels: Labels) -> Int[np.ndarray, " n"]:
     return labels.cpu().unique(dim=0, return_inverse=True)[1].numpy()
 
 
-def choose_shown(images: int) -> Int[Tensor, " shown"]:
-    """Indices of the images that are kept for showing, chosen before anything is generated."""
-    chosen = torch.randperm(images, generator=generator("cpu", "shown"))[:SHOWN]
-    return chosen.sort().values
-
-
 def to_bytes(images: Images) -> UInt8[np.ndarray, "n height N"]:
     return ((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
-
-
-def compare_samplers(c: Configuration, model: nn.Module) -> pd.DataFrame:
-    """The generation metrics of one network under both samplers, each with `compared_steps` steps.
-
-    The sampler is part of the measurement: a deterministic one leaves specks that count as faults
-    of the network if nothing sets them apart.
-    """
-    labels = evaluation_labels(c).to(device_of(model))
-    rows = []
-    for sampler in ("ddim", "ancestral"):
-        for steps in c.compared_steps:
-            how = {"sampler": sampler, "sampler_steps": steps}
-            images, _, _ = generate(c.model_copy(update=how), model, labels, (sampler, steps))
-            rows.append({**how, **classify(c, images, labels).metrics()})
-    return pd.DataFrame(rows)

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from bump_diffusion.config import LAYERS, Configuration
 from bump_diffusion.data.bumps import Images, Labels
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.metrics.evaluation import (
-    Networks,
+from bump_diffusion.metrics.evaluation import Networks, mean_embedding
+from bump_diffusion.metrics.layers import NOISE_LEVELS
+from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.metrics.sampling import (
+    FINAL_IMAGES,
     classify,
     device_of,
     evaluation_labels,
     generate,
-    mean_embedding,
 )
-from bump_diffusion.metrics.layers import NOISE_LEVELS
-from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.models.conditioning import Embeddings
 from bump_diffusion.models.hooks import patch_layers, read_layers
 from bump_diffusion.models.unet import TIME_FEATURES
@@ -146,7 +146,7 @@ def _noised_pairs(
 
 def pair_requests(c: Configuration) -> Labels:
     """Requests, and after them the others of their pairs."""
-    known = evaluation_labels(c)
+    known = evaluation_labels(c, FINAL_IMAGES)
     chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:PAIRS]
     return torch.cat([known[chosen], shift_half_frame(known[chosen], c.N)])
 

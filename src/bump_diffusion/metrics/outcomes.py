@@ -48,7 +48,16 @@ def classify_images(
     heights: Float[Tensor, "images N N"], requested: Float[Tensor, "images 2"], sigma: float
 ) -> Classification:
     """Compare the bumps in images (`data.bumps.bump_height` of them) with those requested."""
-    bumps = find_bumps(heights, sigma)
+    return classify_bumps(heights, find_bumps(heights, sigma), requested, sigma)
+
+
+def classify_bumps(
+    heights: Float[Tensor, "images N N"],
+    bumps: DetectedBumps,
+    requested: Float[Tensor, "images 2"],
+    sigma: float,
+) -> Classification:
+    """Compare the bumps that were found in images with those requested."""
     counts = bumps.counts
     position = bumps.single_positions()
     correct = (position - requested).abs() <= TOLERANCE  # False where the position is NaN

@@ -7,17 +7,13 @@ question only, of features that hold the label because it was injected into them
 therefore reads both from features whose label part was replaced by its mean.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.linalg import LinAlgWarning
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 MINIMUM_POINTS = 50
@@ -29,6 +25,10 @@ FOLDS = 5
 RIDGE_ALPHAS = np.logspace(-2, 6, 17)
 """Strengths of the ridge regression that are tried."""
 
+LEAST_SQUARES_FEATURES = 10
+"""Most features that are fitted by least squares, as the UMAP embedding's."""
+
+
 Points = Float[np.ndarray, "n features"]
 Targets = Float[np.ndarray, "n 2"]
 Groups = Int[np.ndarray, " n"]
@@ -37,70 +37,120 @@ Groups = Int[np.ndarray, " n"]
 def probe_targets(
     points: Points, targets: Mapping[str, Targets], groups: Groups
 ) -> Iterator[tuple[str, str, float]]:
-    """Yield (target, axis, R^2) for both axes of each target: see `probe_r2`."""
+    """Yield (target, axis, R^2) for both axes of each target."""
+    probe = Probe(points, groups)
     for target, positions in targets.items():
-        for axis, r2 in zip("xy", probe_r2(points, positions, groups), strict=True):
+        for axis, r2 in zip("xy", probe.r2(positions), strict=True):
             yield target, axis, r2
 
 
-def probe_r2(points: Points, target: Targets, groups: Groups | None = None) -> tuple[float, float]:
-    """R^2 with which x and y (the target's columns) are read linearly from the points.
+class Probe:
+    """Linear, cross-validated reading of positions from one set of features.
 
-    Predictions are cross-validated (5 folds), so that many features cannot explain few points by
-    chance: where there is nothing to read, R^2 is about 0 or below. Up to ten features (the UMAP
-    embedding) are fitted by least squares, more by ridge regression with its strength chosen within
-    each fold, by leaving out one group at a time. Points of one group share a fold; by default each
-    is a group. Rows whose target is NaN are left out; with fewer than `MINIMUM_POINTS` left, or
-    fewer groups than folds, R^2 is NaN; so is that of an axis along which the target is constant.
+    Predictions are those of `FOLDS` folds, so that many features cannot explain few points by
+    chance: where there is nothing to read, R^2 is about 0 or below. Up to
+    `LEAST_SQUARES_FEATURES` features are fitted by least squares, more by ridge regression with
+    its alpha chosen within each fold, by leaving out one group at a time. Points of one group (the
+    images of one label) share a fold; by default each point is a group of its own.
     """
-    known = ~np.isnan(target).any(axis=1)
-    points, target = points[known], target[known]
-    groups = np.arange(len(known)) if groups is None else groups
-    present, group = np.unique(groups[known], return_inverse=True)
-    if len(points) < MINIMUM_POINTS or len(present) < FOLDS:
-        return float("nan"), float("nan")
-    tested, predicted = [], []
-    for fold in KFold(FOLDS, shuffle=True, random_state=0).split(present):
-        train, test = (np.flatnonzero(np.isin(group, side)) for side in fold)
-        regression = _regression(points[train], target[train], group[train])
-        with warnings.catch_warnings():
-            # Points of one group are nearly equal; single precision does for the R^2 even so.
-            warnings.simplefilter("ignore", LinAlgWarning)
-            regression.fit(points[train], target[train])
-        tested.append(test)
-        predicted.append(regression.predict(points[test]))
-    in_order = np.argsort(np.concatenate(tested))
-    r2 = r2_score(target, np.concatenate(predicted)[in_order], multioutput="raw_values")
-    r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
-    return float(r2_x), float(r2_y)
+
+    def __init__(self, points: Points, groups: Groups | None = None):
+        self.points = points
+        self.groups = np.arange(len(points)) if groups is None else groups
+        self._folds: dict[bytes, list[_Fold]] = {}
+
+    def r2(self, target: Targets) -> tuple[float, float]:
+        """R^2 with which x and y, the target's columns, are read.
+
+        Rows whose target is NaN are left out; with fewer than `MINIMUM_POINTS` left, or fewer
+        groups than folds, R^2 is NaN; so is that of an axis along which the target is constant.
+        """
+        known = ~np.isnan(target).any(axis=1)
+        if known.sum() < MINIMUM_POINTS or len(np.unique(self.groups[known])) < FOLDS:
+            return float("nan"), float("nan")
+        target = target[known].astype(np.float64)
+        read = np.empty_like(target)
+        for fold in self._folds_of(known):
+            read[fold.test] = fold.predict(target[fold.train])
+        r2 = r2_score(target, read, multioutput="raw_values")
+        r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
+        return float(r2_x), float(r2_y)
+
+    def _folds_of(self, known: Bool[np.ndarray, " n"]) -> "list[_Fold]":
+        key = known.tobytes()
+        if key not in self._folds:
+            points = self.points[known].astype(np.float64)
+            present, group = np.unique(self.groups[known], return_inverse=True)
+            folds = KFold(FOLDS, shuffle=True, random_state=0).split(present)
+            self._folds[key] = [
+                _Fold(points, group, *(np.flatnonzero(np.isin(group, side)) for side in sides))
+                for sides in folds
+            ]
+        return self._folds[key]
 
 
-def _regression(points: Points, target: Targets, group: Groups) -> BaseEstimator:
-    """What is to be fitted to the points: see `probe_r2`."""
-    if points.shape[1] <= 10:
-        return LinearRegression()
-    alone = len(np.unique(group)) == len(group)
-    ridge = RidgeCV(RIDGE_ALPHAS) if alone else Ridge(choose_alpha(points, target, group))
-    return make_pipeline(StandardScaler(), ridge)
+class _Fold:
+    """The fit to one fold's points, decomposed once for all targets and alphas."""
 
+    def __init__(
+        self,
+        points: Float[np.ndarray, "n features"],
+        group: Int[np.ndarray, " n"],
+        train: Int[np.ndarray, " t"],
+        test: Int[np.ndarray, " rest"],
+    ):
+        self.train, self.test, self.group = train, test, group[train]
+        scaler = StandardScaler().fit(points[train])
+        fitted = scaler.transform(points[train])
+        # The fit stays within the span of the training points: their Gram matrix is all it needs.
+        squares, self.directions = np.linalg.eigh(fitted @ fitted.T)
+        self.squares = squares.clip(min=0)
+        self.projected = scaler.transform(points[test]) @ fitted.T @ self.directions
+        few = points.shape[1] <= LEAST_SQUARES_FEATURES
+        self.alphas = [0.0] if few else RIDGE_ALPHAS
 
-def choose_alpha(points: Points, target: Targets, group: Groups) -> float:
-    """The one of `RIDGE_ALPHAS` whose ridge regression best predicts groups left out one by one.
+    @cached_property
+    def members(self) -> list[Int[np.ndarray, "groups size"]]:
+        """The points of the groups of several, a row each; those of equal size together."""
+        counts = np.bincount(self.group)
+        by_group = np.argsort(self.group, kind="stable")
+        ends = np.cumsum(counts)
+        return [
+            np.stack([by_group[end - size : end] for end in ends[counts == size]])
+            for size in np.unique(counts[counts > 1])
+        ]
 
-    Leaving out single points, as `RidgeCV` does, would choose too little strength: the others of
-    its group, which have the same target, vouch for a point. Without fitting again: the residuals
-    of a group that is left out are those of the whole fit, times the inverse of what this leaves of
-    the group (the hat matrix's block subtracted from one).
-    """
-    scaled = StandardScaler().fit_transform(points.astype(np.float64))
-    directions, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
-    members = [np.flatnonzero(group == g) for g in np.unique(group)]
+    def predict(self, target: Float[np.ndarray, "t 2"]) -> Float[np.ndarray, "rest 2"]:
+        """Positions of the tested points, from those of the others."""
+        mean = target.mean(axis=0)
+        along = self.directions.T @ (target - mean)
+        alpha = min(self.alphas, key=lambda a: self._error(a, target - mean, along))
+        return mean + self.projected @ (along * self._inverse(alpha)[:, None])
 
-    def error(alpha: float) -> float:
-        shrunk = sizes**2 / (sizes**2 + alpha)
-        left = np.eye(len(points)) - (directions * shrunk) @ directions.T - 1 / len(points)
-        residual = left @ target
-        errors = (np.linalg.solve(left[np.ix_(g, g)], residual[g]) for g in members)
-        return sum(float((e**2).sum()) for e in errors)
+    def _inverse(self, alpha: float) -> Float[np.ndarray, " t"]:
+        # Directions in which the points do not vary, but for rounding, are not divided by.
+        varied = self.squares > 1e-12 * self.squares.max(initial=1e-300)
+        return np.where(varied, 1 / np.where(varied, self.squares + alpha, 1), 0)
 
-    return float(min(RIDGE_ALPHAS, key=error))
+    def _error(
+        self, alpha: float, centred: Float[np.ndarray, "t 2"], along: Float[np.ndarray, "t 2"]
+    ) -> float:
+        """Squared error in predicting each group from the others, without fitting again.
+
+        The residuals of a group that is left out are those of the whole fit, times the inverse of
+        what the fit leaves of the group (the hat matrix's block subtracted from one). Leaving out
+        single points would choose too small an alpha: the others of its group, which have the same
+        target, vouch for a point.
+        """
+        if len(self.alphas) == 1:
+            return 0.0
+        kept = self.squares * self._inverse(alpha)
+        residual = centred - self.directions @ (along * kept[:, None])
+        left = 1 - self.directions**2 @ kept - 1 / len(centred)
+        errors = (residual / left[:, None]) ** 2
+        for rows in self.members:
+            directions = self.directions[rows]
+            hat = (directions * kept) @ directions.mT
+            blocks = np.eye(rows.shape[1]) - hat - 1 / len(centred)
+            errors[rows] = np.linalg.solve(blocks, residual[rows]) ** 2
+        return float(errors.sum())

@@ -12,7 +12,13 @@ import pandas as pd
 from pyarrow import ArrowException
 from pydantic import ValidationError
 
-from bump_diffusion.config import FORMAT, Configuration, one_sentence
+from bump_diffusion.config import (
+    DROPPED_AFTER_FORMAT_2,
+    FORMAT,
+    READABLE_FORMATS,
+    Configuration,
+    one_sentence,
+)
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import read_npz, sha256
 
@@ -21,14 +27,17 @@ Content = TypeVar("Content")
 FILES = (
     *("configuration.json", "provenance.json", "arrays.npz"),
     *("checkpoints.parquet", "probes.parquet", "samplers.parquet"),
+    *("images.parquet", "bumps.parquet"),
 )
-"""What every record holds, and `checksums.json`."""
+"""What every record holds, and `checksums.json`; one of format 2 lacks the last two."""
 
 EXTRAS = {
     "weights": ("weights.safetensors",),
     "interventions": ("layers.parquet", "interventions.parquet"),
     "variation": ("signals.parquet",),
     "patching": ("places.parquet",),
+    "umap": ("umap.npz",),
+    "trajectory": ("trajectory.safetensors",),
 }
 """What a record may hold besides, and its files."""
 
@@ -68,7 +77,13 @@ class Record:
     checkpoints = _table("checkpoints.parquet", "step images_seen loss accuracy")
     "A row per evaluated checkpoint: step, images seen, loss, and its metrics."
     probes = _table("probes.parquet", "step features reduction target axis r2")
-    "A row per probe of a checkpoint."
+    """A row per probe of a checkpoint. From format 3 on with input, timestep, layer and points
+    (`evaluation.measure`); before, all are of samples at the last timestep, and of the
+    configuration's `probe_layer`."""
+    images = _table("images.parquet", "step set mu_x mu_y speckled")
+    "A row per generated image and where a bump was requested; empty in format 2."
+    bumps = _table("bumps.parquet", "step image x y amplitude")
+    "A row per bump: image is its row among the step's images; empty in format 2."
     samplers = _table("samplers.parquet", "step sampler sampler_steps accuracy")
     "A row per sampler compared at a checkpoint; empty unless there are `compared_steps`."
     layers = _table("layers.parquet", "input timestep layer features target axis r2")
@@ -85,12 +100,16 @@ class Record:
         self.id = folder.name
         stored = self._read_mapping("configuration.json", {"format"})
         checksums = self._read_mapping("checksums.json", set())
-        version = stored.pop("format")
-        if version != FORMAT:
-            raise self._refusal(f"its format is version {version}, this program's is {FORMAT}")
+        self.format = stored.pop("format")
+        if self.format not in READABLE_FORMATS:
+            readable = " and ".join(map(str, READABLE_FORMATS))
+            raise self._refusal(f"its format is {self.format}, this program reads {readable}")
+        files = FILES if self.format == FORMAT else FILES[:-2]
+        if self.format == 2:
+            stored = {f: v for f, v in stored.items() if f not in DROPPED_AFTER_FORMAT_2}
         present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         known = {*FILES, *(name for names in EXTRAS.values() for name in names)}
-        for name in sorted({*FILES, *checksums, *present} - {"checksums.json"}):
+        for name in sorted({*files, *checksums, *present} - {"checksums.json"}):
             if name not in known:
                 raise self._refusal(f"{name} is not a file of a record")
             if name not in present:
@@ -103,7 +122,7 @@ class Record:
             self.configuration = Configuration(**stored)
         except ValidationError as error:
             raise self._refusal(one_sentence(error).removesuffix(".")) from None
-        if self.configuration.id != self.id:
+        if self.id not in (self.configuration.id, *self.configuration.earlier_ids):
             raise self._refusal("its name is not that of its configuration")
         self.files = set(checksums)
         self.digest = self._read("checksums.json", sha256)
@@ -134,10 +153,11 @@ class Record:
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """`labels` (n, 2), `losses` (steps,), and per checkpoint, stacked along the first axis in
-        the order of `checkpoints`: `images` (32, N, N) bytes, `kind` (n,), `position` (n, 2),
-        `umap_trained` and `umap_ablated` (n, 3); of lines, in place of all these, `lines` (n, N).
+        the order of `checkpoints`: `images` (32, N, N) bytes, `kind` (n,), `position` (n, 2); with
+        the extra "umap" `umap_trained` and `umap_ablated` (n, 3).
         """
-        return self._read("arrays.npz", read_npz)
+        umap = self._read("umap.npz", read_npz) if "umap.npz" in self.files else {}
+        return {**self._read("arrays.npz", read_npz), **umap}
 
     @property
     def weights(self) -> Path:
@@ -147,4 +167,5 @@ class Record:
     @property
     def extras(self) -> set[str]:
         """The names of `EXTRAS` whose files the record has."""
-        return {name for name, files in EXTRAS.items() if self.files >= set(files)}
+        held = {name for name, files in EXTRAS.items() if self.files >= set(files)}
+        return held | {"umap"} if self.format == 2 else held

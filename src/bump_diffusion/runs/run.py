@@ -1,8 +1,11 @@
 """Training: from a configuration to a record, through any number of interruptions."""
 
+import copy
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,20 +25,26 @@ from bump_diffusion.files import (
     to_npz,
     to_parquet,
 )
-from bump_diffusion.metrics.evaluation import evaluate, evaluation_labels
+from bump_diffusion.metrics.evaluation import Networks, evaluate
 from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
 from bump_diffusion.metrics.layers import probe_layers
+from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.models.build import build_model
+from bump_diffusion.models.quantize import quantize_state
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.provenance import describe_code, provenance
 from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.schedule import next_to_evaluate, steps_between
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 30.0
 """Most seconds of training that an interruption costs."""
+
+TRAJECTORY = 8
+"""Checkpoints whose weights the extra "trajectory" holds."""
 
 EXTRA_TABLES = {
     "interventions": {"layers": probe_layers, "interventions": intervene},
@@ -104,20 +113,22 @@ def open_run(
     """The run that is under way, or a new one, with the extras that its record must hold."""
     if record := store.get(c, remake=remake):
         extras = {*extras, *record.extras}  # what it has, its successor must not lack
-    run, trainer = Partial(store, c), Trainer(c, pick_device())
+    run, trainer = Partial(store, c, extras), Trainer(c, pick_device())
     try:
         run.load(trainer)
     except UserError:
         if not remake:
             raise
         discard(run.folder)
-        run, trainer = Partial(store, c), Trainer(c, pick_device())
+        run, trainer = Partial(store, c, extras), Trainer(c, pick_device())
     return run, trainer, set(extras)
 
 
 def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None) -> None:
     c = trainer.c
     networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
+    before = dict(zip(c.evaluation_steps[1:], c.evaluation_steps, strict=False))
+    kept = steps_kept(c)
     bar = tqdm(
         total=c.steps,
         initial=trainer.step,
@@ -128,14 +139,21 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
     )
     with bar:
         while True:
-            if trainer.step in c.evaluation_steps and not run.has_evaluation(trainer.step):
+            step = trainer.step
+            if step in c.evaluation_steps:
                 refuse_divergence(trainer)
-                start = time.monotonic()
-                evaluation = evaluate(c, networks, trainer.step)
-                run.save_evaluation(trainer.step, evaluation, time.monotonic() - start)
-                run.save(trainer)
-                bar.set_postfix(correct=f"{evaluation.metrics['accuracy']:.0%}")
-            if trainer.step == c.steps:
+                if not run.has_evaluation(step):
+                    _evaluate(run, c, networks, step)
+                    run.save(trainer)
+                if step:
+                    evaluate_between(
+                        run, c, networks, before[step], step, partial(run.save, trainer)
+                    )
+                    _drop_weights(run, trainer, steps_between(before[step], step))
+                bar.set_postfix(correct=f"{run.accuracies()[step]:.0%}")
+            elif step in kept:
+                run.save_weights(step, networks["trained"])
+            if step == c.steps:
                 return
             trainer.train_step()
             bar.update()
@@ -143,6 +161,47 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
                 each_step()
             if time.monotonic() - run.saved > CHECKPOINT_SECONDS:
                 run.save(trainer)
+
+
+def steps_kept(c: Configuration) -> set[int]:
+    """Steps whose weights are kept until it is known whether they are to be evaluated."""
+    pairs = itertools.pairwise(c.evaluation_steps)
+    return {step for first, last in pairs for step in steps_between(first, last)}
+
+
+def evaluate_between(
+    run: Partial,
+    c: Configuration,
+    networks: Networks,
+    first: int,
+    last: int,
+    save: Callable[[], None],
+) -> None:
+    """Evaluate steps between two evaluated ones, as `schedule` says, from weights that were kept.
+
+    `save` is called after each.
+    """
+    skipped = copy.deepcopy(networks["trained"])
+    while (step := next_to_evaluate(run.accuracies(), first, last)) is not None:
+        skipped.load_state_dict(run.weights_at(step))
+        _evaluate(run, c, {**networks, "trained": skipped}, step)
+        save()
+
+
+def _drop_weights(run: Partial, trainer: Trainer, steps: Iterable[int]) -> None:
+    """Delete weights that are needed no more, once the checkpoint does not list them."""
+    if dropped := run.drop_weights(s for s in steps if not run.keeps_weights_of(s)):
+        run.save(trainer)
+        for path in dropped:
+            path.unlink(missing_ok=True)
+
+
+def _evaluate(run: Partial, c: Configuration, networks: Networks, step: int) -> None:
+    start = time.monotonic()
+    evaluation = evaluate(c, networks, step, umap="umap" in run.extras)
+    if "trajectory" in run.extras and str(step) not in run.weights:
+        run.save_weights(step, networks["trained"])
+    run.save_evaluation(step, evaluation, time.monotonic() - start)
 
 
 def refuse_divergence(trainer: Trainer) -> None:
@@ -160,31 +219,52 @@ def refuse_divergence(trainer: Trainer) -> None:
 def collect(run: Partial, trainer: Trainer, extras: Iterable[str]) -> dict[str, bytes]:
     """The files of the finished record."""
     c = trainer.c
-    rows, probes, samplers, arrays = [], [], [], []
+    rows, arrays = [], []
+    tables: dict[str, list[pd.DataFrame]] = {}
     losses = trainer.losses.cpu().numpy()
-    for step in c.evaluation_steps:
+    for step in run.accuracies():
         evaluation = run.evaluation(step)
         loss = float(losses[max(0, step - 100) : step].mean()) if step else float("nan")
         row = {"step": step, "images_seen": step * c.batch_size, "loss": loss}
         rows.append({**row, **evaluation.metrics})
-        probes.append(evaluation.probes.assign(step=step))
-        samplers.append(evaluation.samplers.assign(step=step))
+        for name, table in evaluation.tables.items():
+            tables.setdefault(name, []).append(table.assign(step=step))
         arrays.append(evaluation.arrays)
     stacked = {name: np.stack([a[name] for a in arrays]) for name in arrays[0]}
+    embeddings = {name: stacked.pop(name) for name in list(stacked) if name.startswith("umap_")}
     stacked |= {"labels": evaluation_labels(c).numpy(), "losses": losses}
     files = {
         "provenance.json": to_json(provenance(trainer.device, run.seconds)),
         "checkpoints.parquet": to_parquet(pd.DataFrame(rows)),
-        "probes.parquet": to_parquet(pd.concat(probes, ignore_index=True)),
-        "samplers.parquet": to_parquet(pd.concat(samplers, ignore_index=True)),
         "arrays.npz": to_npz(stacked),
     }
+    for name, parts in tables.items():
+        files[f"{name}.parquet"] = to_parquet(pd.concat(parts, ignore_index=True))
     networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
     for extra in EXTRA_TABLES.keys() & set(extras):
         for name, measure in EXTRA_TABLES[extra].items():
             files[f"{name}.parquet"] = to_parquet(measure(c, networks))
+    if "umap" in run.extras:
+        files["umap.npz"] = to_npz(embeddings)
+    if "trajectory" in run.extras:
+        files["trajectory.safetensors"] = _trajectory(run)
     if "weights" in extras:
         state = networks["trained"].state_dict()
         half = {k: v.half().cpu().contiguous() for k, v in state.items()}
         files["weights.safetensors"] = safetensors.torch.save(half)
     return files
+
+
+def _trajectory(run: Partial) -> bytes:
+    """Weights in eight bits, at `TRAJECTORY` of the evaluated checkpoints, the last among them.
+
+    Evenly spread over the evaluated ones, which are dense where the network learns. Tensors are
+    named STEP.NAME, with their scales beside them (`quantize.quantize_state`).
+    """
+    steps = list(run.accuracies())
+    chosen = np.linspace(0, len(steps) - 1, min(TRAJECTORY, len(steps))).round().astype(int)
+    tensors = {}
+    for step in [steps[i] for i in chosen]:
+        state = quantize_state(run.weights_at(step))
+        tensors |= {f"{step}.{name}": weights for name, weights in state.items()}
+    return safetensors.torch.save(tensors)

@@ -4,12 +4,14 @@ A checkpoint's images and features are made on the device; what is measured of t
 than training does on a GPU, and is the processor's.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import loky
 from filelock import BaseFileLock, Timeout
@@ -17,13 +19,8 @@ from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.files import system_errors_in_a_sentence
-from bump_diffusion.metrics.evaluation import (
-    Observation,
-    evaluation_labels,
-    generate_together,
-    measure,
-    observe,
-)
+from bump_diffusion.metrics.evaluation import Observation, measure, observe
+from bump_diffusion.metrics.sampling import generate_together, requested_labels
 from bump_diffusion.models.build import build_model
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.pools import Processes
@@ -31,9 +28,11 @@ from bump_diffusion.runs.provenance import describe_code
 from bump_diffusion.runs.run import (
     CHECKPOINT_SECONDS,
     collect,
+    evaluate_between,
     open_run,
     refuse_divergence,
     refuse_extras,
+    steps_kept,
     train,
 )
 from bump_diffusion.runs.store import Store
@@ -89,9 +88,10 @@ def train_together(
 def group_runs(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
     """The stacks in which configurations are trained, in the order of the first of each."""
     order = {c: i for i, c in enumerate(configurations)}
-    alike: dict[tuple[str, int], list[Configuration]] = {}
+    alike: dict[tuple[str, ...], list[Configuration]] = {}
     for c in order:
-        alike.setdefault((stack_key(c), len(evaluation_labels(c))), []).append(c)
+        counts = [[len(x) for x in requested_labels(c, f).values()] for f in (False, True)]
+        alike.setdefault((stack_key(c), str(counts)), []).append(c)
     stacks = []
     for runs in alike.values():
         count = -(-len(runs) // max_stack(runs[0]))
@@ -109,6 +109,8 @@ class _Run:
     lock: BaseFileLock
     measuring: dict[int, Future] = field(default_factory=dict)
     "Measurements under way, by the step."
+    completing: Future | None = None
+    "The evaluation of steps between those, once the run is trained."
 
     def __post_init__(self):
         self.c = self.trainer.c
@@ -128,12 +130,25 @@ class _Run:
         self.measuring = {}
 
 
-def _measure(c: Configuration, store: Store, step: int, observed: Observation) -> str:
+def _measure(
+    c: Configuration, store: Store, extras: set[str], step: int, observed: Observation
+) -> str:
     """Measure and store an evaluation, in a worker process; return its file's SHA-256."""
     with one_thread():
-        partial = Partial(store, c)
-        partial.save_evaluation(step, measure(c, observed), 0.0)
+        partial = Partial(store, c, extras)
+        partial.save_evaluation(step, measure(c, observed, step, "umap" in extras), 0.0)
         return partial.evaluations[str(step)]
+
+
+def _complete(c: Configuration, partial: Partial) -> Partial:
+    """Evaluate the steps at which a trained run learned, in a worker process, on its CPU."""
+    partial.saved = time.monotonic()
+    with one_thread():
+        networks = {name: build_model(c) for name in ("trained", "untrained")}
+        for first, last in itertools.pairwise(c.evaluation_steps):
+            evaluate_between(partial, c, networks, first, last, save=lambda: None)
+    partial.count_seconds()
+    return partial
 
 
 class _Driver:
@@ -184,7 +199,7 @@ class _Driver:
         c, trainers = runs[0].c, [run.trainer for run in runs]
         on_gpu = trainers[0].device.type == "cuda"
         stack = Stack(trainers, alone=max_stack(c) == 1 or (on_gpu and len(runs) == 1))
-        evaluation_steps, saved = set(c.evaluation_steps), time.monotonic()
+        evaluation_steps, kept, saved = set(c.evaluation_steps), steps_kept(c), time.monotonic()
         with tqdm(
             total=c.steps,
             initial=stack.step,
@@ -196,6 +211,9 @@ class _Driver:
             while True:
                 if stack.step in evaluation_steps:
                     self.evaluate(stack, runs)
+                elif stack.step in kept:
+                    stack.sync()
+                    self.keep_weights(runs)
                 failed = not self.without_failed(runs)
                 if stack.step == c.steps or failed or time.monotonic() > self.until:
                     break
@@ -229,23 +247,39 @@ class _Driver:
         due = [run for run in self.without_failed(runs) if run.is_due()]
         if not due:
             return
-        labels = [evaluation_labels(run.c).to(stack.device) for run in runs]
-        images = generate_together([run.c for run in runs], stack.average, labels, (stack.step,))
-        for run, generated in zip(runs, images, strict=True):
+        step, configurations = stack.step, [run.c for run in runs]
+        sets = [requested_labels(c, step == c.steps) for c in configurations]
+        generated: list[dict] = [{} for _ in runs]
+        for name in sets[0]:
+            labels = [of_run[name].to(stack.device) for of_run in sets]
+            made = generate_together(configurations, stack.average, labels, (step, name))
+            for of_run, images in zip(generated, made, strict=True):
+                of_run[name] = images
+        self.keep_weights([run for run in due if "trajectory" in run.extras])
+        for run, images in zip(runs, generated, strict=True):
             if run in due:
-                observed = observe(run.c, run.networks, stack.step, generated)
-                run.measuring[stack.step] = self.submit(run.c, stack.step, observed)
+                observed = observe(run.c, run.networks, step, images)
+                extras = run.partial.extras
+                future = self.submit(_measure, run.c, self.store, extras, step, observed)
+                run.measuring[step] = future
         for run in due:
             run.partial.seconds["evaluation_seconds"] += (time.monotonic() - start) / len(due)
         self.finish()
 
-    def submit(self, c: Configuration, step: int, observed: Observation) -> Future:
-        """Have a worker measure, when there is not enough that waits for one."""
+    def submit(self, *work: Any) -> Future:
+        """Have a worker call a function, when there is not enough that waits for one."""
         while len(self.measuring) >= MAX_WAITING * self.pool.workers:
             self.measuring = wait(self.measuring, return_when=FIRST_COMPLETED).not_done
-        future = self.pool.submit(_measure, c, self.store, step, observed)
+        future = self.pool.submit(*work)
         self.measuring.add(future)
         return future
+
+    def keep_weights(self, runs: list[_Run]) -> None:
+        def keep(run: _Run) -> None:
+            run.partial.save_weights(run.trainer.step, run.networks["trained"])
+
+        with ThreadPoolExecutor(SAVING_THREADS) as threads:
+            list(threads.map(keep, self.without_failed(runs)))
 
     def save(self, runs: list[_Run]) -> None:
         for run in runs:
@@ -260,11 +294,18 @@ class _Driver:
             run.partial.count_seconds(1 / len(runs))
 
     def finish(self, all_of_them: bool = False) -> None:
-        """Store the records of trained runs: of all, or of those whose measurements are done."""
+        """Complete and store trained runs: all, or those that need not be waited for."""
+        for run in self.trained:
+            measured = all(future.done() for future in run.measuring.values())
+            if run.completing is None and (all_of_them or measured):
+                self.save([run])
+                with self.noting_failure(run.c):
+                    run.completing = self.submit(_complete, run.c, run.partial)
+        self.trained = self.without_failed(self.trained)
         for run in list(self.trained):
-            if all_of_them or all(future.done() for future in run.measuring.values()):
+            if run.completing and (all_of_them or run.completing.done()):
                 self.trained.remove(run)
                 with self.noting_failure(run.c):
-                    run.settle()
+                    run.partial = run.completing.result()
                     self.store.finish(run.c, collect(run.partial, run.trainer, run.extras))
                     run.lock.release()

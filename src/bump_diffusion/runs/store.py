@@ -7,7 +7,7 @@ A finished record's folder holds
 - `provenance.json`: versions, device, threads, commit, when it was finished, seconds in all and, of
   these, of evaluation;
 - the tables and arrays of `Record`, and of its extras those that were asked for; the averaged
-  weights are in half precision;
+  weights are in half precision, those of the trajectory in eight bits;
 - `checksums.json`: the SHA-256 of each of these files.
 
 Records that are shipped lie in `data/records`, are never written to, and are listed with the
@@ -63,9 +63,14 @@ class Store:
         self.local = local.absolute()  # a worker process may have another current folder
         self.roots = [self.local] if shipped is None else [self.local, shipped]
 
+    def folders(self, *ids: str) -> list[Path]:
+        """The folders of finished records, unopened, of each name the local one first."""
+        places = [root / id for id in ids for root in self.roots]
+        return [folder for place in places if (folder := published_folder(place))]
+
     def folder(self, id: str) -> Path | None:
         """The folder of a finished record, unopened; None if there is none."""
-        return next(filter(None, (published_folder(root / id) for root in self.roots)), None)
+        return next(iter(self.folders(id)), None)
 
     def is_local(self, record: Record) -> bool:
         return self.local in record.folder.parents
@@ -75,19 +80,18 @@ class Store:
     ) -> Record | None:
         """The record of a configuration; None if there is none.
 
-        One that lacks some of the `extras` is taken for none. One that is damaged raises
-        UserError, or with `remake` is taken for none too.
+        One of an earlier format serves too. One that lacks some of the `extras` is taken for none.
+        One that is damaged raises UserError, or with `remake` is taken for none too.
         """
-        for root in self.roots:
-            if folder := published_folder(root / c.id):
-                try:
-                    record = Record(folder)
-                except UserError:
-                    if remake:
-                        return None
-                    raise
-                if record.extras.issuperset(extras):
-                    return record
+        for folder in self.folders(c.id, *c.earlier_ids):
+            try:
+                record = Record(folder)
+            except UserError:
+                if remake:
+                    return None
+                raise
+            if record.extras.issuperset(extras):
+                return record
         return None
 
     def ids(self) -> list[str]:

@@ -14,8 +14,8 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import PHASES, THRESHOLDS, first_phases, pass_in_order
 from bump_diffusion.data.bumps import bump_height
 from bump_diffusion.metrics.bumps import find_bumps
-from bump_diffusion.metrics.evaluation import choose_shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.page.axes import IMAGES_SEEN, hide_ticks, show_pixels, thousands
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.html import render

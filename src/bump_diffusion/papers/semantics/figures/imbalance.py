@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from bump_diffusion.analysis.boundaries import boundary, median_phases
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
-from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.probes import MINIMUM_POINTS
+from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
     band,

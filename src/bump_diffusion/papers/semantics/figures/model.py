@@ -11,9 +11,9 @@ from bump_diffusion.analysis.frame import frame, gather
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import axis_positions
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.metrics.evaluation import generate
 from bump_diffusion.metrics.outcomes import OUTCOMES
-from bump_diffusion.metrics.probes import probe_r2
+from bump_diffusion.metrics.probes import Probe
+from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
@@ -53,7 +53,7 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
     """Draw how far apart an untrained network's inputs are for two labels, by conditioning.
 
     The Euclidean distance of each label's embedding from the middle's, over the largest; and R^2 of
-    reading the position linearly from the embedding (`probes.probe_r2`, the mean of x and y).
+    reading the position linearly from the embedding (`probes.Probe`, the mean of x and y).
     """
     figure, axes = plt.subplots(1, len(CONDITIONINGS), figsize=(WIDTH, 2.7), sharey=True)
     grid = task_of(c).grid()
@@ -69,7 +69,7 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
         distance = (embedding - embedding[middle]).norm(dim=1)
         distance = (distance / distance.max()).view(*shape).T
         image = ax.imshow(distance, cmap="viridis", vmin=0, vmax=1, extent=extent)
-        r2[scheme] = np.mean(probe_r2(embedding.numpy(), grid.numpy()))
+        r2[scheme] = np.mean(Probe(embedding.numpy()).r2(grid.numpy()))
         ax.set(title=f"{scheme}\n$R^2$ = {r2[scheme]:.2f}", xlabel=r"$\mu_x$ (pixels)")
         ax.grid(False)
     axes[0].set_ylabel(r"$\mu_y$ (pixels)")
@@ -89,8 +89,7 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
     timesteps = [c.timesteps - 1, *(round(c.timesteps * f) for f in (0.7, 0.5, 0.3, 0.15)), 0]
     figure, axes = plt.subplots(len(labels), len(timesteps) + 1, figsize=(WIDTH, 3.5))
     for column, timestep in zip(axes.T, timesteps, strict=False):
-        stopped = c.model_copy(update={"probe_timestep": timestep})
-        images, noisy, t = generate(stopped, model, labels, ("denoising",))
+        images, noisy, t = generate(c, model, labels, ("denoising",), timestep)
         for ax, image in zip(column, noisy, strict=True):
             show_pixels(ax, image[0].numpy(), -2, 2)
         column[0].set_title(f"t = {t}")

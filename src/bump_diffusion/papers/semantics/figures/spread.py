@@ -17,8 +17,8 @@ from bump_diffusion.analysis.learning import (
     overlap_times,
 )
 from bump_diffusion.data.bumps import bump_height, render_bumps
-from bump_diffusion.metrics.evaluation import evaluation_labels
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
+from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.figures.claims import describe_interval

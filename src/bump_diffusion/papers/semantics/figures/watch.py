@@ -8,8 +8,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.metrics.evaluation import choose_shown
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
     band,
