@@ -45,8 +45,10 @@ def store(tmp_path):
 
 @pytest.fixture(scope="session")
 def smoke_record(tmp_path_factory):
-    """A finished record of the smoke profile, with weights; do not change its folder."""
-    return train(configure("smoke"), Store(tmp_path_factory.mktemp("smoke")), extras=["weights"])
+    """A finished record of the smoke profile, with weights and UMAP; do not change its folder."""
+    return train(
+        configure("smoke"), Store(tmp_path_factory.mktemp("smoke")), extras=["weights", "umap"]
+    )
 
 
 @pytest.fixture(scope="module")

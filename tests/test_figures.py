@@ -234,7 +234,8 @@ def test_placement_is_read_where_enough_images_show_one_bump():
             "accuracy_y": [0.9, 0.13, 0.28],
         }
     )
-    run = SimpleNamespace(configuration=configure("quick"), checkpoints=checkpoints)
+    c = configure("quick", evaluation_images=256)
+    run = SimpleNamespace(configuration=c, checkpoints=checkpoints)
     (row,) = placed_given_one_bump(run).to_dict("records")
     assert row == pytest.approx({"x": 0.75, "y": 0.7, "both": 0.5, "product": 0.525})
 

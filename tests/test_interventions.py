@@ -1,5 +1,7 @@
 """Layers read and interventions made, against what must follow from how the network is wired."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from bump_diffusion.metrics import interventions
 from bump_diffusion.metrics.interventions import (
     BLOCKS,
     PAIRS,
+    PAIRS_ON_THE_WAY,
     compare_variation,
     intervene,
     locate_patched,
@@ -133,13 +136,17 @@ def test_patched_layers_take_with_them_the_axis_that_they_hold(monkeypatch):
 
     monkeypatch.setattr(interventions, "generate", draw)
     c = configure("quick", d_x=0.5, d_y=0.5)
-    located = locate_patched(c, {"trained": Layers()}).set_index("layer")
-    assert located.groupby("layer").size().eq(2 * PAIRS).all()
-    for layer, exchanged in {"": "", "layer3": "x", "layer4": "y", "up3": "xy"}.items():
-        for axis in "xy":
-            request = located.loc[layer, f"mu_{axis}"]
-            expected = (request + c.N / 2 * (axis in exchanged)) % c.N
-            assert (located.loc[layer, axis] - expected).abs().max() < 0.1
+    located = locate_patched(c, Layers(), final=True).set_index(["differ", "layer"]).sort_index()
+    assert located.groupby(level=[0, 1]).size().eq(2 * PAIRS).all()
+    holds = {"": "", "layer3": "x", "layer4": "y", "up3": "xy"}
+    for differ, (layer, held), axis in itertools.product(("xy", "x", "y"), holds.items(), "xy"):
+        request = located.loc[(differ, layer), f"mu_{axis}"]
+        expected = (request + c.N / 2 * (axis in held and axis in differ)) % c.N
+        assert (located.loc[(differ, layer), axis] - expected).abs().max() < 0.1
+    on_the_way = locate_patched(c, Layers(), final=False)
+    assert on_the_way.groupby(["differ", "layer"]).size().to_dict() == {
+        ("xy", layer): 2 * PAIRS_ON_THE_WAY for layer in ("", "layer3", "layer4")
+    }
 
 
 @pytest.mark.parametrize("extra", ["interventions", "variation", "patching"])

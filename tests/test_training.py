@@ -27,7 +27,7 @@ from bump_diffusion.metrics.sampling import evaluation_labels, generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
 from bump_diffusion.runs import partial, provenance, run, schedule
-from bump_diffusion.runs.partial import Partial
+from bump_diffusion.runs.partial import MADE_ON_THE_WAY, Partial
 from bump_diffusion.runs.record import EXTRAS, Record
 from bump_diffusion.runs.run import load_model, train
 from bump_diffusion.runs.schedule import steps_between
@@ -182,7 +182,7 @@ def test_shipped_weights_are_the_trained_networks(smoke_record):
 
 
 def test_every_extra_can_be_made():
-    assert {"weights", *run.EXTRA_TABLES} == EXTRAS.keys()
+    assert {"weights", *MADE_ON_THE_WAY, *run.EXTRA_TABLES} == EXTRAS.keys()
 
 
 def test_a_run_that_diverges_says_so(store):
@@ -355,7 +355,7 @@ def test_two_processes_make_one_record_once(tmp_path):
 
 
 def test_differences_are_described(smoke_record, store):
-    again = train(smoke_record.configuration, store)
+    again = train(smoke_record.configuration, store, smoke_record.extras)
     assert differences(smoke_record, again).identical
     table = again.checkpoints
     table.loc[table.index[-1], "accuracy"] += 0.5

@@ -44,6 +44,9 @@ PROBE_COLUMNS = ("input", "timestep", "layer", "points", "features", "reduction"
 Networks = Mapping[str, nn.Module]
 """The network to be measured, "trained", and the one it was at first, "untrained"."""
 
+Generated = Mapping[str, tuple[Images, Images, int]]
+"""What `sampling.generate` gives for each set of `requested_labels`."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -79,8 +82,8 @@ class Observation:
     "By the name of a set, an image per label of `requested_labels`; on the CPU."
     features: list[Features]
     "None for a task without a plane."
-    samplers: pd.DataFrame
-    "As in `Evaluation`."
+    tables: dict[str, pd.DataFrame]
+    "Those of `Evaluation` that need the network: `samplers`, and what else a run keeps."
 
 
 def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False) -> Evaluation:
@@ -93,15 +96,16 @@ def observe(
     c: Configuration,
     networks: Networks,
     step: int,
-    generated: Mapping[str, tuple[Images, Images, int]] | None = None,
+    generated: Generated | None = None,
 ) -> Observation:
     """Generate images for each set of `requested_labels` and read the features of several layers.
 
-    `generated` is what `generate` gave for each set, if it has been called. Inputs are the samples as the network sees them at the last timestep of sampling; true bumps, noised to each of
-    `NOISED_SHARES` of the last timestep; and pure noise at the last. On samples the untrained
-    network is read too. The other inputs are the same at every checkpoint, so that what the
-    untrained network holds there is what step 0 says. Step 0 and the last have as many points as
-    the last has images, the others fewer.
+    `generated` is what `generate` gave for each set, if it has been called. Inputs are the
+    samples as the network sees them at the last timestep of sampling; true bumps, noised to
+    each of `NOISED_SHARES` of the last timestep; and pure noise at the last. On samples the
+    untrained network is read too. The other inputs are the same at every checkpoint, so that
+    what the untrained network holds there is what step 0 says. Step 0 and the last have as many
+    points as the last has images, the others fewer.
     """
     model, final = networks["trained"], step == c.steps
     device = device_of(model)
@@ -111,9 +115,9 @@ def observe(
     }
     made = {name: images.cpu() for name, (images, _, _) in generated.items()}
     _, x, t = generated["trained"]
-    samplers = compare_samplers(c, model) if step else pd.DataFrame()
+    tables = {"samplers": compare_samplers(c, model) if step else pd.DataFrame()}
     if not task_of(c).has_plane:
-        return Observation(made, [], samplers)
+        return Observation(made, [], tables)
     layers = list(dict.fromkeys([*PROBED_LAYERS, c.probe_layer]))
     labels = requested_labels(c, final or step == 0)["trained"].to(device)
     inputs = [(networks, sets["trained"], ("sample", x, t))]
@@ -125,7 +129,7 @@ def observe(
         for name, network, embedding in label_inputs(c, read, given)
         for layer, points in read_features(network, layers, seen, timestep, embedding).items()
     ]
-    return Observation(made, features, samplers)
+    return Observation(made, features, tables)
 
 
 @torch.inference_mode()
@@ -150,7 +154,7 @@ def measure(c: Configuration, observed: Observation, step: int, umap: bool = Fal
         "images": pd.concat(of_images, ignore_index=True),
         "bumps": pd.concat(of_bumps, ignore_index=True),
         "probes": pd.DataFrame(),
-        "samplers": observed.samplers,
+        **observed.tables,
     }
     metrics, images = trained.metrics(), observed.images["trained"]
     if not observed.features:

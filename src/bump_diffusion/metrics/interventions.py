@@ -40,7 +40,10 @@ PAIRS = 64
 
 PATCHED_LAYERS = ("layer3", "layer4", "up3")
 """Layers of which it is recorded where bumps go if they are patched. `up3` is given the outputs of
-the others."""
+the others, and patched in trained networks alone."""
+
+PAIRS_ON_THE_WAY = 32
+"""Pairs of requests of which bumps are located before training ends."""
 
 
 @torch.inference_mode()
@@ -81,21 +84,24 @@ def intervene(c: Configuration, networks: Networks) -> pd.DataFrame:
 
 
 @torch.inference_mode()
-def locate_patched(c: Configuration, networks: Networks) -> pd.DataFrame:
-    """Where the bumps are that are drawn with a layer's output patched.
+def locate_patched(c: Configuration, model: nn.Module, final: bool) -> pd.DataFrame:
+    """Where the bumps are that are drawn with a layer's output patched, as in `intervene`.
 
-    The images are those of `intervene`, for "nothing" (layer is "") and for "other features" of
-    each of `PATCHED_LAYERS`. Returns a row per image: layer, the requested mu_x and mu_y, and x and
-    y of its bump (NaN if it has not exactly one); pixels.
+    Layer "" is for "nothing". At the `final` checkpoint the requests of a pair `differ` in "xy", or
+    in "x" or "y" alone; before, in "xy", for fewer pairs and layers. Returns a row per image:
+    differ, layer, the requested mu_x and mu_y, and x and y of its bump (NaN if it has not exactly
+    one); pixels.
     """
-    model = networks["trained"]
-    labels = pair_requests(c).to(device_of(model))
+    pairs, layers = (PAIRS, PATCHED_LAYERS) if final else (PAIRS_ON_THE_WAY, PATCHED_LAYERS[:2])
     tables = []
-    for layer in ("", *PATCHED_LAYERS):
-        with patch_layers(model, outputs={layer: swap_output} if layer else {}):
-            position = classify(c, draw_pairs(c, model, labels), labels).position
-        rows = torch.cat([labels, position], dim=1).cpu()
-        tables.append(pd.DataFrame(rows, columns=["mu_x", "mu_y", "x", "y"]).assign(layer=layer))
+    for differ in ("xy", "x", "y") if final else ("xy",):
+        labels = pair_requests(c, pairs, differ).to(device_of(model))
+        for layer in ("", *layers):
+            with patch_layers(model, outputs={layer: swap_output} if layer else {}):
+                position = classify(c, draw_pairs(c, model, labels), labels).position
+            rows = pd.DataFrame(torch.cat([labels, position], dim=1).cpu())
+            rows.columns = ["mu_x", "mu_y", "x", "y"]
+            tables.append(rows.assign(differ=differ, layer=layer))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -144,11 +150,13 @@ def _noised_pairs(
         yield add_noise(bumps, alpha_bar[t], noise), t, model.conditioning(labels)
 
 
-def pair_requests(c: Configuration) -> Labels:
-    """Requests, and after them the others of their pairs."""
+def pair_requests(c: Configuration, pairs: int = PAIRS, differ: str = "xy") -> Labels:
+    """Requests, and after them the others of their pairs, which differ in the axes of `differ`."""
     known = evaluation_labels(c, FINAL_IMAGES)
-    chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:PAIRS]
-    return torch.cat([known[chosen], shift_half_frame(known[chosen], c.N)])
+    chosen = torch.randperm(len(known), generator=generator("cpu", c.seed, "pairs"))[:pairs]
+    moved = torch.tensor([axis in differ for axis in "xy"])
+    others = torch.where(moved, shift_half_frame(known[chosen], c.N), known[chosen])
+    return torch.cat([known[chosen], others])
 
 
 def shift_half_frame(position: Any, N: Any) -> Any:

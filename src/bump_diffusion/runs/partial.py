@@ -20,7 +20,7 @@ from bump_diffusion.runs.provenance import describe_code, describe_difference
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.trainer import Trainer
 
-MADE_ON_THE_WAY = {"umap", "trajectory"}
+MADE_ON_THE_WAY = {"umap", "trajectory", "patching"}
 """The extras that need what only a run under way has: they cannot be added at its end."""
 
 

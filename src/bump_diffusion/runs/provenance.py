@@ -19,7 +19,7 @@ PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "umap-learn", "
 
 SOURCES = (
     *("config.py", "seeds.py", "data", "models", "training", "metrics"),
-    *("runs/run.py", "runs/stack.py"),
+    *("runs/run.py", "runs/schedule.py", "runs/stack.py"),
 )
 """The files and folders of this package that can change a result."""
 

@@ -42,7 +42,8 @@ EXTRAS = {
 """What a record may hold besides, and its files."""
 
 TABLES = (
-    *("checkpoints", "probes", "samplers", "layers", "interventions", "variation", "patching"),
+    *("checkpoints", "probes", "images", "bumps", "samplers"),
+    *("layers", "interventions", "variation", "patching"),
 )
 """The attributes of a record that are tables."""
 
@@ -93,7 +94,8 @@ class Record:
     variation = _table("signals.parquet", "layer timestep variation change network")
     "A row per layer, timestep and network, trained or not."
     patching = _table("places.parquet", "layer mu_x mu_y x y")
-    "A row per image with a layer exchanged, or nothing."
+    """A row per image with a layer patched, or none (`interventions.locate_patched`). Of format 2
+    all are of the last step, and of requests that differ in both axes."""
 
     def __init__(self, folder: Path):
         self.folder = folder

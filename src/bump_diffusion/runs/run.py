@@ -4,7 +4,7 @@ import copy
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 import numpy as np
@@ -25,7 +25,14 @@ from bump_diffusion.files import (
     to_npz,
     to_parquet,
 )
-from bump_diffusion.metrics.evaluation import Networks, evaluate
+from bump_diffusion.metrics.evaluation import (
+    Evaluation,
+    Generated,
+    Networks,
+    Observation,
+    measure,
+    observe,
+)
 from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
 from bump_diffusion.metrics.layers import probe_layers
 from bump_diffusion.metrics.sampling import evaluation_labels
@@ -49,9 +56,8 @@ TRAJECTORY = 8
 EXTRA_TABLES = {
     "interventions": {"layers": probe_layers, "interventions": intervene},
     "variation": {"signals": compare_variation},
-    "patching": {"places": locate_patched},
 }
-"""The extras that are tables: by its file's name, the function that measures each."""
+"""The extras that are tables of the trained network: by its file's name, what measures each."""
 
 
 def load_model(record: Record, device: torch.device | str = "cpu") -> UNet:
@@ -99,8 +105,8 @@ def train(
 
 
 def refuse_extras(c: Configuration, extras: Iterable[str]) -> None:
-    """Raise UserError for an extra of `EXTRA_TABLES` of a task without a plane."""
-    refused = [extra for extra in EXTRA_TABLES if extra in extras]
+    """Raise UserError for an extra that a task without a plane lacks."""
+    refused = [extra for extra in (*EXTRA_TABLES, "patching") if extra in extras]
     if refused and not task_of(c).has_plane:
         raise UserError(
             f"axes is {c.axes!r}, it must be 'xy' for {refused[0]}: without y there is no plane."
@@ -127,7 +133,6 @@ def open_run(
 def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None) -> None:
     c = trainer.c
     networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
-    before = dict(zip(c.evaluation_steps[1:], c.evaluation_steps, strict=False))
     kept = steps_kept(c)
     bar = tqdm(
         total=c.steps,
@@ -145,12 +150,9 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
                 if not run.has_evaluation(step):
                     _evaluate(run, c, networks, step)
                     run.save(trainer)
-                if step:
-                    evaluate_between(
-                        run, c, networks, before[step], step, partial(run.save, trainer)
-                    )
-                    _drop_weights(run, trainer, steps_between(before[step], step))
-                bar.set_postfix(correct=f"{run.accuracies()[step]:.0%}")
+                accuracy = evaluate_between(run, c, networks, step, partial(run.save, trainer))
+                _drop_weights(run, trainer, kept & set(range(step)))
+                bar.set_postfix(correct=f"{accuracy:.0%}")
             elif step in kept:
                 run.save_weights(step, networks["trained"])
             if step == c.steps:
@@ -170,22 +172,20 @@ def steps_kept(c: Configuration) -> set[int]:
 
 
 def evaluate_between(
-    run: Partial,
-    c: Configuration,
-    networks: Networks,
-    first: int,
-    last: int,
-    save: Callable[[], None],
-) -> None:
-    """Evaluate steps between two evaluated ones, as `schedule` says, from weights that were kept.
+    run: Partial, c: Configuration, networks: Networks, last: int, save: Callable[[], None]
+) -> float:
+    """Evaluate steps between the evaluated ones up to `last`, from weights that were kept.
 
-    `save` is called after each.
+    Which, says `schedule.next_to_evaluate`; `save` is called after each. Returns the last accuracy.
     """
-    skipped = copy.deepcopy(networks["trained"])
-    while (step := next_to_evaluate(run.accuracies(), first, last)) is not None:
-        skipped.load_state_dict(run.weights_at(step))
-        _evaluate(run, c, {**networks, "trained": skipped}, step)
-        save()
+    accuracy, network = run.accuracies(), copy.deepcopy(networks["trained"])
+    for first, end in itertools.pairwise(step for step in c.evaluation_steps if step <= last):
+        while (step := next_to_evaluate(accuracy, first, end)) is not None:
+            network.load_state_dict(run.weights_at(step))
+            evaluation = _evaluate(run, c, {**networks, "trained": network}, step)
+            accuracy[step] = evaluation.metrics["accuracy"]
+            save()
+    return accuracy[last]
 
 
 def _drop_weights(run: Partial, trainer: Trainer, steps: Iterable[int]) -> None:
@@ -196,12 +196,28 @@ def _drop_weights(run: Partial, trainer: Trainer, steps: Iterable[int]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _evaluate(run: Partial, c: Configuration, networks: Networks, step: int) -> None:
+def observe_run(
+    extras: Collection[str],
+    c: Configuration,
+    networks: Networks,
+    step: int,
+    generated: Generated | None = None,
+) -> Observation:
+    """`observe` a checkpoint of a run, and what its `extras` need of the network."""
+    observed = observe(c, networks, step, generated)
+    if "patching" in extras and step:
+        observed.tables["places"] = locate_patched(c, networks["trained"], step == c.steps)
+    return observed
+
+
+def _evaluate(run: Partial, c: Configuration, networks: Networks, step: int) -> Evaluation:
     start = time.monotonic()
-    evaluation = evaluate(c, networks, step, umap="umap" in run.extras)
+    observed = observe_run(run.extras, c, networks, step)
+    evaluation = measure(c, observed, step, umap="umap" in run.extras)
     if "trajectory" in run.extras and str(step) not in run.weights:
         run.save_weights(step, networks["trained"])
     run.save_evaluation(step, evaluation, time.monotonic() - start)
+    return evaluation
 
 
 def refuse_divergence(trainer: Trainer) -> None:
@@ -242,8 +258,8 @@ def collect(run: Partial, trainer: Trainer, extras: Iterable[str]) -> dict[str, 
         files[f"{name}.parquet"] = to_parquet(pd.concat(parts, ignore_index=True))
     networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
     for extra in EXTRA_TABLES.keys() & set(extras):
-        for name, measure in EXTRA_TABLES[extra].items():
-            files[f"{name}.parquet"] = to_parquet(measure(c, networks))
+        for name, tabulate in EXTRA_TABLES[extra].items():
+            files[f"{name}.parquet"] = to_parquet(tabulate(c, networks))
     if "umap" in run.extras:
         files["umap.npz"] = to_npz(embeddings)
     if "trajectory" in run.extras:

@@ -4,7 +4,6 @@ A checkpoint's images and features are made on the device; what is measured of t
 than training does on a GPU, and is the processor's.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.files import system_errors_in_a_sentence
-from bump_diffusion.metrics.evaluation import Observation, measure, observe
+from bump_diffusion.metrics.evaluation import Observation, measure
 from bump_diffusion.metrics.sampling import generate_together, requested_labels
 from bump_diffusion.models.build import build_model
 from bump_diffusion.runs.partial import Partial
@@ -29,6 +28,7 @@ from bump_diffusion.runs.run import (
     CHECKPOINT_SECONDS,
     collect,
     evaluate_between,
+    observe_run,
     open_run,
     refuse_divergence,
     refuse_extras,
@@ -145,8 +145,7 @@ def _complete(c: Configuration, partial: Partial) -> Partial:
     partial.saved = time.monotonic()
     with one_thread():
         networks = {name: build_model(c) for name in ("trained", "untrained")}
-        for first, last in itertools.pairwise(c.evaluation_steps):
-            evaluate_between(partial, c, networks, first, last, save=lambda: None)
+        evaluate_between(partial, c, networks, c.steps, save=lambda: None)
     partial.count_seconds()
     return partial
 
@@ -258,8 +257,8 @@ class _Driver:
         self.keep_weights([run for run in due if "trajectory" in run.extras])
         for run, images in zip(runs, generated, strict=True):
             if run in due:
-                observed = observe(run.c, run.networks, step, images)
                 extras = run.partial.extras
+                observed = observe_run(extras, run.c, run.networks, step, images)
                 future = self.submit(_measure, run.c, self.store, extras, step, observed)
                 run.measuring[step] = future
         for run in due:

@@ -35,6 +35,9 @@ def transfer_fractions(records: list[Record]) -> pd.DataFrame:
     lies half a frame away along each axis; NaN for images that have not exactly one bump.
     """
     table = gather(records, "patching")
+    if "differ" in table:  # from format 3 on there are bumps of earlier checkpoints too
+        final = (table["step"] == table["steps"]) & (table["differ"] == "xy")
+        table = table[table["differ"].isna() | final].copy()
     for axis in "xy":
         requested = table[f"mu_{axis}"]
         distance = shift_half_frame(requested, table["N"]) - requested
