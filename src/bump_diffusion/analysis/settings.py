@@ -16,6 +16,7 @@ def setting(c: Configuration) -> str:
     else:
         parts = [f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"]
         parts += [f"at d = {c.d_x:g}"] * (c.d_x != usual.d_x)
+    parts += [f"without {c.held_out}"] * (c.held_out != usual.held_out)
     parts += [f"at sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
     parts += [f"on {c.N} × {c.N} pixels"] * (c.N != usual.N)
     parts += [f"in {c.precision}"] * (c.precision != usual.precision)

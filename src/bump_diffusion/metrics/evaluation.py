@@ -174,7 +174,11 @@ def measure(c: Configuration, observed: Observation, step: int, umap: bool = Fal
             targets = position_targets(c, every[:n], generated)
             about = (read.input, read.timestep, read.layer, n, read.name)
             rows += [(*about, "direct", *r) for r in probe_targets(points, targets, groups)]
-            if (read.input, read.layer, n) != ("sample", c.probe_layer, few):
+            if (read.input, read.layer) != ("sample", c.probe_layer):
+                continue
+            if n == len(read.points):
+                metrics[f"intrinsic_dimension_of_all_{read.name}"] = intrinsic_dimension(points)
+            if n > few:
                 continue
             if umap:
                 reduced = umap_embedding(points, seed=c.seed % 2**31)

@@ -32,6 +32,8 @@ class Experiment(BaseModel):
     "Fields of the configuration and their values, for all runs."
     vary: dict[str, list[Any]] = Field(default_factory=dict)
     "Fields and the values each takes; every combination is a run."
+    tied: dict[str, str] = Field(default_factory=dict)
+    "Fields that have the value of another, in each run."
     symmetric: bool = False
     "Whether combinations with d_x above d_y are left out: exchanging the axes gives them."
 
@@ -48,6 +50,9 @@ class Experiment(BaseModel):
         made = {}
         for values in itertools.product(*self.vary.values()):
             fields = {**self.set, **dict(zip(self.vary, values, strict=True))}
+            fields |= {
+                field: fields[other] for field, other in self.tied.items() if other in fields
+            }
             if "spacing" in fields:
                 spacing = fields.pop("spacing")
                 for field in ("d_x", "d_y"):
@@ -116,16 +121,17 @@ def experiment(
     Returns its configurations, each with the names of the `extras` that its record holds besides.
 
     `profile` replaces the experiment's, unless it is "own"; `seeds` is the number of seeds, counted
-    from 0; any other argument is a field of the configuration, or `spacing` for d_x and d_y alike
-    (pixels), with a value for all runs or a list to vary it over. None leaves what the experiment
-    says. Raises UserError for what does not exist or fit.
+    from the experiment's first; any other argument is a field of the configuration, or `spacing`
+    for d_x and d_y alike (pixels), with a value for all runs or a list to vary it over. None leaves
+    what the experiment says. Raises UserError for what does not exist or fit.
     """
     plan = find_experiment(name)
     if seeds is not None:
         if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
             raise UserError(f"seeds is {seeds!r}, it must be a whole number from 1 to 1000.")
         _refuse_both("seeds", seeds, "seed", overrides.get("seed"))
-        overrides["seed"] = list(range(seeds))
+        first = min(plan.vary.get("seed", [0]))
+        overrides["seed"] = list(range(first, first + seeds))
     overrides = {field: value for field, value in overrides.items() if value is not None}
     replaced = set(overrides)
     if "spacing" in replaced:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import torch
 
-from bump_diffusion.files import ROOT
+from bump_diffusion.files import ROOT, sha256
 
 PACKAGE = Path(__file__).parents[1]
 
 PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "umap-learn", "numba")
 """Packages whose versions can change a result, and are stored with it."""
+
+FROZEN = "papers/*/frozen/*.yml"
+"""The files of criteria that were frozen before the runs that they judge."""
 
 SOURCES = (
     *("config.py", "seeds.py", "data", "models", "training", "metrics"),
@@ -36,6 +39,7 @@ def provenance(device: torch.device, seconds: dict[str, float]) -> dict[str, obj
         "python": platform.python_version(),
         "commit": commit(),
         "versions": {name: version(name) for name in PACKAGES},
+        "criteria": {file.stem: sha256(file) for file in sorted(PACKAGE.glob(FROZEN))},
     }
 
 

@@ -1,0 +1,235 @@
+"""Edition 2 of the criteria: the quantities that the frozen file names, one value per run.
+
+`frozen/edition-2.yml` says what each is, why, and what decides; `confirmed.py` judges by it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score
+
+from bump_diffusion.analysis.frame import frame
+from bump_diffusion.analysis.learning import learning_time
+from bump_diffusion.analysis.outcomes import classify_kept
+from bump_diffusion.analysis.phases import ORDER, PHASES
+from bump_diffusion.metrics.interventions import shift_half_frame
+from bump_diffusion.metrics.outcomes import TOLERANCE
+from bump_diffusion.runs.record import Record
+
+FEWEST_BUMPS = 16
+"""Images with one bump, below which what they share is not computed."""
+
+LEAST_ROOM = 0.05
+"""Between independent and dependent axes, below which `placed_together` is not computed."""
+
+
+class Value(NamedTuple):
+    """A quantity for one run, and what its control has, where there is one."""
+
+    effect: float
+    control: float = math.nan
+
+
+Baseline = dict[float, Record]
+"""The lines of a run's seed, by their spacing."""
+
+Quantity = Callable[[Record, Baseline], Value]
+
+
+def order_added(run: Record, baseline: Baseline) -> Value:
+    return _less(*(_order(run, "sample", "layer4", f) for f in ("ablated", "untrained, ablated")))
+
+
+def published_order_added(run: Record, baseline: Baseline) -> Value:
+    return _less(*(_order(run, "sample", "layer4", f) for f in ("trained", "untrained")))
+
+
+def order_in_noise(run: Record, baseline: Baseline) -> Value:
+    last = run.configuration.steps
+    return _less(*(_order(run, "noise", "up3", "trained", step) for step in (last, 0)))
+
+
+def two_dimensional(run: Record, baseline: Baseline) -> Value:
+    last, name = run.checkpoints.iloc[-1], "intrinsic_dimension_of_all"
+    return Value(abs(last[f"{name}_ablated"] - 2), abs(last[f"{name}_untrained, ablated"] - 2))
+
+
+def disordered_phase(run: Record, baseline: Baseline) -> Value:
+    table = _trained(run)
+    return _less(
+        *(_doublings(table, f"manifold{of}", f"order{of}", ORDER) for of in ("", "_untrained"))
+    )
+
+
+def misplaced_phase(run: Record, baseline: Baseline) -> Value:
+    return Value(_doublings(_trained(run), "single", "accuracy", 0.5))
+
+
+def sides_agree(run: Record, baseline: Baseline) -> Value:
+    table = _trained(run)
+    sides = ("phase_representation", "phase_representation_untrained")
+    return _less(*(_kappa(table["phase_generation"], table[side]) for side in sides))
+
+
+def order_first(run: Record, baseline: Baseline) -> Value:
+    table = _trained(run)
+    accuracy = _time(table, "accuracy", 0.5)
+    return _less(
+        *(math.log2(accuracy / _time(table, o, ORDER)) for o in ("order", "order_untrained"))
+    )
+
+
+def order_used_x(run: Record, baseline: Baseline) -> Value:
+    return _moved(run, "layer4", "x")
+
+
+def order_used_y(run: Record, baseline: Baseline) -> Value:
+    return _moved(run, "layer4", "y")
+
+
+def routed_apart(run: Record, baseline: Baseline) -> Value:
+    in_4, in_3 = (
+        [_moved(run, layer, axis).effect for axis in "xy"] for layer in ("layer4", "layer3")
+    )
+    if np.isnan([*in_4, *in_3]).any():
+        return Value(math.nan)
+    holds_4, holds_3 = ([share >= 0.5 for share in shares] for shares in (in_4, in_3))
+    return Value(float(sum(holds_4) == 1 and holds_3 == [not held for held in holds_4]))
+
+
+def placed_together(run: Record, baseline: Baseline) -> Value:
+    shares = _given_one_bump(run).dropna()
+    independent = shares["x"] * shares["y"]
+    room = (shares[["x", "y"]].min(axis=1) - independent).sum()
+    if room < LEAST_ROOM:
+        return Value(math.nan)
+    return Value(float((shares["both"] - independent).sum() / room))
+
+
+def axes_apart_alone(run: Record, baseline: Baseline) -> Value:
+    d_x, d_y = run.configuration.d_x, run.configuration.d_y
+    times = (_time(_given_one_bump(baseline[d]), "x", 0.5) for d in (d_x, d_y))
+    return Value(_log_ratio(*times))
+
+
+def axes_still_apart(run: Record, baseline: Baseline) -> Value:
+    shares = _given_one_bump(run)
+    apart = _log_ratio(*(_time(shares, axis, 0.5) for axis in "xy"))
+    return Value(apart, axes_apart_alone(run, baseline).effect)
+
+
+def axes_pulled_together(run: Record, baseline: Baseline) -> Value:
+    apart, alone = axes_still_apart(run, baseline)
+    return Value(alone - apart, alone)
+
+
+def held_out_gap(run: Record, baseline: Baseline) -> Value:
+    images = run.images[run.images["step"] == run.configuration.steps]
+    bumps = run.bumps[run.bumps["step"] == run.configuration.steps]
+    correct = classify_kept(images, bumps)["outcome"].eq("correct").groupby(images["set"]).mean()
+    return Value(max(correct["trained"] - correct["held-out"], 0.0), correct["trained"])
+
+
+QUANTITIES: dict[str, Quantity] = {
+    quantity.__name__.replace("_", "-"): quantity
+    for quantity in (
+        order_added,
+        published_order_added,
+        order_in_noise,
+        two_dimensional,
+        disordered_phase,
+        misplaced_phase,
+        sides_agree,
+        order_first,
+        order_used_x,
+        order_used_y,
+        routed_apart,
+        placed_together,
+        axes_apart_alone,
+        axes_pulled_together,
+        axes_still_apart,
+        held_out_gap,
+    )
+}
+"""By the criteria's names in the frozen file."""
+
+
+def _less(value: float, control: float) -> Value:
+    return Value(value - control, control)
+
+
+def _order(run: Record, source: str, layer: str, features: str, step: int | None = None) -> float:
+    """R^2 of the requested position, the lower axis', from the most points; at least 0."""
+    step = run.configuration.steps if step is None else step
+    probes = run.probes
+    latest = probes["timestep"].min() if source == "sample" else probes["timestep"].max()
+    probes = probes[
+        (probes["step"] == step)
+        & (probes["input"] == source)
+        & (probes["timestep"] == latest)
+        & (probes["layer"] == layer)
+        & (probes["features"] == features)
+        & (probes["reduction"] == "direct")
+        & (probes["target"] == "requested")
+    ]
+    r2 = probes.loc[probes["points"] == probes["points"].max(), "r2"]
+    return max(float(r2.min(skipna=False)), 0.0)
+
+
+def _trained(run: Record) -> pd.DataFrame:
+    return frame([run]).query("step > 0")
+
+
+def _time(table: pd.DataFrame, measure: str, level: float) -> float:
+    """Training images until a measure reaches a level; all of them if it never does."""
+    time = learning_time(table, measure, level)
+    return float(table["images_seen"].max()) if math.isnan(time) else time
+
+
+def _doublings(table: pd.DataFrame, first: str, then: str, level: float) -> float:
+    """Doublings of training images from where one measure reaches a level to where another does."""
+    if not (table[first] >= level).any():
+        return 0.0
+    return max(_log_ratio(_time(table, then, level), _time(table, first, level)), 0.0)
+
+
+def _log_ratio(time: float, other: float) -> float:
+    return math.log2(time / other)
+
+
+def _kappa(one: pd.Series, other: pd.Series) -> float:
+    if len({*one, *other}) == 1:
+        return 0.0
+    return float(cohen_kappa_score(one, other, labels=list(PHASES)))
+
+
+def _moved(run: Record, layer: str, axis: str) -> Value:
+    """The share of bumps at the other's place along an axis, with a layer exchanged."""
+    table = run.patching
+    table = table[(table["step"] == run.configuration.steps) & (table["differ"] == "xy")]
+    table = table.dropna(subset=["x", "y"])
+    other = shift_half_frame(table[f"mu_{axis}"], run.configuration.N)
+    at_other = (table[axis] - other).abs() <= TOLERANCE
+    shares, counts = (getattr(at_other.groupby(table["layer"]), f)() for f in ("mean", "size"))
+    if min(counts.get(layer, 0), counts.get("", 0)) < FEWEST_BUMPS:
+        return Value(math.nan)
+    return Value(max(shares[layer] - shares[""], 0.0), shares[""])
+
+
+def _given_one_bump(run: Record) -> pd.DataFrame:
+    """Of the images with one bump, the shares right in x, in y and in both; by trained checkpoint.
+
+    With step and images_seen; NaN where fewer than `FEWEST_BUMPS` show one.
+    """
+    images = classify_kept(run.images, run.bumps)
+    single = images[(images["set"] == "trained") & (images["step"] > 0) & images["x"].notna()]
+    right = single[["step"]].assign(
+        x=single["correct_x"], y=single["correct_y"], both=single["outcome"].eq("correct")
+    )
+    by_step = right.groupby("step")
+    shares = by_step.mean()[by_step.size() >= FEWEST_BUMPS]
+    seen = run.checkpoints.query("step > 0").set_index("step")["images_seen"]
+    return shares.reindex(seen.index).assign(images_seen=seen).reset_index()

@@ -1,0 +1,161 @@
+"""Edition 2 of the criteria: what the frozen file says, and what the records say by it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from bump_diffusion.analysis.sequential import decide, expect_more, reject, weigh_evidence
+from bump_diffusion.config import Configuration
+from bump_diffusion.papers.semantics.confirm import QUANTITIES, Baseline
+from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.store import Store, default_store
+
+Plan = dict[Configuration, tuple[str, ...]]
+"""Configurations, each with the extras that its record holds."""
+
+
+class Condition(BaseModel):
+    """Runs under which criteria are judged: those of an experiment, seed by seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: str
+    experiment: str
+    where: dict[str, Any] = Field(default_factory=dict)
+    "Fields of the experiment's runs that the condition is about."
+    baseline: str = ""
+    "The experiment of the lines beside each run of images, if any."
+    cap: int
+    "The most seeds."
+
+    def plan(self) -> list[tuple[Plan, Plan]]:
+        """The run of each seed, and its baseline, in the order of the seeds."""
+        runs = experiment(self.experiment, seeds=self.cap, **self.where)
+        lines = experiment(self.baseline, seeds=self.cap) if self.baseline else {}
+        return [
+            (
+                {c: extras},
+                {
+                    line: more
+                    for line, more in lines.items()
+                    if line.seed == c.seed and line.d_x in (c.d_x, c.d_y)
+                },
+            )
+            for c, extras in runs.items()
+        ]
+
+
+class Criterion(BaseModel):
+    """One criterion, as the frozen file states it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    claim: int
+    "Of the paper's claims, as the introduction counts them."
+    paper: str
+    ours: str
+    quantity: str
+    control: str
+    smallest: float
+    "The smallest effect of interest."
+    reason: str
+    kind: Literal["mean", "share"]
+    limits: tuple[float, float] = (-np.inf, np.inf)
+    resolution: float = 0.0
+    supports: Literal["shown", "negligible"]
+    "The verdict that supports the paper."
+    conditions: tuple[str, ...]
+
+
+class Frozen(BaseModel):
+    """The frozen file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    edition: int
+    frozen: Any
+    alpha: float
+    conditions: dict[str, Condition]
+    criteria: dict[str, Criterion]
+
+
+FROZEN = Frozen(**yaml.safe_load((files(__package__) / "frozen/edition-2.yml").read_bytes()))
+
+
+def find_runs(name: str, store: Store | None = None) -> list[tuple[Record, Baseline]]:
+    """The runs of a condition that are there, with their baselines: seeds up to the first missing.
+
+    Nothing is trained. Whatever was made first, seeds thus count in their order.
+    """
+    store, found = store or default_store(), []
+    for run, lines in FROZEN.conditions[name].plan():
+        records = [store.get(c, extras) for c, extras in unite(run, lines).items()]
+        if None in records:
+            break
+        of_run, *of_lines = records
+        found.append((of_run, {line.configuration.d_x: line for line in of_lines}))
+    return found
+
+
+def plan_next(judged: pd.DataFrame) -> Iterator[Plan]:
+    """What each condition with an undecided cell needs next, in the order of the frozen file.
+
+    `judged` is what `judge` gives. The run of one more seed, with its baseline; nothing at the cap.
+    """
+    for name, condition in FROZEN.conditions.items():
+        cells = judged[judged["condition"] == name]
+        seeds = int(cells["seeds"].max())
+        if seeds < condition.cap and (cells["verdict"] == "not yet").any():
+            yield unite(*condition.plan()[seeds])
+
+
+def judge(runs: Mapping[str, Sequence[tuple[Record, Baseline]]]) -> pd.DataFrame:
+    """Judge each cell, a criterion under a condition, by the runs of each condition.
+
+    Columns: claim, criterion, condition, `seeds` (runs), `values` (the defined ones, in order of
+    the seeds), `estimate`, `low` and `high` (the ends of the confidence sequence), `smallest`,
+    `control` (the mean of what the control has), `verdict`, `more` (seeds that a cell not decided
+    is expected to need), `e` (the larger of the e-values for and against), `supports` (whether the
+    verdict supports the paper) and `rejected` (by e-Benjamini-Hochberg over all cells with a run).
+    """
+    rows = []
+    for name, criterion in FROZEN.criteria.items():
+        for condition in criterion.conditions:
+            of_runs = [QUANTITIES[name](*run) for run in runs[condition]]
+            values = np.array([value.effect for value in of_runs], float)
+            known = values[~np.isnan(values)]
+            about = (criterion.smallest, criterion.kind)
+            options = {"resolution": criterion.resolution}
+            decision = decide(known, *about, FROZEN.alpha, limits=criterion.limits, **options)
+            e = [
+                weigh_evidence(known, criterion.smallest, side, criterion.kind, **options)[-1:]
+                for side in ("above", "below")
+            ]
+            rows.append(
+                {
+                    "claim": criterion.claim,
+                    "criterion": name,
+                    "condition": condition,
+                    "seeds": len(of_runs),
+                    "values": known.tolist(),
+                    "estimate": decision.mean,
+                    "low": decision.low,
+                    "high": decision.high,
+                    "smallest": criterion.smallest,
+                    "control": float(pd.Series([v.control for v in of_runs], dtype=float).mean()),
+                    "verdict": decision.verdict,
+                    "more": 0.0
+                    if decision.verdict != "not yet"
+                    else expect_more(known, *about, FROZEN.alpha, **options),
+                    "e": float(np.max(e, initial=0.0)),
+                    "supports": decision.verdict == criterion.supports,
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table.assign(rejected=reject(table["e"], FROZEN.alpha))
