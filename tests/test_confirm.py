@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from bump_diffusion import cli
 from bump_diffusion.config import configure
 from bump_diffusion.files import sha256
 from bump_diffusion.metrics.evaluation import PROBE_COLUMNS
 from bump_diffusion.papers.semantics import confirmed
-from bump_diffusion.papers.semantics.confirm import QUANTITIES
-from bump_diffusion.papers.semantics.confirmed import FROZEN, judge, plan_next
+from bump_diffusion.papers.semantics.confirm import QUANTITIES, Value
+from bump_diffusion.papers.semantics.confirmed import FIRST_SEEDS, FROZEN, judge, plan_next
 from bump_diffusion.runs.provenance import FROZEN as FILES
 from bump_diffusion.runs.provenance import PACKAGE
 
@@ -176,12 +178,54 @@ def test_seeds_are_added_until_decided_or_capped(monkeypatch):
     wanted = list(plan_next(table))
     undecided = set(table.loc[table["verdict"] == "not yet", "condition"])
     assert "larger" in undecided
-    assert len(wanted) == len(undecided)
+    assert len(wanted) == 1 + FIRST_SEEDS * (len(undecided) - 1)
     assert {c.seed for c in wanted[0]} == {108} and next(iter(wanted[0])).N == 32
-    assert {c.seed for plan in wanted[1:] for c in plan} == {100}
-    capped = table.assign(seeds=20)
+    assert {c.seed for plan in wanted[1:] for c in plan} == set(range(100, 100 + FIRST_SEEDS))
+    capped = table.assign(seeds=[FROZEN.conditions[name].cap for name in table["condition"]])
     assert list(plan_next(capped)) == []
     assert list(plan_next(table.assign(verdict="shown"))) == []
+
+
+def test_the_command_adds_seeds_until_each_cell_is_decided_or_capped(monkeypatch):
+    """Effects one to four standard deviations from the smallest: most are decided, some capped."""
+    made = {name: [] for name in FROZEN.conditions}
+
+    def value(run, baseline):
+        name, seed = run
+        rng = np.random.default_rng([seed, len(name)])
+        return Value(1 + 0.1 * (len(name) % 4) + rng.normal(0, 0.1))
+
+    def make(wanted, **options):
+        for name, condition in FROZEN.conditions.items():
+            made[name] += [c.seed for run, _ in condition.plan() for c in run if c in wanted]
+
+    criteria = {
+        name: criterion.model_copy(update={"smallest": 1.0, "kind": "mean"})
+        for name, criterion in FROZEN.criteria.items()
+    }
+    monkeypatch.setattr(confirmed, "FROZEN", FROZEN.model_copy(update={"criteria": criteria}))
+    monkeypatch.setattr(confirmed, "QUANTITIES", dict.fromkeys(QUANTITIES, value))
+    monkeypatch.setattr(
+        confirmed, "find_runs", lambda name: [((name, seed), {}) for seed in made[name]]
+    )
+    monkeypatch.setattr(cli, "_make", make)
+    result = CliRunner().invoke(cli.main, ["run", "claims", "--until-decided"])
+    assert result.exit_code == 0, result.output
+    table = judge({name: confirmed.find_runs(name) for name in FROZEN.conditions})
+    for name, seeds in made.items():
+        cap = FROZEN.conditions[name].cap
+        assert seeds == list(range(100, 100 + len(seeds)))
+        undecided = (table.loc[table["condition"] == name, "verdict"] == "not yet").any()
+        assert len(seeds) == cap if undecided else FIRST_SEEDS <= len(seeds) <= cap
+    assert (table["verdict"] == "shown").any() and (table["verdict"] == "not yet").any()
+
+
+@pytest.mark.parametrize(
+    "arguments", ["claims", "quick --until-decided", "claims --until-decided --seeds 3"]
+)
+def test_the_frozen_criteria_are_not_asked_for_other_runs(run, arguments):
+    done = run("bump-diffusion", "run", *arguments.split(), check=2)
+    assert "claims and --until-decided go together" in done.stderr
 
 
 def test_seeds_count_in_their_order_up_to_the_first_missing(monkeypatch):

@@ -115,17 +115,35 @@ def train_command(
     metavar="ADDRESS",
     help="Train on the workers of a Dask scheduler, for example tcp://host:8786.",
 )
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="With NAME claims: add seeds, in order, until each cell is decided or has its cap.",
+)
 @REMAKE
 def run_command(
-    name: str, profile: str | None, seeds: int | None, fields: dict[str, Any], **options: Any
+    name: str,
+    profile: str | None,
+    seeds: int | None,
+    fields: dict[str, Any],
+    until_decided: bool,
+    **options: Any,
 ) -> None:
     """Make the records of an experiment that are missing.
 
     NAME is an experiment of src/bump_diffusion/papers/*/experiments.yml, "all" for each of them
-    that the book keeps records of, or a YAML file of the same fields. A list in --set varies the
-    field: --set sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the
-    end.
+    that the book keeps records of, "claims" with --until-decided for those of the frozen
+    criteria, or a YAML file of the same fields. A list in --set varies the field: --set
+    sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the end.
     """
+    if until_decided or name == "claims":
+        given = {"--profile": profile, "--seeds": seeds, "--set": fields or None}
+        if name != "claims" or not until_decided or any(v is not None for v in given.values()):
+            raise UserError(
+                "claims and --until-decided go together, without --profile, --seeds and --set: "
+                "the frozen criteria say which runs judge them."
+            )
+        return _decide(**options)
     names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
     _make(unite(*(experiment(n, profile, seeds, **fields) for n in names)), **options)
 
@@ -134,6 +152,18 @@ def _make(runs: dict[Configuration, tuple[str, ...]], **options: Any) -> None:
     for record in load_or_run(runs, **options):
         accuracy = record.checkpoints["accuracy"].iloc[-1]
         click.echo(f"{record.id}  accuracy {accuracy:.3f}  {record.folder}")
+
+
+def _decide(**options: Any) -> None:
+    from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge, plan_next
+
+    while True:
+        judged = judge({name: find_runs(name) for name in FROZEN.conditions})
+        if not (wanted := unite(*plan_next(judged))):
+            break
+        _make(wanted, **options)
+    shown = ["criterion", "condition", "seeds", "estimate", "low", "high", "verdict"]
+    click.echo(judged[shown].round(3).to_string(index=False))
 
 
 @main.command("list")

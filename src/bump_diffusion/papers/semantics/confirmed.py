@@ -16,6 +16,9 @@ from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store, default_store
 
+FIRST_SEEDS = 4
+"""Fewer have no finite interval (`sequential.EFFECT_VARIANCE`)."""
+
 Plan = dict[Configuration, tuple[str, ...]]
 """Configurations, each with the extras that its record holds."""
 
@@ -106,13 +109,15 @@ def find_runs(name: str, store: Store | None = None) -> list[tuple[Record, Basel
 def plan_next(judged: pd.DataFrame) -> Iterator[Plan]:
     """What each condition with an undecided cell needs next, in the order of the frozen file.
 
-    `judged` is what `judge` gives. The run of one more seed, with its baseline; nothing at the cap.
+    `judged` is what `judge` gives. One more seed's run, with its baseline, and at first those of
+    `FIRST_SEEDS`; nothing beyond the cap.
     """
     for name, condition in FROZEN.conditions.items():
         cells = judged[judged["condition"] == name]
         seeds = int(cells["seeds"].max())
-        if seeds < condition.cap and (cells["verdict"] == "not yet").any():
-            yield unite(*condition.plan()[seeds])
+        if (cells["verdict"] == "not yet").any():
+            after = max(seeds + 1, FIRST_SEEDS)
+            yield from (unite(*run) for run in condition.plan()[seeds:after])
 
 
 def judge(runs: Mapping[str, Sequence[tuple[Record, Baseline]]]) -> pd.DataFrame:
