@@ -1,0 +1,81 @@
+"""Networks as scripts that a page loads: weights in eight bits, and what a sampler must know."""
+
+import base64
+import json
+from collections.abc import Mapping
+
+import safetensors.torch
+from torch import Tensor
+
+from bump_diffusion.config import Configuration
+from bump_diffusion.data.tasks import task_of
+from bump_diffusion.errors import UserError
+from bump_diffusion.metrics.evaluation import mean_embedding
+from bump_diffusion.models.build import build_model
+from bump_diffusion.models.quantize import SCALE, restore_state
+from bump_diffusion.runs.record import Record
+
+CONDITIONING = "conditioning."
+"""What the names of the tensors begin with that embed labels."""
+
+
+def read_trajectory(record: Record) -> dict[int, dict[str, Tensor]]:
+    """Read the eight-bit states of a record's checkpoints, by step.
+
+    Raises UserError for a record without the extra "trajectory".
+    """
+    if "trajectory" not in record.extras:
+        raise UserError(
+            f"Record {record.id} has no trajectory; make it again with --extra trajectory."
+        )
+    states: dict[int, dict[str, Tensor]] = {}
+    tensors = safetensors.torch.load_file(record.folder / "trajectory.safetensors")
+    for name, tensor in tensors.items():
+        step, _, rest = name.partition(".")
+        states.setdefault(int(step), {})[rest] = tensor
+    return dict(sorted(states.items()))
+
+
+def weights_script(name: str, c: Configuration, state: Mapping[str, Tensor]) -> str:
+    """A network as JavaScript that calls `bumpWeights`; `state` is of `quantize.quantize_state`.
+
+    `name` is how the page calls it. Raises UserError for a width that unet.c does not know.
+    """
+    if c.width % 16 and c.width not in (8, 24):
+        raise UserError(f"width is {c.width}, it must be 8, 24 or a multiple of 16 for a page.")
+    model = build_model(c)
+    model.load_state_dict(restore_state(dict(state)))
+    order = list(model.state_dict())
+    parts = {
+        "conditioning": [name for name in order if name.startswith(CONDITIONING)],
+        "network": [name for name in order if not name.startswith(CONDITIONING)],
+    }
+    task = task_of(c)
+    counts = [len(axis.unique()) for axis in task.grid().unbind(1)]
+    content = {
+        "width": c.width,
+        "height": task.height,
+        "N": c.N,
+        "scheme": c.conditioning,
+        "labelScale": c.label_scale,
+        "grid": [
+            {"spacing": spacing, "count": count}
+            for spacing, count in zip((c.d_x, c.d_y), counts, strict=True)
+        ],
+        "timesteps": c.timesteps,
+        "beta": [c.beta_start, c.beta_end],
+        "clip": c.clip_sample,
+        "mean": [float(f"{value:.8g}") for value in mean_embedding(c, model)],
+    } | {
+        part: base64.b64encode(b"".join(_pack(name, state) for name in names)).decode()
+        for part, names in parts.items()
+    }
+    return f"bumpWeights({json.dumps(name)}, {json.dumps(content, separators=(',', ':'))});\n"
+
+
+def _pack(name: str, state: Mapping[str, Tensor]) -> bytes:
+    """A tensor as unet.c reads it: whether it is in eight bits, then scales, then numbers."""
+    numbers = state[name].numpy()
+    if name + SCALE not in state:
+        return b"\0" + numbers.astype("<f4").tobytes()
+    return b"\1" + state[name + SCALE].numpy().astype("<f4").tobytes() + numbers.tobytes()
