@@ -1,0 +1,186 @@
+"""The chapter *Verdicts*: what the frozen criteria say of the runs that there are."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from bump_diffusion.analysis.operating import simulate_decisions
+from bump_diffusion.page.axes import legend_above
+from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.tables import Page, Table
+from bump_diffusion.page.words import short
+from bump_diffusion.papers.semantics.confirm import Baseline
+from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge
+from bump_diffusion.runs.record import Record
+
+TITLES = {
+    1: "Learning passes through three phases of representation, up to an ordered one",
+    2: "Each phase generates in its own way",
+    3: "The ordered representation is key to performance",
+    4: "x and y are learned together, so that more data is needed",
+}
+"""The paper's claims, as the introduction counts them."""
+
+VERDICT_COLOURS = {"shown": "#0B6E4F", "negligible": "#8C2D04", "not yet": "#6B6B6B"}
+
+LEAST, MOST = -3.0, 10.0
+"""Effects in units of the smallest of interest are drawn between these."""
+
+Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
+
+
+def load() -> tuple[pd.DataFrame, list[Record]]:
+    """Judge the runs that are there; return the verdicts and the runs' records."""
+    runs: Runs = {name: find_runs(name) for name in FROZEN.conditions}
+    records = [
+        record
+        for of_condition in runs.values()
+        for run, baseline in of_condition
+        for record in (run, *baseline.values())
+    ]
+    return judge(runs), list({record.id: record for record in records}.values())
+
+
+def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
+    """Say in a sentence how many cells are decided, and how."""
+    counts = judged["verdict"].value_counts()
+    decided = judged[judged["verdict"] != "not yet"]
+    text = (
+        f"Of {len(judged)} cells (a criterion under a condition) {counts.get('shown', 0)} are shown, "
+        f"{counts.get('negligible', 0)} are shown to be negligible and {counts.get('not yet', 0)} "
+        f"are not decided yet; {int(decided['supports'].sum())} of the {len(decided)} decided ones "
+        f"support the paper. They rest on {len(records)} runs with seeds that nobody had seen."
+    )
+    page = Table(pd.DataFrame(), records, text)
+    page.made_from["all"] = True  # one more record can change every verdict
+    return page
+
+
+def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: str) -> Page:
+    """Tabulate the cells of conditions, by the paper's claim: effect, control, seeds, verdict."""
+    claims: dict[int, list[dict[str, str]]] = {}
+    for cell in judged[judged["condition"].isin(names)].sort_values("claim", kind="stable").itertuples():
+        claims.setdefault(cell.claim, []).append(_describe(cell))
+    return Page(
+        "scoreboard", list(records), claims=claims, titles=TITLES, colours=VERDICT_COLOURS
+    )
+
+
+def _describe(cell) -> dict[str, str]:
+    criterion = FROZEN.criteria[cell.criterion]
+    known = len(cell.values)
+    seeds = str(known) if known == cell.seeds else f"{known} of {cell.seeds}"
+    reading = "supports the paper" if cell.supports else "against the paper"
+    if cell.verdict == "not yet":
+        more = cell.more
+        cap = FROZEN.conditions[cell.condition].cap
+        reading = "no run yet" if not cell.seeds else f"of at most {cap} seeds"
+        if np.isfinite(more):
+            reading += f"; about {more:.0f} more are needed"
+    return {
+        "ours": criterion.ours,
+        "about": f"{cell.criterion}; {FROZEN.conditions[cell.condition].about}",
+        "effect": describe_interval(cell),
+        "smallest": short(cell.smallest),
+        "control": "" if np.isnan(cell.control) else short(cell.control),
+        "seeds": seeds,
+        "verdict": cell.verdict,
+        "reading": reading,
+    }
+
+
+def describe_interval(cell) -> str:
+    """The estimate with the ends of its confidence sequence, where they are finite."""
+    if np.isnan(cell.estimate):
+        return ""
+    if not np.isfinite([cell.low, cell.high]).all():
+        return f"{cell.estimate:.2f} (no interval yet)"
+    return f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
+
+
+@drawn
+def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[Figure, str]:
+    """Draw the effects of conditions in units of the smallest effect of interest, with intervals."""
+    cells = judged[judged["condition"].isin(names) & (judged["seeds"] > 0)]
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.3 * max(len(cells), 1)))
+    for y, cell in enumerate(cells.iloc[::-1].itertuples()):
+        unit, colour = cell.smallest, VERDICT_COLOURS[cell.verdict]
+        low, high = np.clip([cell.low / unit, cell.high / unit], LEAST, MOST)
+        ax.plot([low, high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
+        values = np.clip(np.array(cell.values) / unit, LEAST, MOST)
+        ax.plot(values, np.full(len(values), y), "|", color=colour, markersize=7)
+        ax.plot(np.clip(cell.estimate / unit, LEAST, MOST), y, "o", color=colour, markersize=5)
+    labels = [
+        f"{cell.claim}. {cell.criterion.replace('-', ' ')}"
+        + (f" ({cell.condition})" if len(names) > 1 else "")
+        for cell in cells.iloc[::-1].itertuples()
+    ]
+    ax.set_yticks(range(len(cells)), labels)
+    ax.axvline(1, color="black", ls="--", lw=1)
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set(
+        xlim=(LEAST - 0.2, MOST + 0.2),
+        xlabel="effect, in units of the smallest effect of interest",
+    )
+    styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in VERDICT_COLOURS.items()}
+    legend_above(figure, styles, ncols=3)
+    counts = ", ".join(f"{n} {v}" for v, n in cells["verdict"].value_counts().items())
+    return figure, (
+        f"Effects of {len(cells)} criteria with 95 % confidence sequences, in units of the smallest "
+        f"effect of interest, which is a dashed line at 1. Verdicts: {counts or 'none yet'}."
+    )
+
+
+def tabulate(judged: pd.DataFrame, records: Sequence[Record]) -> Table:
+    """Tabulate every cell: effect, interval, control, seeds, verdict, e-value."""
+    rows = [
+        {
+            "claim": cell.claim,
+            "criterion": cell.criterion.replace("-", " "),
+            "condition": FROZEN.conditions[cell.condition].about,
+            "effect (95 % sequence)": describe_interval(cell),
+            "smallest of interest": short(cell.smallest),
+            "control": "" if np.isnan(cell.control) else short(cell.control),
+            "seeds": len(cell.values),
+            "undefined": cell.seeds - len(cell.values),
+            "verdict": cell.verdict,
+            "e-value": short(cell.e) if cell.e < 1e6 else "above a million",
+            "holds in the whole table": "yes" if cell.rejected else "",
+        }
+        for cell in judged.itertuples()
+    ]
+    return Table(pd.DataFrame(rows), records)
+
+
+def tabulate_criteria() -> Table:
+    """Tabulate the frozen criteria, in the paper's sense and in ours."""
+    return Table(
+        pd.DataFrame(
+            {
+                "criterion": name.replace("-", " "),
+                "the paper": criterion.paper,
+                "ours": criterion.ours,
+                "quantity": criterion.quantity,
+                "control": criterion.control,
+                "smallest of interest": f"{criterion.smallest:g}: {criterion.reason}",
+                "supports the paper if": criterion.supports,
+            }
+            for name, criterion in FROZEN.criteria.items()
+        )
+    )
+
+
+def tabulate_power() -> Table:
+    """Tabulate what the rule decides of simulated seeds, by their distance from the threshold."""
+    return Table(simulate_decisions(max(c.cap for c in FROZEN.conditions.values())).round(2))
+
+
+def show_deviations() -> Markdown:
+    """Show the log of what was done otherwise than the frozen file says."""
+    papers = files("bump_diffusion.papers.semantics")
+    return Markdown((papers / "frozen/deviations.md").read_text("utf-8").partition("\n")[2])
