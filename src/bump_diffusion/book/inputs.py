@@ -15,7 +15,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from bump_diffusion.files import ROOT, sha256, to_json
 
 PACKAGE = Path(__file__).parents[1]
-DATA = ("*.yml", "*.mplstyle", "templates/*")
+DATA = ("*.yml", "*.mplstyle", "templates/*", "frozen/*")
 """Files beside a module that it may read."""
 
 READ_ELSEWHERE = {

@@ -27,7 +27,8 @@ def list_records() -> Page:
     first_used_by: dict[str, str] = {}
     experiments = []
     for name, experiment in EXPERIMENTS.items():
-        ids = [c.id for c in experiment.configurations() if c.id in records]
+        planned = experiment.configurations()
+        ids = [id for c in planned for id in (c.id, *c.earlier_ids) if id in records]
         for id in ids:
             first_used_by.setdefault(id, name)
         if ids:
