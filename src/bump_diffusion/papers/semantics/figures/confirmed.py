@@ -51,12 +51,13 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
     counts = judged["verdict"].value_counts()
     decided = judged[judged["verdict"] != "not yet"]
     text = (
-        f"Of {len(judged)} cells (a criterion under a condition) {counts.get('shown', 0)} are shown, "
-        f"{counts.get('negligible', 0)} are shown to be negligible and {counts.get('not yet', 0)} "
-        f"are not decided yet; {int(decided['supports'].sum())} of the {len(decided)} decided ones "
-        f"support the paper. They rest on {len(records)} runs with seeds that nobody had seen."
+        f"Of {len(judged)} cells (a criterion under a condition) {counts.get('shown', 0)} are "
+        f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
+        f"{counts.get('not yet', 0)} are not decided yet; {int(decided['supports'].sum())} of the "
+        f"{len(decided)} decided ones support the paper. They rest on {len(records)} runs with "
+        "seeds that nobody had seen."
     )
-    page = Table(pd.DataFrame(), records, text)
+    page = Page("answer", list(records), text=text)
     page.made_from["all"] = True  # one more record can change every verdict
     return page
 
@@ -64,11 +65,10 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
 def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: str) -> Page:
     """Tabulate the cells of conditions, by the paper's claim: effect, control, seeds, verdict."""
     claims: dict[int, list[dict[str, str]]] = {}
-    for cell in judged[judged["condition"].isin(names)].sort_values("claim", kind="stable").itertuples():
+    cells = judged[judged["condition"].isin(names)].sort_values("claim", kind="stable")
+    for cell in cells.itertuples():
         claims.setdefault(cell.claim, []).append(_describe(cell))
-    return Page(
-        "scoreboard", list(records), claims=claims, titles=TITLES, colours=VERDICT_COLOURS
-    )
+    return Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=VERDICT_COLOURS)
 
 
 def _describe(cell) -> dict[str, str]:
@@ -105,7 +105,7 @@ def describe_interval(cell) -> str:
 
 @drawn
 def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[Figure, str]:
-    """Draw the effects of conditions in units of the smallest effect of interest, with intervals."""
+    """Draw the effects of conditions, each in units of its smallest effect of interest."""
     cells = judged[judged["condition"].isin(names) & (judged["seeds"] > 0)]
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.3 * max(len(cells), 1)))
     for y, cell in enumerate(cells.iloc[::-1].itertuples()):
@@ -131,8 +131,8 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
     legend_above(figure, styles, ncols=3)
     counts = ", ".join(f"{n} {v}" for v, n in cells["verdict"].value_counts().items())
     return figure, (
-        f"Effects of {len(cells)} criteria with 95 % confidence sequences, in units of the smallest "
-        f"effect of interest, which is a dashed line at 1. Verdicts: {counts or 'none yet'}."
+        f"Effects of {len(cells)} criteria with 95 % confidence sequences, in units of the "
+        f"smallest effect of interest, a dashed line at 1. Verdicts: {counts or 'none yet'}."
     )
 
 
