@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+import nbformat
 
 from bump_diffusion.book.inputs import PACKAGE
 from bump_diffusion.files import (
@@ -25,6 +26,8 @@ from bump_diffusion.files import (
     to_json,
     write_atomically,
 )
+from bump_diffusion.page.tables import PROVENANCE
+from bump_diffusion.runs.store import default_store
 
 
 def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
@@ -55,8 +58,22 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
         target = stage / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
+    weights: set[str] = set()
     for notebook in executed:
         shutil.copy(notebook, stage / "book")
+        weights |= _shown_weights(notebook)
+    if weights:
+        from bump_diffusion.live.export import write_files  # imports torch, which takes seconds
+
+        write_files(stage / "book" / "_static" / "live", weights, default_store())
+
+
+def _shown_weights(notebook: Path) -> set[str]:
+    """The files of weights that an executed notebook's live elements load."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    made_from = [output.get("metadata", {}).get(PROVENANCE, {}) for output in outputs]
+    return {name for made in made_from for name in made.get("weights", [])}
 
 
 def _run_jupyter_book(stage: Path, output: Path) -> Path:

@@ -2,7 +2,9 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
@@ -10,13 +12,43 @@ from torch import Tensor
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
+from bump_diffusion.files import write_atomically
+from bump_diffusion.live.build import WASM
 from bump_diffusion.metrics.evaluation import mean_embedding
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import SCALE, restore_state
 from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.store import Store
 
 CONDITIONING = "conditioning."
 """What the names of the tensors begin with that embed labels."""
+
+
+def write_files(folder: Path, weights: Iterable[str], store: Store) -> None:
+    """Write what live elements load: the runtime, its style, and the files of weights.
+
+    `weights` are named RECORD-STEP (`elements.Checkpoint.weights`); their records are in `store`.
+    Raises UserError for a record that has no trajectory.
+    """
+    write_atomically(folder / "live.js", runtime_script().encode())
+    write_atomically(folder / "live.css", (WASM.parent / "live.css").read_bytes())
+    split = sorted(name.split("-") for name in set(weights))
+    for id, names in groupby(split, key=lambda parts: parts[0]):
+        if (found := store.folder(id)) is None:
+            raise UserError(f"Record {id}, whose network a page shows, is not in the store.")
+        record = Record(found)
+        states = read_trajectory(record)
+        for _, step in names:
+            script = weights_script(f"{id}-{step}", record.configuration, states[int(step)])
+            write_atomically(folder / f"{id}-{step}.js", script.encode())
+
+
+def runtime_script() -> str:
+    """All that a page runs, in one script: a page that has it twice runs it once."""
+    wasm = base64.b64encode(WASM.read_bytes()).decode()
+    parts = [(WASM.parent / name).read_text("utf-8") for name in ("unet.js", "elements.js")]
+    start = f'globalThis.bumpWeights = bumpWeights;\nstartLive("{wasm}");'
+    return f"if (!globalThis.bumpWeights) (() => {{\n{''.join(parts)}{start}\n}})();\n"
 
 
 def read_trajectory(record: Record) -> dict[int, dict[str, Tensor]]:

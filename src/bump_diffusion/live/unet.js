@@ -175,11 +175,12 @@ function bumpNetworks() {
   }
 
   /* Answers messages, in a worker or in the page. Networks are kept by their shape and number of
-     images, weights by their name. `pause` lets the page draw between two steps. */
+     images, weights by their name. `pause` may let the page draw, between two steps. */
   function serve(send, pause) {
     const networks = new Map(), known = new Map();
-    let compiled;
+    let wasm, compiled;
     async function networkFor(weights, count) {
+      compiled ??= WebAssembly.compile(wasm);  // refused by a browser without SIMD
       const shape = [weights.width, weights.height, weights.N, count].join();
       if (!networks.has(shape)) {
         networks.set(shape, Network.create(await compiled, weights, count));
@@ -189,7 +190,7 @@ function bumpNetworks() {
       return network;
     }
     return async (message) => {
-      if (message.wasm) compiled = WebAssembly.compile(decodeBase64(message.wasm));
+      if (message.wasm) wasm = decodeBase64(message.wasm);
       if (message.weights) {
         const { name, ...weights } = message.weights;
         for (const part of ["network", "conditioning"]) weights[part] = decodeBase64(weights[part]);
@@ -233,7 +234,12 @@ class BumpEngine {
       onmessage = ({ data }) => { last = last.then(() => answer(data)); };
       postMessage({});`;
     const local = () => {
-      const pause = () => new Promise((resume) => setTimeout(resume));
+      let paused = performance.now();
+      const pause = async () => {
+        if (performance.now() - paused < 12) return;  // less than a frame of the screen
+        await new Promise((resume) => setTimeout(resume));
+        paused = performance.now();
+      };
       const answer = bumpNetworks().serve((data) => this.receive(data), pause);
       let last = Promise.resolve();
       return (data) => { last = last.then(() => answer(data)); };

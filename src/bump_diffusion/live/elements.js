@@ -1,0 +1,265 @@
+/* The page's elements: networks at which a reader points, and exchanges between two requests.
+
+   What stands in them (texts, controls) is in page/templates/live*.html.j2; this makes it move. */
+"use strict";
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/* Draw the `index`-th of several square images with values from -1 to 1. */
+function paint(canvas, values, index = 0) {
+  const N = canvas.width, pixels = N * N, context = canvas.getContext("2d");
+  const image = context.createImageData(N, N);
+  for (let i = 0; i < pixels; i++) {
+    const grey = (values[index * pixels + i] + 1) * 127.5;  // the array clamps
+    image.data.set([grey, grey, grey, 255], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function addCanvas(parent, N) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = N;
+  parent.prepend(canvas);
+  return canvas;
+}
+
+function placeMarker(marker, [x, y], N) {
+  marker.style.left = `${((x + 0.5) / N) * 100}%`;
+  marker.style.top = `${((y + 0.5) / N) * 100}%`;
+}
+
+/* An image at which a position is requested by pointer, finger or arrow keys. */
+class Pad {
+  constructor(element, N, onRequest) {
+    Object.assign(this, { element, N, onRequest });
+    this.canvas = addCanvas(element, N);
+    this.marker = element.querySelector(".live-marker");
+    const point = ({ clientX, clientY }) => {
+      const { left, top, width, height } = element.getBoundingClientRect();
+      this.request([((clientX - left) / width) * N - 0.5, ((clientY - top) / height) * N - 0.5]);
+    };
+    element.addEventListener("pointerdown", (event) => {
+      element.setPointerCapture(event.pointerId);
+      point(event);
+    });
+    element.addEventListener("pointermove", (event) => {
+      if (element.hasPointerCapture(event.pointerId)) point(event);
+    });
+    element.addEventListener("keydown", (event) => {
+      const direction = ARROWS[event.key];
+      if (!direction) return;
+      event.preventDefault();
+      const step = event.shiftKey ? 2 : 0.5;
+      this.request(this.label.map((value, axis) => value + step * direction[axis]));
+    });
+  }
+
+  request(label) {
+    this.onRequest(label.map((value) => Math.max(0, Math.min(this.N - 1, value))));
+  }
+
+  show(label) {
+    this.label = label;
+    placeMarker(this.marker, label, this.N);
+    const [x, y] = label.map((value) => value.toFixed(1));
+    this.element.setAttribute("aria-valuenow", x);
+    this.element.setAttribute("aria-valuetext", `x ${x}, y ${y} of ${this.N} pixels`);
+  }
+}
+
+/* A map of points, one of which is marked: where a network holds each label. */
+class PointMap {
+  constructor(svg, colours) {
+    const circle = () => svg.appendChild(document.createElementNS(svg.namespaceURI, "circle"));
+    this.points = colours.map((colour) => Object.assign(circle(), { colour }));
+    this.points.forEach((point) => {
+      point.setAttribute("r", 2.2);
+      point.setAttribute("fill", point.colour);
+    });
+    this.ring = circle();
+    this.ring.setAttribute("class", "live-ring");
+    this.ring.setAttribute("r", 6);
+  }
+
+  show(positions, marked) {
+    const range = [0, 1].map((axis) => {
+      const values = positions.map((position) => position[axis]);
+      return [Math.min(...values), Math.max(...values)];
+    });
+    const span = Math.max(...range.map(([low, high]) => high - low)) || 1;
+    const at = (position) => position.map((value, axis) => {
+      const middle = (range[axis][0] + range[axis][1]) / 2;
+      return `${((180 * (value - middle)) / span).toFixed(2)}px`;
+    });
+    const place = (circle, position) => {
+      circle.style.transform = `translate(${at(position).join()})`;
+    };
+    this.points.forEach((point, i) => place(point, positions[i]));
+    place(this.ring, positions[marked]);
+  }
+}
+
+/* One network's image, with its film strip and, where the caller gave them, its map and shares. */
+class View {
+  constructor(element, config, onRequest) {
+    this.config = config;
+    this.pad = new Pad(element.querySelector(".live-pad"), config.N, onRequest);
+    const strip = element.querySelector(".live-strip");
+    this.strip = Array.from({ length: config.frames }, () => addCanvas(strip, config.N)).reverse();
+    const svg = element.querySelector(".live-map");
+    this.map = svg && new PointMap(svg, config.map.colours);
+    this.shares = element.querySelector(".live-shares");
+  }
+
+  describe(checkpoint, label) {
+    this.pad.show(label);
+    if (this.map) {
+      const distance = ([x, y]) => Math.hypot(x - label[0], y - label[1]);
+      const distances = this.config.map.labels.map(distance);
+      this.map.show(checkpoint.points, distances.indexOf(Math.min(...distances)));
+    }
+    for (const [name, share] of Object.entries(this.shares ? checkpoint.shares : {})) {
+      this.shares.querySelector(`.live-bar [data-name="${name}"]`).style.flexGrow = share;
+      const percent = this.shares.querySelector(`dd[data-name="${name}"]`);
+      percent.textContent = `${Math.round(100 * share)} %`;
+    }
+  }
+
+  /* Frame `i` of `steps` + 1 goes where the strip has room for it, more of the late ones, as the
+     first half of them look like noise; the last is the image. */
+  paint({ x, last }, i, steps) {
+    this.strip.forEach((canvas, k) => {
+      const left = 1 - k / (this.strip.length - 1);
+      if (Math.round(steps * (1 - left ** 2)) === i) paint(canvas, x);
+    });
+    if (last) paint(this.pad.canvas, x);
+  }
+}
+
+/* What is common to both elements: requests that come faster than they are answered. */
+class Live {
+  constructor(root, config, engine) {
+    Object.assign(this, { root, config, engine, seed: 1 });
+    root.querySelector(".live-noise").addEventListener("click", () => {
+      this.seed++;
+      this.update();
+    });
+  }
+
+  load(weights) {
+    return this.engine.load(weights, `${this.config.assets}/${weights}.js`);
+  }
+
+  /* A sample is finished before the next begins, so that something is shown however slow it is;
+     of the requests that came meanwhile only the last is answered. */
+  async update() {
+    this.wanted = true;
+    this.describe();
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      while (this.wanted) {
+        this.wanted = false;
+        await this.draw();
+        this.root.classList.add("live-runs");
+      }
+    } catch {
+      this.root.classList.remove("live-runs");  // the still image is shown again
+    }
+    this.busy = false;
+  }
+}
+
+/* Networks: one of several by choice, or all of them side by side. */
+class Networks extends Live {
+  constructor(root, config, engine) {
+    super(root, config, engine);
+    this.label = config.label;
+    const views = [...root.querySelectorAll(".live-view")];
+    this.views = views.map((element) => new View(element, config, (label) => {
+      this.label = label;
+      this.update();
+    }));
+    this.slider = root.querySelector(".live-training");
+    this.choices = [...root.querySelectorAll(".live-choice")];
+    for (const control of [this.slider, ...this.choices]) {
+      control.addEventListener("input", () => this.update());
+    }
+    this.update();
+  }
+
+  /* The networks in view, each at the checkpoint that the slider is at. */
+  shown() {
+    const chosen = this.choices.findIndex((choice) => choice.checked);
+    const networks = chosen < 0 ? this.config.networks : [this.config.networks[chosen]];
+    return networks.map((network) => network.checkpoints[this.slider.value]);
+  }
+
+  describe() {
+    const checkpoints = this.shown(), { title } = checkpoints[0];
+    this.root.querySelector(".live-title").textContent = title;
+    this.slider.setAttribute("aria-valuetext", title);
+    checkpoints.forEach((checkpoint, i) => this.views[i].describe(checkpoint, this.label));
+  }
+
+  async draw() {
+    const { label, seed, config } = this;
+    for (const [i, { weights }] of this.shown().entries()) {
+      await this.load(weights);
+      let frames = 0;
+      const show = (frame) => this.views[i].paint(frame, frames++, config.steps);
+      await this.engine.sample({ weights, labels: [label], seed, steps: config.steps }, show);
+    }
+  }
+}
+
+/* Two requests, drawn as they are and with something exchanged between them. */
+class Exchange extends Live {
+  constructor(root, config, engine) {
+    super(root, config, engine);
+    this.labels = config.labels;
+    const pads = [...root.querySelectorAll(".live-pad")];
+    this.pads = pads.map((element, i) => new Pad(element, config.N, (label) => {
+      this.labels = this.labels.map((other, k) => (k === i ? label : other));
+      this.update();
+    }));
+    this.results = [...root.querySelectorAll(".live-result")];
+    this.canvases = this.results.map((element) => addCanvas(element, config.N));
+    this.kind = root.querySelector(".live-kind");
+    this.layer = root.querySelector(".live-layer");
+    this.kind.addEventListener("input", () => this.update());
+    this.layer.addEventListener("input", () => this.update());
+    this.update();
+  }
+
+  describe() {
+    const layers = this.config.layers[this.kind.value];
+    for (const option of this.layer.options) option.disabled = !layers.includes(option.value);
+    if (!layers.includes(this.layer.value)) [this.layer.value] = layers;
+    this.pads.forEach((pad, i) => pad.show(this.labels[i]));
+    for (const result of this.results) {
+      const markers = result.querySelectorAll(".live-marker");
+      markers.forEach((marker, i) => placeMarker(marker, this.labels[i], this.config.N));
+    }
+  }
+
+  async draw() {
+    const { labels, seed, config: { weights, steps } } = this;
+    const intervention = { kind: this.kind.value, layer: this.layer.value };
+    await this.load(weights);
+    const asked = await this.engine.sample({ weights, labels, seed, steps });
+    this.pads.forEach((pad, i) => paint(pad.canvas, asked, i));
+    const changed = await this.engine.sample({ weights, labels, seed, steps, intervention });
+    this.canvases.forEach((canvas, i) => paint(canvas, changed, i));
+  }
+}
+
+/* Bring the page's elements to life, by one engine. */
+function startLive(wasm) {
+  const elements = document.querySelectorAll(".live"), kinds = { Networks, Exchange };
+  const engine = elements.length && new BumpEngine(wasm);
+  for (const root of elements) {
+    const config = JSON.parse(root.querySelector(".live-data").textContent);
+    new kinds[config.element](root, config, engine);
+  }
+}

@@ -1,0 +1,169 @@
+"""The live elements of a page: networks that a reader asks, and exchanges between two requests.
+
+A notebook shows what `show_networks` or `show_exchange` return. The files that they load
+(`live.js`, `live.css` and one of weights for each checkpoint) are written by `export.write_files`
+into the folder `ASSETS`; for the book's site, its build does that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bump_diffusion.config import LAYERS
+from bump_diffusion.metrics.interventions import BLOCKS
+from bump_diffusion.page.drawing import PROVENANCE_FIELDS
+from bump_diffusion.page.tables import Page
+from bump_diffusion.runs.record import Record
+
+ASSETS = "../_static/live"
+"""The folder of the elements' files, as the book's pages see it."""
+
+STEPS = 20
+"""DDIM steps: nearly as accurate as many more, and fast enough to follow a finger."""
+
+FRAMES = 7
+"""Images of a film strip."""
+
+KINDS = {
+    "other features": ("the output of a layer is exchanged", LAYERS),
+    "other label": ("a block is given the other request", BLOCKS),
+    "no label": ("a block is given the mean request", BLOCKS),
+    "label here alone": ("all other blocks are given the mean request", BLOCKS),
+}
+"""What `interventions.intervene` does, in a reader's words, and where it can be done."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint of a network, as a page shows it."""
+
+    record: Record
+    'A record with the extra "trajectory".'
+    step: int
+    "One of the trajectory's."
+    title: str
+    "What the slider says of it, such as its steps and its phase."
+    points: Float[np.ndarray, "n 2"] | None = None
+    "Where the network holds each label of the map."
+    shares: Mapping[str, float] = field(default_factory=dict)
+    "The share of images of each outcome."
+
+    @property
+    def weights(self) -> str:
+        """The name of its file of weights."""
+        return f"{self.record.id}-{self.step}"
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """What the points of all checkpoints' maps stand for."""
+
+    title: str
+    labels: Float[np.ndarray, "n 2"]
+    "Positions, pixels."
+    colours: Sequence[str]
+
+
+class Live(Page):
+    """A live element, whose output's metadata list its files of weights besides its records."""
+
+    def __init__(self, template: str, records: Sequence[Record], weights: Sequence[str], **values):
+        super().__init__(template, records, fields=PROVENANCE_FIELDS, **values)
+        self.made_from["weights"] = list(weights)
+
+
+def show_networks(
+    networks: Mapping[str, Sequence[Checkpoint]],
+    still: str,
+    alt: str,
+    label_map: LabelMap | None = None,
+    outcomes: Mapping[str, str] | None = None,
+    together: bool = False,
+    choice: str = "How the position enters",
+    assets: str = ASSETS,
+) -> Live:
+    """Networks, by name, that draw a bump where a reader requests one, at every checkpoint.
+
+    All have as many checkpoints, and images of one size. One at a time is shown, of the reader's
+    `choice`, or, `together`, all side by side. `label_map` says what the checkpoints' points are,
+    `outcomes` gives the colour of each share. `still`, the address of an image, and `alt`, what it
+    shows, stand where the network cannot run.
+    """
+    checkpoints = [checkpoint for each in networks.values() for checkpoint in each]
+    c = checkpoints[0].record.configuration
+    shown = [
+        {"name": name, "checkpoints": [_describe(checkpoint) for checkpoint in each]}
+        for name, each in networks.items()
+    ]
+    config = _common(c.N, assets) | {
+        "element": "Networks",
+        "id": f"live-{checkpoints[0].weights}",
+        "networks": shown,
+        "frames": FRAMES,
+        "label": [0.3 * c.N, 0.6 * c.N],
+        "map": label_map
+        and {
+            "title": label_map.title,
+            "labels": _round(label_map.labels),
+            "colours": list(label_map.colours),
+        },
+    }
+    return Live(
+        "live",
+        list({checkpoint.record.id: checkpoint.record for checkpoint in checkpoints}.values()),
+        [checkpoint.weights for checkpoint in checkpoints],
+        config=config,
+        views=len(networks) if together else 1,
+        choice=choice,
+        outcomes=outcomes or {},
+        still=still,
+        alt=alt,
+    )
+
+
+def show_exchange(
+    checkpoint: Checkpoint, still: str, alt: str, layer: str = "layer4", assets: str = ASSETS
+) -> Live:
+    """Two requests, and what is drawn when a layer, or a block's label, is exchanged between them.
+
+    `layer` is chosen at first; `still` and `alt` are those of `show_networks`.
+    """
+    N = checkpoint.record.configuration.N
+    config = _common(N, assets) | {
+        "element": "Exchange",
+        "weights": checkpoint.weights,
+        "labels": [[0.25 * N, 0.3 * N], [0.7 * N, 0.65 * N]],
+        "layers": {kind: layers for kind, (_, layers) in KINDS.items()},
+    }
+    return Live(
+        "live_exchange",
+        [checkpoint.record],
+        [checkpoint.weights],
+        config=config,
+        kinds={kind: words for kind, (words, _) in KINDS.items()},
+        layers=LAYERS,
+        selected=layer,
+        still=still,
+        alt=alt,
+    )
+
+
+def _common(N: int, assets: str) -> dict[str, Any]:
+    return {"assets": assets, "N": N, "steps": STEPS}
+
+
+def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    points = None if checkpoint.points is None else _round(checkpoint.points)
+    return {
+        "weights": checkpoint.weights,
+        "title": checkpoint.title,
+        "points": points,
+        "shares": dict(checkpoint.shares),
+    }
+
+
+def _round(positions: Float[np.ndarray, "n 2"]) -> list[list[float]]:
+    return np.asarray(positions, dtype=float).round(3).tolist()

@@ -1,0 +1,187 @@
+"""The live elements as a reader meets them: opened from a folder, without a network."""
+
+import re
+
+import nbformat
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from bump_diffusion.book import site
+from bump_diffusion.config import configure
+from bump_diffusion.errors import UserError
+from bump_diffusion.live.elements import Checkpoint, LabelMap, show_exchange, show_networks
+from bump_diffusion.live.export import read_trajectory, write_files
+from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.run import train
+from bump_diffusion.runs.store import Store
+
+from .test_live import browser, needs_chromium, open_page  # noqa: F401
+
+pytestmark = needs_chromium
+
+STILL = "data:image/gif;base64,R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs="
+OUTCOMES = {"correct": "#009E73", "misplaced": "#56B4E9"}
+LABELS = np.array([[0, 0], [7, 0], [0, 7], [7, 7]])
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A folder with a page of two elements, and the record behind them."""
+    folder = tmp_path_factory.mktemp("book")
+    store = Store(folder / "store")
+    networks = {}
+    for scheme in ("sinusoidal", "scalar"):
+        c = configure("smoke", steps=4, compared_steps=(), conditioning=scheme)
+        record = train(c, store, ["trajectory"])
+        steps = [min(read_trajectory(record)), max(read_trajectory(record))]
+        networks[scheme] = [
+            Checkpoint(record, s, f"{s} steps", LABELS * (s + 1), {"correct": 1, "misplaced": s})
+            for s in steps
+        ]
+    label_map = LabelMap("Where it is held", LABELS, ["#000"] * 4)
+    given = {"still": STILL, "alt": "A picture.", "assets": "live"}
+    elements = [
+        show_networks(networks, label_map=label_map, outcomes=OUTCOMES, **given),
+        show_exchange(networks["scalar"][-1], layer="up3", **given),
+    ]
+    together = show_networks(networks, together=True, **given)
+    weights = [name for element in elements for name in element.made_from["weights"]]
+    write_files(folder / "live", weights, store)
+    head = '<!doctype html><meta name="viewport" content="width=device-width"><body>'
+    (folder / "page.html").write_text(head + "".join(element.data for element in elements))
+    (folder / "together.html").write_text(head + together.data)
+    return folder
+
+
+def picture(locator):
+    return locator.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+
+
+def wait_for_another(locator, before):
+    expect(locator).to_be_visible()
+    for _ in range(100):
+        if picture(locator) != before:
+            return picture(locator)
+        locator.page.wait_for_timeout(50)
+    pytest.fail("the picture stays as it was")
+
+
+@pytest.mark.parametrize("without", ["", "delete globalThis.Worker;"])
+def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa: F811
+    """On a phone, in a worker and, where there is none, in the page."""
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+    with open_page(browser, book / "page.html", without, **phone) as page:
+        pad = page.get_by_role("slider", name="Requested position")
+        expect(pad).to_have_attribute("aria-valuetext", "x 2.4, y 4.8 of 8 pixels")
+        expect(pad).to_be_visible()
+        first = picture(pad)
+        pad.focus()
+        assert pad.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Shift+ArrowUp")
+        expect(pad).to_have_attribute("aria-valuetext", "x 2.9, y 2.8 of 8 pixels")
+        moved = wait_for_another(pad, first)
+        pad.scroll_into_view_if_needed()
+        box, scrolled = pad.bounding_box(), page.evaluate("scrollY")
+        finger = page.context.new_cdp_session(page)
+        for kind, x, y in (("Start", 0.5, 0.5), ("Move", 0.7, 0.3), ("Move", 0.95, 0.05)):
+            point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+            finger.send(
+                "Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": [point]}
+            )
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        expect(pad).to_have_attribute("aria-valuetext", re.compile("x 7.0, y 0.0"))
+        wait_for_another(pad, moved)
+        assert page.evaluate("scrollY") == scrolled
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_reader_goes_back_in_training_and_to_another_network(browser, book):  # noqa: F811
+    with open_page(browser, book / "page.html") as page:
+        pad = page.get_by_role("slider", name="Requested position")
+        training = page.locator(".live-training")
+        expect(pad).to_be_visible()
+        shares, trained = page.locator(".live-shares dd").all_inner_texts(), picture(pad)
+        training.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(training).to_have_attribute("aria-valuetext", "0 steps")
+        untrained = wait_for_another(pad, trained)
+        assert page.locator(".live-shares dd").all_inner_texts() != shares
+        page.get_by_label("scalar").check()
+        other = wait_for_another(pad, untrained)
+        page.locator(".live-noise").first.click()
+        wait_for_another(pad, other)
+
+
+def test_what_is_exchanged_changes_the_lower_images_alone(browser, book):  # noqa: F811
+    with open_page(browser, book / "page.html") as page:
+        asked = page.get_by_role("slider", name="Request A")
+        changed = page.get_by_role("img", name="What is drawn for request A")
+        expect(changed).to_be_visible()
+        before, exchanged = picture(asked), picture(changed)
+        assert exchanged != before
+        page.locator(".live-kind").select_option("no label")
+        wait_for_another(changed, exchanged)
+        assert picture(asked) == before
+        layers = page.locator(".live-layer option")
+        enabled = layers.evaluate_all("all => all.filter(o => !o.disabled).map(o => o.value)")
+        assert enabled == ["layer2", "layer3", "layer4", "up3", "up2", "up1"]
+
+
+def test_networks_side_by_side_are_asked_the_same(browser, book):  # noqa: F811
+    with open_page(browser, book / "together.html") as page:
+        pads = page.locator(".live-pad")
+        expect(pads.nth(1)).to_be_visible()
+        pads.nth(1).press("ArrowDown")
+        for i in (0, 1):
+            expect(pads.nth(i)).to_have_attribute("aria-valuetext", "x 2.4, y 5.3 of 8 pixels")
+        assert picture(pads.nth(0)) != picture(pads.nth(1))
+
+
+@pytest.mark.parametrize("obstacle", ["no JavaScript", "no SIMD", "no weights"])
+def test_where_the_network_cannot_run_its_picture_stays(
+    browser,  # noqa: F811
+    book,
+    tmp_path,
+    obstacle,
+):
+    runtime = (book / "live" / "live.js").read_text("utf-8")
+    (tmp_path / "page.html").write_text((book / "page.html").read_text("utf-8"))
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "live.css").write_bytes((book / "live" / "live.css").read_bytes())
+    if obstacle == "no SIMD":  # an instruction that the browser does not know
+        runtime = re.sub(r'(startLive\(".{4000})....', r"\1////", runtime)
+        for file in (book / "live").glob("*-*.js"):
+            (tmp_path / "live" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "live" / "live.js").write_text(runtime)
+    javascript = obstacle != "no JavaScript"
+    expected = r"ERR_FILE_NOT_FOUND" if obstacle == "no weights" else "$^"
+    with open_page(
+        browser, tmp_path / "page.html", expected=expected, java_script_enabled=javascript
+    ) as page:
+        page.wait_for_timeout(300)
+        assert all(still.is_visible() for still in page.locator(".live-still").all())
+        assert not any(parts.is_visible() for parts in page.locator(".live-parts").all())
+
+
+def test_the_site_has_the_weights_that_its_pages_show(book, tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "default_store", lambda: Store(book / "store"))
+    (tmp_path / "book").mkdir()
+    weights = min((book / "live").glob("*-4.js")).stem
+    record = Record(book / "store" / weights.removesuffix("-4"))
+    element = show_exchange(Checkpoint(record, 4, "4 steps"), STILL, "A picture.")
+    data, metadata = element._repr_mimebundle_()
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
+    cell = nbformat.v4.new_code_cell(outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "page.ipynb")
+    site._stage(tmp_path / "book", [tmp_path / "page.ipynb"], tmp_path / "stage")
+    staged = tmp_path / "stage" / "book" / "_static" / "live"
+    assert {file.name for file in staged.iterdir()} == {"live.js", "live.css", f"{weights}.js"}
+    for file in staged.iterdir():
+        assert file.read_bytes() == (book / "live" / file.name).read_bytes()
+
+
+def test_a_record_without_a_trajectory_is_refused(smoke_record, tmp_path):
+    with pytest.raises(UserError, match="has no trajectory; make it again with --extra trajectory"):
+        write_files(tmp_path, [f"{smoke_record.id}-20"], Store(smoke_record.folder.parent))
