@@ -182,7 +182,7 @@ def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
             if formulas:
                 page.locator("mjx-container svg, mjx-container mjx-math").first.wait_for()
                 assert page.locator("mjx-container").count() == formulas, path
-            for image in page.locator("img:not(.still)").all():
+            for image in page.locator("img:visible").all():
                 assert image.evaluate("i => i.complete && i.naturalWidth > 0")
                 assert image.bounding_box()["width"] > 250
             overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -1,9 +1,11 @@
 """The live elements as a reader meets them: opened from a folder, without a network."""
 
+import json
 import re
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
@@ -12,6 +14,8 @@ from bump_diffusion.config import configure
 from bump_diffusion.errors import UserError
 from bump_diffusion.live.elements import Checkpoint, LabelMap, show_exchange, show_networks
 from bump_diffusion.live.export import read_trajectory, write_files
+from bump_diffusion.page.tables import Table
+from bump_diffusion.papers.semantics.figures import live
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
@@ -20,7 +24,7 @@ from .test_live import browser, needs_chromium, open_page  # noqa: F401
 
 pytestmark = needs_chromium
 
-STILL = "data:image/gif;base64,R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs="
+STILL = Table(pd.DataFrame({"drawn": ["before"]}))
 OUTCOMES = {"correct": "#009E73", "misplaced": "#56B4E9"}
 LABELS = np.array([[0, 0], [7, 0], [0, 7], [7, 7]])
 
@@ -40,7 +44,7 @@ def book(tmp_path_factory):
             for s in steps
         ]
     label_map = LabelMap("Where it is held", LABELS, ["#000"] * 4)
-    given = {"still": STILL, "alt": "A picture.", "assets": "live"}
+    given = {"still": STILL, "assets": "live"}
     elements = [
         show_networks(networks, label_map=label_map, outcomes=OUTCOMES, **given),
         show_exchange(networks["scalar"][-1], layer="up3", **given),
@@ -67,6 +71,23 @@ def wait_for_another(locator, before):
     pytest.fail("the picture stays as it was")
 
 
+def test_a_notebook_shows_records_with_a_trajectory(tmp_path):
+    """Their maps and shares are those of the same checkpoints."""
+    c = configure("smoke", steps=8, compared_steps=())
+    record = train(c, Store(tmp_path), ["trajectory", "umap"])
+    element = live.ask_networks([record])
+    found = re.search(r'class="live-data">(.*?)</script>', element.data)[1]
+    ((network,), label_map) = (json.loads(found)[name] for name in ("networks", "map"))
+    assert network["name"] == "sinusoidal" and len(label_map["labels"]) == 64
+    table = record.checkpoints.set_index("step")
+    for checkpoint in network["checkpoints"]:
+        step = int(checkpoint["weights"].removeprefix(f"{record.id}-"))
+        assert checkpoint["shares"]["correct"] == pytest.approx(table["correct"][step])
+        assert np.shape(checkpoint["points"]) == (64, 2)
+    assert element.made_from["weights"] == [c["weights"] for c in network["checkpoints"]]
+    assert f"{record.id}-8" in live.exchange_layers(record).data
+
+
 @pytest.mark.parametrize("without", ["", "delete globalThis.Worker;"])
 def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa: F811
     """On a phone, in a worker and, where there is none, in the page."""
@@ -75,6 +96,7 @@ def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa
         pad = page.get_by_role("slider", name="Requested position")
         expect(pad).to_have_attribute("aria-valuetext", "x 2.4, y 4.8 of 8 pixels")
         expect(pad).to_be_visible()
+        expect(page.locator(".live-still").first).to_be_hidden()
         first = picture(pad)
         pad.focus()
         assert pad.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
@@ -161,7 +183,7 @@ def test_where_the_network_cannot_run_its_picture_stays(
         browser, tmp_path / "page.html", expected=expected, java_script_enabled=javascript
     ) as page:
         page.wait_for_timeout(300)
-        assert all(still.is_visible() for still in page.locator(".live-still").all())
+        assert [still.is_visible() for still in page.locator(".live-still").all()] == [True, True]
         assert not any(parts.is_visible() for parts in page.locator(".live-parts").all())
 
 
@@ -170,7 +192,7 @@ def test_the_site_has_the_weights_that_its_pages_show(book, tmp_path, monkeypatc
     (tmp_path / "book").mkdir()
     weights = min((book / "live").glob("*-4.js")).stem
     record = Record(book / "store" / weights.removesuffix("-4"))
-    element = show_exchange(Checkpoint(record, 4, "4 steps"), STILL, "A picture.")
+    element = show_exchange(Checkpoint(record, 4, "4 steps"), STILL)
     data, metadata = element._repr_mimebundle_()
     output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     cell = nbformat.v4.new_code_cell(outputs=[output])

@@ -196,7 +196,8 @@ class Networks extends Live {
   }
 
   describe() {
-    const checkpoints = this.shown(), { title } = checkpoints[0];
+    const checkpoints = this.shown();
+    const title = [...new Set(checkpoints.map((checkpoint) => checkpoint.title))].join(" / ");
     this.root.querySelector(".live-title").textContent = title;
     this.slider.setAttribute("aria-valuetext", title);
     checkpoints.forEach((checkpoint, i) => this.views[i].describe(checkpoint, this.label));

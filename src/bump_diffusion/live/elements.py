@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 
 from bump_diffusion.config import LAYERS
 from bump_diffusion.metrics.interventions import BLOCKS
@@ -77,8 +78,7 @@ class Live(Page):
 
 def show_networks(
     networks: Mapping[str, Sequence[Checkpoint]],
-    still: str,
-    alt: str,
+    still: Page,
     label_map: LabelMap | None = None,
     outcomes: Mapping[str, str] | None = None,
     together: bool = False,
@@ -89,8 +89,8 @@ def show_networks(
 
     All have as many checkpoints, and images of one size. One at a time is shown, of the reader's
     `choice`, or, `together`, all side by side. `label_map` says what the checkpoints' points are,
-    `outcomes` gives the colour of each share. `still`, the address of an image, and `alt`, what it
-    shows, stand where the network cannot run.
+    `outcomes` gives the colour of each share. `still`, a drawing, stands where the network cannot
+    run.
     """
     checkpoints = [checkpoint for each in networks.values() for checkpoint in each]
     c = checkpoints[0].record.configuration
@@ -119,17 +119,16 @@ def show_networks(
         views=len(networks) if together else 1,
         choice=choice,
         outcomes=outcomes or {},
-        still=still,
-        alt=alt,
+        still=Markup(still.data),
     )
 
 
 def show_exchange(
-    checkpoint: Checkpoint, still: str, alt: str, layer: str = "layer4", assets: str = ASSETS
+    checkpoint: Checkpoint, still: Page, layer: str = "layer4", assets: str = ASSETS
 ) -> Live:
     """Two requests, and what is drawn when a layer, or a block's label, is exchanged between them.
 
-    `layer` is chosen at first; `still` and `alt` are those of `show_networks`.
+    `layer` is chosen at first; `still` is that of `show_networks`.
     """
     N = checkpoint.record.configuration.N
     config = _common(N, assets) | {
@@ -146,8 +145,7 @@ def show_exchange(
         kinds={kind: words for kind, (words, _) in KINDS.items()},
         layers=LAYERS,
         selected=layer,
-        still=still,
-        alt=alt,
+        still=Markup(still.data),
     )
 
 
