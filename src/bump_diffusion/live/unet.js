@@ -189,7 +189,7 @@ function bumpNetworks() {
       network.load(weights);
       return network;
     }
-    return async (message) => {
+    async function answer(message) {
       if (message.wasm) wasm = decodeBase64(message.wasm);
       if (message.weights) {
         const { name, ...weights } = message.weights;
@@ -210,7 +210,9 @@ function bumpNetworks() {
       } catch (error) {
         send({ id, error: String(error) });
       }
-    };
+    }
+    let last = Promise.resolve();  // one message is answered after the other
+    return (message) => (last = last.then(() => answer(message)));
   }
 
   return { serve };
@@ -230,8 +232,7 @@ class BumpEngine {
   start() {
     const source = `"use strict"; ${bumpNetworks}
       const answer = bumpNetworks().serve(postMessage);
-      let last = Promise.resolve();
-      onmessage = ({ data }) => { last = last.then(() => answer(data)); };
+      onmessage = ({ data }) => answer(data);
       postMessage({});`;
     const local = () => {
       let paused = performance.now();
@@ -240,9 +241,7 @@ class BumpEngine {
         await new Promise((resume) => setTimeout(resume));
         paused = performance.now();
       };
-      const answer = bumpNetworks().serve((data) => this.receive(data), pause);
-      let last = Promise.resolve();
-      return (data) => { last = last.then(() => answer(data)); };
+      return bumpNetworks().serve((data) => this.receive(data), pause);
     };
     return new Promise((resolve) => {
       try {
