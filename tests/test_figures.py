@@ -139,7 +139,7 @@ def test_the_end_is_that_of_most_seeds():
     cells = [[(*text.xy, text.get_text()) for text in ax.texts] for ax in figure.axes]
     plt.close(figure)
     # From the left d = 1 and 2, from below sigma = 0.5 and 1; the mean of 0.81, 0.72 and 0.06.
-    assert cells[0] == [(0.5, 1.5, "C\n53%"), (1.5, 0.5, "B\n9%")]
+    assert cells[0] == [(0.5, 1.5, "C\n0.53"), (1.5, 0.5, "B\n0.09")]
     assert cells[1] == [(0.5, 1.5, "C\n0.80"), (1.5, 0.5, "C\n0.90")]
 
 

@@ -1,12 +1,16 @@
 """Elements of a page: what they show is escaped, and they list what they were made from."""
 
+import base64
 import re
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import pytest
 
-from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.colours import GRID, GROUND, INK, ON_DARK, QUIET
+from bump_diffusion.page.drawing import Drawing, drawn
 from bump_diffusion.page.html import format_table
 from bump_diffusion.page.tables import PROVENANCE, Table
 from bump_diffusion.runs.record import Record
@@ -54,6 +58,50 @@ def test_a_figure_escapes_all_that_records_and_functions_say(smoke_record):
     (image,) = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert image["alt"] == f"A line, called {HOSTILE}." and "onerror" not in image
     assert parsed.text.count(HOSTILE) == 6  # device, threads, Python, a version's name, it, commit
+
+
+@drawn
+def crowded(small):
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], color=QUIET)
+    ax.text(0, 0, "small", fontsize=small, bbox={"facecolor": GROUND})
+    figure.supxlabel("a label of many words that is wider than its figure " * 4)
+    return figure, "A line and small words."
+
+
+def picture(drawing):
+    (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', drawing.data)
+    return ET.fromstring(base64.b64decode(source))
+
+
+def test_a_figure_has_no_ground_and_follows_the_theme_in_ink_alone():
+    svg = picture(crowded(8))
+    for ground in ("patch_1", "patch_2"):  # of the figure and of its axes
+        (path,) = svg.findall(f".//*[@id='{ground}']/*")
+        assert "fill: none" in path.get("style")
+    text = ET.tostring(svg, "unicode")
+    inside, _, style = text.rpartition("<ns0:style>")
+    for colour in (INK, QUIET, GRID, GROUND):
+        assert f"var(--{colour[1:]})" in inside and colour not in inside
+        assert style.count(f"--{colour[1:]}:") == 2 and ON_DARK[colour] in style
+
+
+@pytest.mark.parametrize("size", [6, 8, 10])
+def test_a_figure_is_so_wide_that_its_smallest_type_has_eleven_pixels(size):
+    drawing = crowded(size)
+    width = float(picture(drawing).get("viewBox").split()[2])
+    least = int(re.search(r"min-width: (\d+)px", drawing.data)[1])
+    assert 10.9 < size * least / width < 11.1
+
+
+def test_a_label_below_a_figure_is_broken_where_the_figure_ends():
+    figure, _ = crowded.__wrapped__(8)
+    unbroken = figure.get_supxlabel()
+    Drawing(crowded, [], figure, "It.")
+    figure.draw_without_rendering()
+    extent = figure._supxlabel.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.x1
+    assert figure.get_supxlabel().split() == unbroken.split()
 
 
 def test_a_figure_takes_its_arguments_by_name_too(smoke_record):

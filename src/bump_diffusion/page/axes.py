@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH
 from bump_diffusion.page.words import short
 
@@ -25,7 +26,7 @@ def show_pixels(ax: Axes, image: np.ndarray, low: float = -1, high: float = 1) -
     ax.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     hide_ticks(ax)
     for spine in ax.spines.values():
-        spine.set(visible=True, color="#999999", linewidth=0.6)
+        spine.set(visible=True, color=QUIET, linewidth=0.6)
 
 
 def hide_ticks(ax: Axes) -> None:
@@ -69,7 +70,7 @@ def panels_over_training(
     for ax in axes.flat:
         images_axis(ax.xaxis, table)
     if caption != "":
-        figure.supxlabel(caption or f"{IMAGES_SEEN}; {band(table)}", fontsize=8)
+        figure.supxlabel(caption or f"{IMAGES_SEEN}; {band(table)}")
     return figure, axes
 
 

@@ -2,27 +2,37 @@
 
 A figure function takes records, or what else it draws, and returns the figure with its text
 alternative; the decorator `drawn` makes of that a `Drawing`, which a notebook shows with a link to
-the function and, folded, the provenance of the records. Figures are drawn 5.4 inches wide, to be
-read in print and on a phone.
+the function and, folded, the provenance of the records. Figures are drawn 5.4 inches wide on no
+ground, to be read in print and on a phone, in light and dark.
 """
 
 import base64
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from threadpoolctl import threadpool_limits
 
+from bump_diffusion.page.colours import STYLE, follow_theme
 from bump_diffusion.page.tables import Page
 from bump_diffusion.runs.record import Record
 
 WIDTH = 5.4
 """Width of a figure, inches."""
 
-CSS_PIXELS_PER_INCH = 130
+CSS_PIXELS_PER_INCH = 120
+
+LEAST_TYPE = 11
+"""The smallest type of a figure on a page, CSS pixels; a figure too wide for a phone scrolls."""
+
+LETTERS_PER_LINE = 62
+"""Of the label below a figure."""
+
 PROVENANCE_FIELDS = (
     *("N", "d_x", "d_y", "sigma", "axes", "width", "precision", "conditioning", "clip_sample"),
     *("steps", "seed"),
@@ -53,19 +63,23 @@ class Drawing(Page):
         moving: str | None = None,
     ):
         self.alt = alt
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
+        if label := figure.get_supxlabel():
+            figure.supxlabel(textwrap.fill(label, LETTERS_PER_LINE))
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
         plt.close(figure)
-        pictures = [("dark-light", "image/png", png.getvalue())]
-        if moving is not None:  # the still takes its place in print
-            pictures = [("dark-light still", "image/png", png.getvalue())]
-            pictures.append(("dark-light moving", "image/svg+xml", moving.encode()))
+        pictures = {"still": svg.getvalue(), "moving": moving}
         super().__init__(
             "figure",
             [source for source in sources if isinstance(source, Record)],
-            images=[(*kind, base64.b64encode(content).decode()) for *kind, content in pictures],
+            images={
+                name: base64.b64encode(follow_theme(picture).encode()).decode()
+                for name, picture in pictures.items()
+                if picture is not None
+            },
             alt=alt,
             width=round(figure.get_figwidth() * CSS_PIXELS_PER_INCH),
+            least_width=round(LEAST_TYPE / _smallest_type(figure) * figure.get_figwidth()),
             function=f"{function.__module__}.{function.__name__}",
             link=f"{function.__module__.replace('.', '/')}.html#{function.__name__}",
             fields=PROVENANCE_FIELDS,
@@ -84,7 +98,13 @@ def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]
         given = (*arguments, *named.values())
         sources = [s for a in given for s in (a if isinstance(a, list) else [a])]
         # One thread, in which sums are taken in the same order on every machine.
-        with plt.style.context("bump_diffusion.page.book"), threadpool_limits(1):
+        with plt.style.context(["bump_diffusion.page.book", STYLE]), threadpool_limits(1):
             return Drawing(function, sources, *function(*arguments, **named))
 
     return wrapper
+
+
+def _smallest_type(figure: Figure) -> float:
+    """The size of a drawn figure's smallest type, inches."""
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return min((text.get_fontsize() for text in texts), default=72) / 72

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results
 from bump_diffusion.page.axes import IMAGES_SEEN, curve, panels_over_training, thousands
+from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.runs.record import Record
@@ -31,9 +32,9 @@ def benchmark_ratios(results: Results) -> tuple[Figure, str]:
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.42 * len(rows)))
     heights = np.arange(len(rows))[::-1]
     ratios, aims = zip(*((row["ratio"], row["least_ratio"]) for row in rows), strict=True)
-    ax.barh(heights, ratios, height=0.55, color="#0072B2")
-    ax.plot(aims, heights, "|", color="#D55E00", markersize=14, markeredgewidth=2.5, label="aim")
-    ax.axvline(1, color="#555555", lw=1, zorder=0)
+    ax.barh(heights, ratios, height=0.55, color="C0")
+    ax.plot(aims, heights, "|", color="C1", markersize=14, markeredgewidth=2.5, label="aim")
+    ax.axvline(1, color=QUIET, lw=1, zorder=0)
     ax.set(xscale="log", xlabel="times the better peer")
     ax.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
     ax.xaxis.set_minor_formatter(lambda ratio, _: f"{ratio:g}" if ratio in (2, 3, 5, 20) else "")

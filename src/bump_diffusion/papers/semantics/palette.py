@@ -1,6 +1,10 @@
-"""The colours of outcomes, phases, features and schemes: Okabe and Ito's, which the colour-blind
-can tell apart; and of positions.
+"""The colours of what figures show: one palette for each kind of thing, and none in two.
+
+Every colour has a contrast of at least 3 to 1 against the pages' grounds, light and dark; those of
+one palette are apart for the colour-blind too. `tests/test_palette.py` computes both.
 """
+
+from collections.abc import Iterable
 
 import matplotlib as mpl
 import numpy as np
@@ -8,33 +12,49 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.page.axes import legend_above
+from bump_diffusion.papers.semantics.claims import BY_CONTROL
 
 OUTCOME_COLOURS = {
-    "none": "#999999",
-    "several": "#E69F00",
-    "misplaced": "#56B4E9",
-    "correct": "#009E73",
+    "none": "#888888",
+    "several": "#b98700",
+    "misplaced": "#0095e8",
+    "correct": "#007a4d",
 }
+AT_OTHER = "#9944aa"
+"""Of an image whose bump lies where another was requested; beside the outcomes."""
 
+PHASE_COLOURS = {"A": "#bb4411", "B": "#885588", "C": "#5555ff"}
 
-AXIS_COLOURS = {"x": "#D55E00", "y": "#0072B2"}
+SCHEME_COLOURS = dict(zip(CONDITIONINGS, ("#dd7755", "#007799", "#776600"), strict=True))
 
-
-PHASE_COLOURS = {"A": "#E69F00", "B": "#56B4E9", "C": "#009E73"}
-
+AXIS_COLOURS = {"x": "#d81b28", "y": "#5588bb"}
 
 FEATURE_STYLES = {
-    "trained": ("as published", "#D55E00", "-"),
-    "ablated": ("label ablated", "#0072B2", "-"),
-    "untrained": ("untrained network", "#D55E00", ":"),
-    "untrained, ablated": ("untrained, label ablated", "#0072B2", ":"),
-    "shuffled": ("shuffled labels", "#555555", "--"),
+    "trained": ("as published", "#a5623f", "-"),
+    "ablated": ("label ablated", "#8877ff", "-"),
+    "untrained": ("untrained network", "#a5623f", ":"),
+    "untrained, ablated": ("untrained, label ablated", "#8877ff", ":"),
+    "shuffled": ("shuffled labels", "#808080", "--"),
 }
 
+VERDICT_COLOURS = {
+    "reproduced": "#889955",
+    BY_CONTROL: "#0066ff",
+    "not reproduced": "#dd66bb",
+    "undecided": "#776666",
+    "not judged": "#bb11bb",
+}
 
-SCHEME_COLOURS = dict(
-    zip(CONDITIONINGS, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"), strict=False)
-)
+REQUESTED, FOUND = "#D55E00", "#0072B2"
+"""Marks in images, which are grey: of the requested position, and of bumps that were found."""
+
+_SETTINGS = mpl.colors.LinearSegmentedColormap.from_list("settings", ("#3d66b8", "#ab9046"))
+
+
+def setting_colours(values: Iterable[object]) -> dict[object, tuple]:
+    """Give each of a field's values, in their order, a colour from blue to sand."""
+    values = list(values)
+    return dict(zip(values, _SETTINGS(np.linspace(0, 1, len(values))), strict=True))
 
 
 def phase_legend(figure: Figure) -> None:
@@ -45,11 +65,11 @@ def phase_legend(figure: Figure) -> None:
 def position_colours(position: np.ndarray, N: int) -> np.ndarray:
     """Colour positions (n, 2): (n, 4), blue to orange along x, dark to light along y.
 
-    Positions that are NaN get a pale, nearly transparent grey.
+    Positions that are NaN get a nearly transparent grey.
     """
     x, y = np.clip(np.nan_to_num(position) / N, 0, 1).T[..., None]
-    corners = ("#00305c", "#7a2800", "#7cc4f5", "#ffc46b")
+    corners = ("#166dd0", "#b05a10", "#4f98dc", "#c98432")
     weights = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
     colours = sum(w * mpl.colors.to_rgba_array(c) for w, c in zip(weights, corners, strict=True))
-    colours[np.isnan(position).any(axis=1)] = (0.8, 0.8, 0.8, 0.5)
+    colours[np.isnan(position).any(axis=1)] = (0.5, 0.5, 0.5, 0.4)
     return np.clip(colours, 0, 1)

@@ -11,20 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above
+from bump_diffusion.page.colours import GRID, INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.papers.semantics.claims import BY_CONTROL, CLAIMS, VERDICTS, Claim, Decision
+from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
 from bump_diffusion.papers.semantics.quantities import CRITERIA
 from bump_diffusion.runs.record import Record
-
-VERDICT_COLOURS = {
-    "reproduced": "#009E73",
-    BY_CONTROL: "#56B4E9",
-    "not reproduced": "#D55E00",
-    "undecided": "#777777",
-    "not judged": "#BBBBBB",
-}
-"""In the table of verdicts and in the figure of their effects."""
 
 RING = {"marker": "o", "mfc": "none", "markersize": 7, "alpha": 0.7}
 """The style of a control in the figure of effects."""
@@ -136,8 +129,8 @@ def effects(decisions: Sequence[Decision], records: list[Record]) -> tuple[Figur
         ax.set_ylim(-0.7, len(group) - 0.3)
     styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in VERDICT_COLOURS.items()}
     controls = dict.fromkeys(CLAIMS[name].control for name in groups if CLAIMS[name].control)
-    styles["threshold"] = {"color": "black", "ls": "--"}
-    styles["\n".join(controls) or "control"] = {"color": "black", "ls": "", **RING}
+    styles["threshold"] = {"color": INK, "ls": "--"}
+    styles["\n".join(controls) or "control"] = {"color": INK, "ls": "", **RING}
     legend_above(figure, styles, ncols=3)
     counts = Counter(one.outcome for one in decisions)
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_COLOURS)
@@ -152,22 +145,22 @@ def _draw_effect(ax: Axes, y: float, one: Decision) -> None:
     ax.plot([one.low, one.high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
     ax.plot(one.values, [y] * len(one.values), "|", color=colour, markersize=7, alpha=0.6)
     ax.plot(one.estimate, y, "o", color=colour, markersize=5)
-    ax.plot(one.control, y, color="black", **RING)
+    ax.plot(one.control, y, color=INK, **RING)
     if one.verdict == "not judged":
         undefined = f"undefined in {np.isnan(one.values).sum()} of {len(one.values)} runs"
         across = ax.get_yaxis_transform()
-        ax.text(0.02, y, undefined, transform=across, va="center", fontsize=8)
+        ax.text(0.02, y, undefined, transform=across, va="center")
 
 
 def _draw_criterion(ax: Axes, name: str) -> None:
     """The threshold of a claim and the side that it needs, within the quantity's limits."""
     claim, limits = CLAIMS[name], CRITERIA[name].limits
-    ax.axvline(claim.threshold, color="black", lw=1, ls="--")
+    ax.axvline(claim.threshold, color=INK, lw=1, ls="--")
     left, right = ax.get_xlim()
     if np.isfinite(limits).all():
         left, right = limits[0] - 0.03, limits[1] + 0.03
     beyond = (claim.threshold, right) if claim.above is not None else (left, claim.threshold)
-    ax.axvspan(*beyond, color="#009E73", alpha=0.08, lw=0)
+    ax.axvspan(*beyond, color=GRID, alpha=0.5, lw=0)
     ax.set_xlim(left, right)
-    ax.set_title(f"{claim.number}. {name.replace('-', ' ')} ({claim.unit})", loc="left", fontsize=9)
+    ax.set_title(f"{claim.number}. {name.replace('-', ' ')} ({claim.unit})", loc="right")
     ax.grid(False, axis="y")

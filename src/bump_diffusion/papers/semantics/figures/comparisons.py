@@ -4,7 +4,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,9 +29,15 @@ from bump_diffusion.page.axes import (
     panels_over_training,
     thousands,
 )
+from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
-from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
+from bump_diffusion.papers.semantics.palette import (
+    PHASE_COLOURS,
+    SCHEME_COLOURS,
+    phase_legend,
+    setting_colours,
+)
 from bump_diffusion.runs.record import Record
 
 FIELD_NAMES = {
@@ -86,7 +91,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     """
     table = frame(records).query("step > 0")
     groups = split(table, field)
-    colours = dict(zip(groups, sns.color_palette("viridis", len(groups)), strict=True))
+    colours = SCHEME_COLOURS if field == "conditioning" else setting_colours(groups)
     labels = {
         "accuracy": "accuracy (share of images)",
         "order": r"order ($R^2$)",
@@ -98,7 +103,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
             curve(ax, runs, measure, color=colours[value])
         ax.set(ylabel=label, ylim=(-0.02 if measure == "accuracy" else -0.4, 1.02))
         if measure != "accuracy":
-            ax.axhline(ORDER, color="#555555", lw=0.8)
+            ax.axhline(ORDER, color=QUIET, lw=0.8)
     styles = {value: {"color": colour} for value, colour in colours.items()}
     legend_above(figure, styles, title=FIELD_NAMES[field], ncols=len(styles))
     ends = "; ".join(
@@ -174,14 +179,13 @@ def phase_diagram(
     for ax, height, phases in bars:
         for phase in "BC":
             x = boundary(phases, phase)
-            ax.plot([x, x], [height - 0.5, height + 0.5], color="black", lw=1.2)
-    figure.supylabel(FIELD_NAMES[field], fontsize=9)
+            ax.plot([x, x], [height - 0.5, height + 0.5], color=INK, lw=1.2)
+    figure.supylabel(FIELD_NAMES[field])
     seeds = table["seed"].nunique()
     median = f"median phase of {seeds} seeds, paler where they differ"
     figure.supxlabel(
         f"{'one seed' if seeds == 1 else median}; lines: A ends, C begins;\n"
-        "white: before the first checkpoint, or after the last",
-        fontsize=8,
+        "blank: before the first checkpoint, or after the last",
     )
     in_c = sum(phases["phase"].iloc[-1] == "C" for *_, phases in bars)
     return figure, (
@@ -203,9 +207,12 @@ def draw_phase_bars(
     for ax, side in zip(axes, THRESHOLDS, strict=True):
         for y, runs in enumerate(groups.values()):
             phases = median_phases(runs, side, over)
-            colours = np.array([mpl.colors.to_rgb(PHASE_COLOURS[p]) for p in phases["phase"]])
-            shades = 1 - (1 - colours) * (0.2 + 0.8 * phases["share"].to_numpy()[:, None])
-            ax.pcolormesh(log_edges(phases.index), [y - half, y + half], shades[None])
+            shades = mpl.colors.to_rgba_array(
+                [PHASE_COLOURS[phase] for phase in phases["phase"]], 0.2 + 0.8 * phases["share"]
+            )
+            ax.pcolormesh(
+                log_edges(phases.index), [y - half, y + half], shades[None], rasterized=True
+            )
             bars.append((ax, y, phases))
         ax.set_yticks(range(len(groups)), list(groups))
         ax.set(title=side, xscale="log")
@@ -235,8 +242,8 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
             for change in ({}, *moved_thresholds(side).values())
         ]
         for label, phase, colour, offset in (
-            ("A ends", "B", "#E69F00", -0.13),
-            ("C begins", "C", "#009E73", 0.13),
+            ("A ends", "B", PHASE_COLOURS["A"], -0.13),
+            ("C begins", "C", PHASE_COLOURS["C"], 0.13),
         ):
             images = np.array([[boundary(phases, phase) for phases in row] for row in by_change])
             y, known = np.arange(len(groups)) + offset, ~np.isnan(images).all(axis=0)
@@ -249,12 +256,10 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
         images_axis(ax.xaxis, table)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
-    axes[0].plot([], [], color="#555555", lw=2, label="one threshold moved by 20 %")
+    axes[0].plot([], [], color=QUIET, lw=2, label="one threshold moved by 20 %")
     handles, _ = axes[0].get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    figure.supxlabel(
-        "no dot: most seeds never get there with the thresholds as they are", fontsize=8
-    )
+    figure.supxlabel("no dot: most seeds never get there with the thresholds as they are")
     return figure, (
         "Images seen at which most seeds have left A, and at which most are in C. A threshold "
         f"moved by 20 % moves a boundary by a factor of at most {farthest:.2f}."

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.operating import simulate_decisions
 from bump_diffusion.page.axes import legend_above
+from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge
+from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
 from bump_diffusion.runs.record import Record
 
 TITLES = {
@@ -26,7 +28,11 @@ TITLES = {
 }
 """The paper's claims, as the introduction counts them."""
 
-VERDICT_COLOURS = {"shown": "#0B6E4F", "negligible": "#8C2D04", "not yet": "#6B6B6B"}
+COLOURS = {
+    "shown": VERDICT_COLOURS["reproduced"],
+    "negligible": VERDICT_COLOURS["not reproduced"],
+    "not yet": VERDICT_COLOURS["undecided"],
+}
 
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
@@ -68,7 +74,7 @@ def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: s
     cells = judged[judged["condition"].isin(names)].sort_values("claim", kind="stable")
     for cell in cells.itertuples():
         claims.setdefault(cell.claim, []).append(_describe(cell))
-    return Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=VERDICT_COLOURS)
+    return Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=COLOURS)
 
 
 def _describe(cell) -> dict[str, str]:
@@ -109,7 +115,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
     cells = judged[judged["condition"].isin(names) & (judged["seeds"] > 0)]
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.3 * max(len(cells), 1)))
     for y, cell in enumerate(cells.iloc[::-1].itertuples()):
-        unit, colour = cell.smallest, VERDICT_COLOURS[cell.verdict]
+        unit, colour = cell.smallest, COLOURS[cell.verdict]
         low, high = np.clip([cell.low / unit, cell.high / unit], LEAST, MOST)
         ax.plot([low, high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
         values = np.clip(np.array(cell.values) / unit, LEAST, MOST)
@@ -121,13 +127,13 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
         for cell in cells.iloc[::-1].itertuples()
     ]
     ax.set_yticks(range(len(cells)), labels)
-    ax.axvline(1, color="black", ls="--", lw=1)
-    ax.axvline(0, color="black", lw=0.8)
+    ax.axvline(1, color=INK, ls="--", lw=1)
+    ax.axvline(0, color=INK, lw=0.8)
     ax.set(
         xlim=(LEAST - 0.2, MOST + 0.2),
         xlabel="effect, in units of the smallest effect of interest",
     )
-    styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in VERDICT_COLOURS.items()}
+    styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in COLOURS.items()}
     legend_above(figure, styles, ncols=3)
     counts = ", ".join(f"{n} {v}" for v, n in cells["verdict"].value_counts().items())
     return figure, (

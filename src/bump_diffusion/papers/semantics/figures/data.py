@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.page.axes import panels, show_pixels
+from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 
 
@@ -62,7 +63,7 @@ def neighbour_overlap(N: int, spreads: list[float], spacings: list[float]) -> tu
             points.append((sigma / d, similarity))
         ax.plot(*zip(*points, strict=True), "o", label=rf"$\sigma$ = {sigma:g}")
     ratio = np.geomspace(0.1, 40, 200)
-    ax.plot(ratio, np.exp(-1 / (4 * ratio**2)), color="#555555", lw=1, zorder=0)
+    ax.plot(ratio, np.exp(-1 / (4 * ratio**2)), color=QUIET, lw=1, zorder=0)
     ax.set(xscale="log", xlabel=r"$\sigma$ / d", ylabel="overlap of neighbours (cosine)")
     ax.legend(loc="lower right")
     return figure, (

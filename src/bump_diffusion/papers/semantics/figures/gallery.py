@@ -17,9 +17,10 @@ from bump_diffusion.metrics.bumps import find_bumps
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.page.axes import IMAGES_SEEN, hide_ticks, show_pixels, thousands
+from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.html import render
-from bump_diffusion.papers.semantics.palette import position_colours
+from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, position_colours
 from bump_diffusion.runs.record import Record
 
 
@@ -48,11 +49,11 @@ def failures(records: list[Record]) -> tuple[Figure, str]:
             for ax, (image, request, bumps) in zip(row, samples, strict=False):
                 ax.axis("on")
                 show_pixels(ax, image, 0, 255)
-                ax.plot(*request, "+", color="#D55E00", markersize=7)
-                ax.plot(*bumps.T, "o", mfc="none", color="#0072B2", markersize=9)
+                ax.plot(*request, "+", color=REQUESTED, markersize=7)
+                ax.plot(*bumps.T, "o", mfc="none", color=FOUND, markersize=9)
                 side = len(image)  # a mark at the edge must not widen the image
                 ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
-    figure.supxlabel("+ requested, o found; blank where no more were kept", fontsize=8)
+    figure.supxlabel("+ requested, o found; blank where no more were kept")
     return figure, (
         f"Images of kinds {', '.join(kinds)} (rows) from each phase of generation, request and "
         f"bumps marked. Number of images kept, row by row: {', '.join(map(str, counts))}."
@@ -131,8 +132,8 @@ def embedding_moving(record: Record) -> tuple[Figure, str, str]:
         row[0].set_ylabel(title)
     for ax, still in zip(axes[0], stills, strict=True):
         title = labels[still].replace(" images seen", "").replace(", ", ",\n")
-        ax.set_title(title, fontsize=9)
-    figure.supxlabel(f"{IMAGES_SEEN} (top). {COLOUR_KEY}", fontsize=8)
+        ax.set_title(title)
+    figure.supxlabel(f"{IMAGES_SEEN} (top). {COLOUR_KEY}")
     alt = (
         f"UMAP embedding of {record.configuration.probe_layer} moving through {len(labels)} "
         f"checkpoints, as published and with the label ablated. From {labels[0]}, to {labels[-1]}."
@@ -167,4 +168,4 @@ def animate_points(paths: dict[str, np.ndarray], colours: np.ndarray, labels: li
     for title, path in paths.items():
         x, y = (path / reach * 141).round().astype(int).T.tolist()
         panels[title] = list(zip(fills, x, y, strict=True))
-    return render("moving_points", panels=panels, labels=labels, caption=COLOUR_KEY)
+    return render("moving_points", ink=INK, panels=panels, labels=labels, caption=COLOUR_KEY)

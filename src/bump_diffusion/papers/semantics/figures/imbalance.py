@@ -23,6 +23,7 @@ from bump_diffusion.page.axes import (
     panels_over_training,
     thousands,
 )
+from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.factorized import measure_composed
@@ -66,7 +67,7 @@ def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure
         for how, line in (("in images", "-"), ("learned alone", ":"))
     }
     legend_above(figure, styles, ncols=2)
-    figure.supylabel("accuracy (share of images, of lines)", fontsize=9)
+    figure.supylabel("accuracy (share of images, of lines)")
     gap = (images["accuracy_x"] - images["accuracy_y"]).abs().max()
     return figure, (
         f"Accuracy in x and y against examples seen, in images of {len(data_sets)} data sets and "
@@ -110,9 +111,9 @@ def given_one_bump(records: list[Record]) -> tuple[Figure, str]:
     table = pd.concat(tables)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
     x = np.linspace(0, 1, 101)
-    ax.plot(x**2, x**2, color="black", lw=1, label="x and y right independently")
-    ax.plot(x**2, x, color="black", lw=1, ls="--", label="right together (x as often as y)")
-    kinds = {True: ("$d_x = d_y$", "#0072B2"), False: ("$d_x < d_y$", "#D55E00")}
+    ax.plot(x**2, x**2, color=INK, lw=1, label="x and y right independently")
+    ax.plot(x**2, x, color=INK, lw=1, ls="--", label="right together (x as often as y)")
+    kinds = {True: ("$d_x = d_y$", "C0"), False: ("$d_x < d_y$", "C1")}
     for balanced, (label, colour) in kinds.items():
         if len(part := table[table["balanced"] == balanced]):
             style = {"ms": 3.5, "alpha": 0.6, "color": colour, "label": label}
@@ -216,22 +217,22 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
         ax.pcolormesh(grid, norm=norm, cmap="viridis_r")
         for row in part.itertuples():
             x, y = grid.columns.get_loc(row.d_x) + 0.5, grid.index.get_loc(row.d_y) + 0.5
-            text = row.otherwise if np.isnan(row.images) else thousands(row.images)
+            text = row.otherwise if np.isnan(row.images) else f"{row.images / 1000:.0f}"
             colour = "white" if norm(row.images) > 0.5 else "black"
-            ax.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
+            ax.text(x, y, text, ha="center", va="center", color=colour)
         cell_axes(ax, grid.columns, grid.index)
         ax.set_title(milestone)
     figure.colorbar(
         mpl.cm.ScalarMappable(norm, "viridis_r"),
         ax=axes,
-        label=f"{IMAGES_SEEN} (in the cells too)",
+        label=f"{IMAGES_SEEN} (in the cells: thousands)",
         location="top",
         shrink=0.6,
         ticks=mpl.ticker.MaxNLocator(5),
         format=lambda images, _: thousands(images),
     ).ax.minorticks_off()
-    figure.supxlabel("$d_x$ (pixels)", fontsize=9)
-    figure.supylabel("$d_y$ (pixels)", fontsize=9)
+    figure.supxlabel("$d_x$ (pixels)")
+    figure.supylabel("$d_y$ (pixels)")
     return figure, (
         "Images seen until phases A end and C begin, and until half and 90 % of the bumps are "
         "placed right in each axis, by spacing along x and y; reached in "
@@ -253,7 +254,7 @@ def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figur
         d = record.configuration.d_x
         style = {"color": colour, "linestyle": ":", "label": f"lines along {axis}, d = {d:g}"}
         curve(ax, lines[lines["d_x"] == d], "accuracy_x", **style)
-    curve(ax, table, "accuracy", color="black", label="images composed")
+    curve(ax, table, "accuracy", color=INK, label="images composed")
     ax.set(xlabel=f"lines seen of each axis; {band(lines)}", ylim=(-0.02, 1.02))
     ax.set_ylabel("accuracy (share of lines, of images)")
     ax.legend()

@@ -11,7 +11,9 @@ from bump_diffusion.analysis.frame import gather
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.interventions import shift_half_frame
 from bump_diffusion.metrics.outcomes import TOLERANCE
+from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.palette import FOUND
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.record import Record
 
@@ -58,18 +60,17 @@ def transfers_by_layer(records: list[Record]) -> tuple[Figure, str]:
         reach = TOLERANCE / (part["N"].iloc[0] / 2)
         for x, y in itertools.product((0, 1), repeat=2):
             corner = (x - reach, y - reach)
-            box = Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec="#555555", zorder=3)
+            box = Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec=QUIET, zorder=3)
             ax.add_patch(box)
         x, y = part["fraction_x"], part["fraction_y"]
-        ax.plot(x, y, "o", ms=2.5, mew=0, alpha=0.5, color="#0072B2")
-        above = f"{layer or 'nothing'} exchanged\n" if ax in axes[0] else ""
-        ax.set_title(f"{above}one bump: {x.notna().mean():.0%}", fontsize=7)
+        ax.plot(x, y, "o", ms=2.5, mew=0, alpha=0.5, color=FOUND)
+        above = f"{layer or 'nothing'}\nexchanged\n" if ax in axes[0] else ""
+        ax.set_title(f"{above}one bump: {x.notna().mean():.0%}")
         ax.set(xlim=(-0.6, 1.6), ylim=(-0.6, 1.6), xticks=[0, 1], yticks=[0, 1], aspect="equal")
-        ax.tick_params(labelsize=7)
         if ax in axes[:, 0]:
-            ax.set_ylabel(f"seed {seed}", fontsize=8)
-    figure.supxlabel("way along x, from the own request (0) to the other's (1)", fontsize=8)
-    figure.supylabel("way along y", fontsize=8)
+            ax.set_ylabel(f"seed {seed}")
+    figure.supxlabel("way along x, from the own request (0) to the other's (1)")
+    figure.supylabel("way along y")
     followed = tabulate_transfers(records).query("exchanged == 'layer4'")["follow it"]
     return figure, (
         "Each image's bump between its own request (0) and the other's (1), a row a run, a column "

@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.page.axes import curve, legend_above, panels_over_training, show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.palette import REQUESTED, setting_colours
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
@@ -95,7 +95,7 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
         column[0].set_title(f"t = {t}")
     for row, image, (x, y) in zip(axes, images, labels.tolist(), strict=True):
         show_pixels(row[-1], image[0].numpy())
-        row[-1].plot(x, y, "+", color="#D55E00", markersize=7)
+        row[-1].plot(x, y, "+", color=REQUESTED, markersize=7)
         row[0].set_ylabel(f"({x:g}, {y:g})", rotation=0, ha="right", va="center")
     axes[0, -1].set_title("image")
     return figure, (
@@ -116,7 +116,7 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
         "none": "no bump",
     }
     counts = sorted(table["sampler_steps"].unique())
-    colours = dict(zip(counts, sns.color_palette("viridis_r", len(counts)), strict=True))
+    colours = setting_colours(counts)
     lines = {"ancestral": "-", "ddim": ":"}
     figure, axes = panels_over_training(frame(records), 2, 2, height=4.8, sharey=True)
     for ax, (kind, title) in zip(axes.flat, titles.items(), strict=True):

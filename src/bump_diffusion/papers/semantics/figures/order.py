@@ -12,9 +12,10 @@ from bump_diffusion.analysis.frame import frame, gather, split
 from bump_diffusion.analysis.phases import ORDER
 from bump_diffusion.config import LAYERS
 from bump_diffusion.page.axes import legend_above, panels
+from bump_diffusion.page.colours import GROUND, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range
-from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, SCHEME_COLOURS
+from bump_diffusion.papers.semantics.palette import AT_OTHER, OUTCOME_COLOURS, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
 
 CONTROLS = {
@@ -29,7 +30,7 @@ CONTROLS = {
 
 FATES = {
     "correct": ("at its own place", OUTCOME_COLOURS["correct"]),
-    "at_other": ("at the other's place", "#D55E00"),
+    "at_other": ("at the other's place", AT_OTHER),
     "elsewhere": ("elsewhere", OUTCOME_COLOURS["misplaced"]),
     "several": ("several bumps", OUTCOME_COLOURS["several"]),
     "none": ("no bump", OUTCOME_COLOURS["none"]),
@@ -61,13 +62,13 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     figure, axes = panels(schemes.groups, 2.9)
     # The height of the count in each quarter: beside the diagonal, along which the points lie.
     heights = {(False, False): 0.43, (False, True): 0.93, (True, False): 0.08, (True, True): 0.57}
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
-    style = {"va": "center", "fontsize": 9, "fontweight": "bold", "bbox": box}
+    box = {"facecolor": GROUND, "alpha": 0.8, "edgecolor": "none", "pad": 1}
+    style = {"va": "center", "fontweight": "bold", "bbox": box}
     for ax, (scheme, part) in zip(axes, schemes, strict=True):
         colour = SCHEME_COLOURS[scheme]
         ax.scatter(part["order"], part["accuracy"], s=14, color=colour, alpha=0.7, lw=0)
-        ax.axvline(ORDER, color="#555555", lw=0.8)
-        ax.axhline(0.5, color="#555555", lw=0.8)
+        ax.axvline(ORDER, color=QUIET, lw=0.8)
+        ax.axhline(0.5, color=QUIET, lw=0.8)
         ax.set(xlabel="", ylim=(-0.04, 1.04))
         for (right, upper), y in heights.items():
             count = ((ordered == right) & (accurate == upper))[part.index].sum()
@@ -76,7 +77,7 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     axes[0].set_ylabel("accuracy (share of images)")
     about = r"order: $R^2$ of the requested position, label ablated. Each point a checkpoint, "
     about += f"{table['seed'].nunique()} seeds;\nthe numbers count those in each quarter"
-    figure.supxlabel(about, fontsize=8)
+    figure.supxlabel(about)
     alone = [(accurate & ~ordered).sum(), (ordered & ~accurate).sum()]
     return figure, (
         f"Accuracy against order by conditioning. Of {len(table)} checkpoints {alone[0]} have "
@@ -167,7 +168,7 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     for ax, scheme in zip(axes[0], schemes, strict=True):
         ax.set_title(scheme)
     figure.colorbar(image, ax=axes, label=r"$R^2$ (below 0 drawn as 0)", shrink=0.5)
-    figure.supxlabel("input and timestep; blank: not defined", fontsize=8)
+    figure.supxlabel("input and timestep; blank: not defined")
     noise = table.query("layer == 'layer4' and input == 'noise' and target == 'requested'")
     means = noise.groupby("features")["r2"].mean()
     return figure, (
@@ -197,10 +198,10 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
         ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
         ax.grid(False)
     names = [f"{intervention} {layer}".strip() for intervention, layer in rows]
-    axes[0].set_yticks(heights, names, fontsize=7)
+    axes[0].set_yticks(heights, names)
     legend_above(figure, dict(FATES.values()), ncols=3)
     about = f"share of images, mean over {table['seed'].nunique()} seeds"
-    figure.supxlabel(about, fontsize=8)
+    figure.supxlabel(about)
     stay = [f"{s} {mean.loc[(s, 'other features', 'layer4'), 'correct']:.0%}" for s in schemes]
     return figure, f"Fates of images. At their own place with layer 4 exchanged: {', '.join(stay)}."
 

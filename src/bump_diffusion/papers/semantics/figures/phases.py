@@ -30,10 +30,11 @@ from bump_diffusion.page.axes import (
     spaced_indices,
     thousands,
 )
+from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
-from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, position_colours
+from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, PHASE_COLOURS, position_colours
 from bump_diffusion.runs.record import Record
 
 
@@ -151,13 +152,12 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
             colours = position_colours(requested if target == "request" else found, N)
             ax.scatter(*(points @ main_axes.T).T, c=colours, s=5, lw=0)
             hide_ticks(ax)
-        row[0].set_ylabel(f"{FEATURE_STYLES[features][0]},\nby {target}", fontsize=8)
+        row[0].set_ylabel(f"{FEATURE_STYLES[features][0]},\nby {target}")
     for ax, images in zip(axes[0], run["images_seen"].iloc[columns], strict=True):
         ax.set_title(thousands(images))
     figure.supxlabel(
         f"{IMAGES_SEEN} (top). Colour: blue to orange along x, dark to light along y;\n"
         "grey where not exactly one bump was found",
-        fontsize=8,
     )
     names = {f"r2_{f}_umap_requested_x": FEATURE_STYLES[f][0] for f in ("trained", "ablated")}
     return figure, (
@@ -203,11 +203,11 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
     table = frame(records).query("step > 0")
     figure, axes = panels_over_training(table, rows=2, height=4.8)
     for (ax,), (side, levels) in zip(axes, THRESHOLDS.items(), strict=True):
-        styles = (("not A", "#56B4E9", "--"), ("C", "#009E73", "-"))
+        styles = (("not A", PHASE_COLOURS["B"], "--"), ("C", PHASE_COLOURS["C"], "-"))
         for (measure, level), (phase, colour, line) in zip(levels.items(), styles, strict=True):
             label = f"{measure}: {names[measure]} (≥ {level:g}: {phase})"
             curve(ax, table, measure, color=colour, linestyle=line, label=label)
-        ax.axhline(0.5, color="#555555", lw=0.8)
+        ax.axhline(0.5, color=QUIET, lw=0.8)
         share = "share of images" if side == "generation" else r"$R^2$, label ablated"
         ax.set(title=side, ylim=(-0.15, 1.03), ylabel=share)
         ax.legend(loc="best")
@@ -229,7 +229,7 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         starts = np.flatnonzero(phases["phase"] != phases["phase"].shift())
         for start, stop in itertools.pairwise([*starts, len(phases)]):
             centre = np.sqrt(edges[start] * edges[stop])
-            ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center")
+            ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center", color="white")
     passed = [pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS]
     return figure, (
         f"Phases of {len(runs)} runs over training. A, B and C first occur in this order in "
@@ -247,12 +247,12 @@ def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
     for ax, (scheme, runs) in zip(axes[0], schemes, strict=True):
         counts = pd.crosstab(runs["phase_generation"], runs["phase_representation"])
         counts = counts.reindex(index=PHASES, columns=PHASES, fill_value=0)
-        sns.heatmap(counts, annot=True, fmt="d", cmap="Blues", cbar=False, ax=ax, linewidths=1)
+        sns.heatmap(counts, annot=True, fmt="d", cmap="Blues", cbar=False, ax=ax)
         ax.set(xlabel="", ylabel="", title=scheme)
         ax.tick_params(rotation=0)
         shares.append(f"{scheme} {np.trace(counts) / len(runs):.0%}")
     axes[0, 0].set_ylabel("phase of generation")
-    figure.supxlabel("phase of the representation", fontsize=9)
+    figure.supxlabel("phase of the representation")
     return figure, f"Checkpoints by phase from each side. The two agree in: {', '.join(shares)}."
 
 
@@ -274,7 +274,7 @@ def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
             curve(ax, table, f"{measure}_{features}", legend=ax is axes[0, 0], **style)
         ax.set(title=title, ylim=(0, None))
         if measure.startswith("neighbourhood"):
-            ax.axhline(0.5, color="#555555", lw=0.8)
+            ax.axhline(0.5, color=QUIET, lw=0.8)
             ax.set_ylim(0.4, 1.02)
     names = {f"{measure}_ablated": measure.replace("_", " ") for measure in panels}
     return figure, (

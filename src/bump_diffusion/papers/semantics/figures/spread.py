@@ -20,6 +20,7 @@ from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
 from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above, panels
+from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.figures.claims import describe_interval
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
@@ -65,20 +66,20 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
     """
     last = frame(records).groupby("record", sort=False).tail(1)
     spacings, spreads = (sorted(last[field].unique()) for field in ("d_x", "sigma"))
-    measures = {"generation": "{correct:.0%}", "representation": "{order:.2f}"}
+    measures = {"generation": "{correct:.2f}", "representation": "{order:.2f}"}
     phases: list[str] = []
     figure, axes = panels(measures, WIDTH * 0.55)
     for ax, (side, measure) in zip(axes, measures.items(), strict=True):
         for (spacing, spread), part in last.groupby(["d_x", "sigma"], sort=False):
             phase = median_phases(part, side)["phase"].item()
             corner = np.array([spacings.index(spacing), spreads.index(spread)])
-            ax.add_patch(Rectangle(corner, 1, 1, fc=PHASE_COLOURS[phase], ec="white"))
+            ax.add_patch(Rectangle(corner, 1, 1, fc=PHASE_COLOURS[phase], ec=GROUND))
             text = f"{phase}\n{measure.format(**part[['correct', 'order']].mean())}"
-            ax.annotate(text, corner + 0.5, ha="center", va="center", fontsize=7)
+            ax.annotate(text, corner + 0.5, ha="center", va="center", color="white")
             phases.append(phase)
         cell_axes(ax, spacings, spreads)
     axes[0].set_ylabel(FIELD_NAMES["sigma"])
-    figure.supxlabel(FIELD_NAMES["d_x"], fontsize=9)
+    figure.supxlabel(FIELD_NAMES["d_x"])
     phase_legend(figure)
     return figure, (
         "Phase at the end of training over spacing and spread, with the share of correct images "
@@ -93,10 +94,10 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
     A cross is a run that never reaches it, placed at its end.
     """
     styles = {  # by whether spacing and spread differ from 1
-        (True, False): ("spacing d varied", {"color": "#D55E00", "marker": "o", "ls": ""}),
-        (False, True): (r"spread $\sigma$ varied", {"color": "#0072B2", "marker": "s", "ls": ""}),
-        (True, True): ("both varied", {"color": "#009E73", "marker": "^", "ls": ""}),
-        (False, False): ("neither varied", {"color": "black", "marker": "D", "ls": ""}),
+        (True, False): ("spacing d varied", {"color": "C0", "marker": "o", "ls": ""}),
+        (False, True): (r"spread $\sigma$ varied", {"color": "C1", "marker": "s", "ls": ""}),
+        (True, True): ("both varied", {"color": "C2", "marker": "^", "ls": ""}),
+        (False, False): ("neither varied", {"color": INK, "marker": "D", "ls": ""}),
     }
     against = {"overlap": r"$\sigma$ / d", "sigma": r"$\sigma$ (pixels)"}
     checkpoints = frame(records)
@@ -115,10 +116,10 @@ def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
         ax.set(xscale="log", xlabel=label)
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.xaxis.set_minor_formatter("")
-    figure.supylabel(IMAGES_SEEN, fontsize=9)
+    figure.supylabel(IMAGES_SEEN)
     varied = set(zip(table["d"] != 1, table["sigma"] != 1, strict=True))
     shown = dict(style for which, style in styles.items() if which in varied)
-    legend_above(figure, shown | {"never": {"marker": "x", "ls": "", "color": "#555555"}}, ncols=3)
+    legend_above(figure, shown | {"never": {"marker": "x", "ls": "", "color": QUIET}}, ncols=3)
     never = sum(table["never"].sum() for table in tables.values())
     return figure, (
         f"Images seen by {len(records)} runs to {len(tables)} milestones against sigma over d and "

@@ -21,7 +21,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS
+from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, REQUESTED
 from bump_diffusion.runs.record import Record
 
 
@@ -55,10 +55,10 @@ def samples_over_training(record: Record) -> tuple[Figure, str]:
     )
     for ax, (row, column) in zip(axes.flat, itertools.product(rows, columns), strict=True):
         show_pixels(ax, record.arrays["images"][column, row], 0, 255)
-        ax.plot(*labels[row], "+", color="#D55E00", markersize=6)
+        ax.plot(*labels[row], "+", color=REQUESTED, markersize=6)
     for ax, images in zip(axes[0], seen[columns], strict=True):
         ax.set_title(thousands(images))
-    figure.supxlabel(f"{IMAGES_SEEN} (top); + the requested position", fontsize=9)
+    figure.supxlabel(f"{IMAGES_SEEN} (top); + the requested position")
     return figure, (
         f"Samples for {len(rows)} requested positions (rows) at {len(columns)} checkpoints "
         f"(columns) of one run; at the end {correct[-1]:.0%} of all its samples are one bump at "
