@@ -46,7 +46,7 @@ def test_lines_have_one_label_for_each_position_and_are_one_pixel_high():
     labels = task_of(c).labels()
     assert labels[:, 0].tolist() == [i / 2 for i in range(32)]
     assert labels[:, 1].abs().max() == 0
-    assert len(evaluation_labels(c)) == 256  # each of the 32 eight times
+    assert len(evaluation_labels(c, 256)) == 256  # each of the 32 eight times
     model = build_model(c)
     x = torch.randn(3, 1, 1, N)
     with torch.inference_mode():
