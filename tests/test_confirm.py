@@ -231,10 +231,9 @@ def test_the_frozen_criteria_are_not_asked_for_other_runs(run, arguments):
 def test_seeds_count_in_their_order_up_to_the_first_missing(monkeypatch):
     held = {seed: simulated(seed) for seed in (100, 101, 103)}
     store = SimpleNamespace(get=lambda c, extras: held.get(c.seed))
-    assert [run.configuration.seed for run, _ in confirmed.find_runs("sinusoidal", store)] == [
-        100,
-        101,
-    ]
+    found = [run.configuration.seed for run, _ in confirmed.find_runs("sinusoidal", store)]
+    assert found == [100, 101]
+    assert {c.seed for c in confirmed.plan_finished(store)} == held.keys()
 
 
 def test_conditions_name_runs_that_differ_in_their_seed_alone():

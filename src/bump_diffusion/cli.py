@@ -238,7 +238,15 @@ def verify_command(record: str | None, checksums: bool) -> None:
 def ship_command(name: str) -> None:
     """Copy an experiment's local records to data/records and list them in the manifest.
 
-    NAME is an experiment, as for `bump-diffusion run`, all of whose records are there.
+    NAME is an experiment, as for `bump-diffusion run`, all of whose records are there, or "claims"
+    for the finished runs of the frozen criteria.
     """
-    for record in ship(experiment(name), default_store()):
+    store = default_store()
+    if name == "claims":
+        from bump_diffusion.papers.semantics.confirmed import plan_finished
+
+        runs = plan_finished(store)
+    else:
+        runs = experiment(name)
+    for record in ship(runs, store):
         click.echo(f"{record.id} shipped")

@@ -106,6 +106,13 @@ def find_runs(name: str, store: Store | None = None) -> list[tuple[Record, Basel
     return found
 
 
+def plan_finished(store: Store) -> Plan:
+    """The runs of all conditions, and their baselines, that a store holds."""
+    plans = (plan for condition in FROZEN.conditions.values() for plan in condition.plan())
+    wanted = unite(*(part for plan in plans for part in plan))
+    return {c: extras for c, extras in wanted.items() if store.get(c, extras)}
+
+
 def plan_next(judged: pd.DataFrame) -> Iterator[Plan]:
     """What each condition with an undecided cell needs next, in the order of the frozen file.
 
