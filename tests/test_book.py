@@ -225,7 +225,7 @@ def test_a_failing_notebook_names_itself_and_leaves_the_last_good_site(own_book)
 
 def test_a_page_that_sphinx_warns_of_leaves_the_last_good_site(own_book):
     before = modified(own_book / "build" / "html")
-    with (own_book / "book" / "introduction.md").open("a") as file:
+    with (own_book / "book" / "code.md").open("a") as file:
         file.write("\nSee [nowhere](nowhere.md).\n")
     with pytest.raises(click.ClickException, match="nowhere"):
         build.build("about")

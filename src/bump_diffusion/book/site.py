@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import nbformat
 
+from bump_diffusion.book.captions import arrange_pages
 from bump_diffusion.book.inputs import PACKAGE
 from bump_diffusion.files import (
     ROOT,
@@ -58,10 +59,11 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
         target = stage / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
-    weights: set[str] = set()
+    executed = list(executed)
     for notebook in executed:
         shutil.copy(notebook, stage / "book")
-        weights |= _shown_weights(notebook)
+    arrange_pages([stage / "book" / notebook.name for notebook in executed])
+    weights = set().union(*map(_shown_weights, executed))
     if weights:
         from bump_diffusion.live.export import write_files  # imports torch, which takes seconds
 

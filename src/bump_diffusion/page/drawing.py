@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import matplotlib.pyplot as plt
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from threadpoolctl import threadpool_limits
@@ -51,7 +52,8 @@ class Measured(Protocol):
 class Drawing(Page):
     """A figure as a notebook shows it: image, text alternative, source, provenance.
 
-    `moving` is the same as an SVG document that moves, `sources` what the `function` drew it from.
+    `moving` is the same as an SVG document that moves, `sources` what the `function` drew it from,
+    `caption` says what to see in it and what follows: the site numbers the figures that have one.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Drawing(Page):
         figure: Figure,
         alt: str,
         moving: str | None = None,
+        caption: Markdown | None = None,
     ):
         self.alt = alt
         if label := figure.get_supxlabel():
@@ -78,6 +81,7 @@ class Drawing(Page):
                 if picture is not None
             },
             alt=alt,
+            caption=caption and caption.data,
             width=round(figure.get_figwidth() * CSS_PIXELS_PER_INCH),
             least_width=round(LEAST_TYPE / _smallest_type(figure) * figure.get_figwidth()),
             function=f"{function.__module__}.{function.__name__}",
@@ -90,16 +94,18 @@ class Drawing(Page):
 def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]:
     """Make a function that returns a figure and its text alternative return a `Drawing`.
 
-    It may return a third thing: the same as a moving picture, an SVG document.
+    It may return a third thing: the same as a moving picture, an SVG document. What it is called
+    with besides, as `caption`, is that of the `Drawing`.
     """
 
     @functools.wraps(function)
-    def wrapper(*arguments: Any, **named: Any) -> Drawing:
+    def wrapper(*arguments: Any, caption: Markdown | None = None, **named: Any) -> Drawing:
         given = (*arguments, *named.values())
         sources = [s for a in given for s in (a if isinstance(a, list) else [a])]
         # One thread, in which sums are taken in the same order on every machine.
         with plt.style.context(["bump_diffusion.page.book", STYLE]), threadpool_limits(1):
-            return Drawing(function, sources, *function(*arguments, **named))
+            made = function(*arguments, **named)
+            return Drawing(function, sources, *made, caption=caption)
 
     return wrapper
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 
 from bump_diffusion.page.html import render
 from bump_diffusion.runs.record import Record
@@ -26,6 +26,13 @@ class Page(HTML):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         # Metadata of HTML alone would be filed under its type.
         return {"text/html": self.data}, {"text/html": {}, PROVENANCE: self.made_from}
+
+
+class Answer(Page):
+    """The sentence that a page begins with, with the records that it was computed from."""
+
+    def __init__(self, text: Markdown, records: Sequence[Record] = ()):
+        super().__init__("answer", records, text=text.data)
 
 
 class Table(Page):

@@ -16,6 +16,9 @@ from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store, default_store
 
+CONFIRMATORY_FROM = 100
+"""Runs with this seed and later ones were made after the criteria were frozen."""
+
 FIRST_SEEDS = 4
 """Fewer have no finite interval (`sequential.EFFECT_VARIANCE`)."""
 

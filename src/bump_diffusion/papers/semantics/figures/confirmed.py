@@ -142,6 +142,19 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
     )
 
 
+def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
+    """Say what to see in `effects`, and what is decided so far."""
+    cells = judged[judged["condition"].isin(names)]
+    counts = cells["verdict"].value_counts()
+    tally = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    abouts = "; ".join(FROZEN.conditions[name].about for name in names)
+    return Markdown(
+        f"Effects in units of the smallest effect that would matter ({abouts}). A bar is an "
+        "interval, ticks are single networks. A bar to the right of the dashed line is shown, one "
+        f"to the left of it negligible, one across it not decided yet. So far: {tally}."
+    )
+
+
 def tabulate(judged: pd.DataFrame, records: Sequence[Record]) -> Table:
     """Tabulate every cell: effect, interval, control, seeds, verdict, e-value."""
     rows = [

@@ -5,6 +5,7 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
@@ -23,6 +24,13 @@ from bump_diffusion.page.axes import (
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, REQUESTED
 from bump_diffusion.runs.record import Record
+
+KINDS = {
+    "none": "no bump",
+    "several": "several bumps",
+    "misplaced": "one bump at a wrong place",
+    "correct": "one bump at the right place",
+}
 
 
 @drawn
@@ -63,6 +71,28 @@ def samples_over_training(record: Record) -> tuple[Figure, str]:
         f"Samples for {len(rows)} requested positions (rows) at {len(columns)} checkpoints "
         f"(columns) of one run; at the end {correct[-1]:.0%} of all its samples are one bump at "
         "the requested position."
+    )
+
+
+def describe_learning_run(record: Record) -> Markdown:
+    """Say in a sentence what a run looks like from its first to its last checkpoint."""
+    run = record.checkpoints.query("step > 0")
+    first, last = (run.iloc[i][list(OUTCOMES)] for i in (0, -1))
+    return Markdown(
+        f"At first most images show {KINDS[first.astype(float).idxmax()]}, after "
+        f"{run['images_seen'].iloc[-1]:,} training images most show "
+        f"{KINDS[last.astype(float).idxmax()]} ({last.max():.0%})."
+    )
+
+
+def describe_samples(record: Record) -> Markdown:
+    """Say what to see in `samples_over_training`."""
+    run, N = record.checkpoints.query("step > 0"), record.configuration.N
+    return Markdown(
+        f"One network for images of {N} × {N} pixels learns to draw. A row is a request, marked by "
+        "a cross; a column is a time in training. From left to right noise turns into specks, "
+        f"into single bumps, and into bumps at the cross: {run['correct'].iloc[-1]:.0%} of all "
+        f"that is requested after {thousands(run['images_seen'].iloc[-1])} training images."
     )
 
 

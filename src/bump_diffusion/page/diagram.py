@@ -1,0 +1,67 @@
+"""Drawings of boxes and arrows, as SVG in the page: in the text's colour, dark or light."""
+
+from collections.abc import Callable, Sequence
+
+from IPython.display import Markdown
+from markupsafe import Markup
+
+from bump_diffusion.page.tables import Page
+
+
+class Diagram(Page):
+    """A drawing of `parts` (what the functions below return), with its text alternative."""
+
+    def __init__(
+        self,
+        function: Callable,
+        size: tuple[int, int],
+        parts: Sequence[Markup],
+        alt: str,
+        caption: Markdown,
+    ):
+        width, height = size
+        super().__init__(
+            "diagram",
+            width=width,
+            height=height,
+            parts=parts,
+            alt=alt,
+            caption=caption.data,
+            function=f"{function.__module__}.{function.__name__}",
+            link=f"{function.__module__.replace('.', '/')}.html#{function.__name__}",
+        )
+
+
+def box(x: float, y: float, width: float, height: float, colour: str = "none") -> Markup:
+    """A box with its upper left corner at x and y, filled with a tint of the colour."""
+    return Markup(
+        '<rect x="{}" y="{}" width="{}" height="{}" rx="4" fill="{}" fill-opacity="0.3" '
+        'stroke="currentColor" stroke-width="1.5"/>'
+    ).format(x, y, width, height, colour)
+
+
+def text(x: float, y: float, words: str, size: int = 15, anchor: str = "middle") -> Markup:
+    """Words whose baseline is at y and whose middle (or `anchor`) is at x."""
+    return Markup(
+        '<text x="{}" y="{}" font-size="{}" text-anchor="{}" fill="currentColor">{}</text>'
+    ).format(x, y, size, anchor, words)
+
+
+def arrow(*points: tuple[float, float], colour: str = "currentColor", dashed: str = "") -> Markup:
+    """A line through the points, with a head at the last; `dashed` gives its dashes."""
+    (x0, y0), (x, y) = points[-2:]
+    length = ((x - x0) ** 2 + (y - y0) ** 2) ** 0.5
+    u, v = 7 * (x - x0) / length, 7 * (y - y0) / length
+    head = [(x, y), (x - u - v / 2, y - v + u / 2), (x - u + v / 2, y - v - u / 2)]
+    line, tip = (" ".join(f"{a:g},{b:g}" for a, b in each) for each in (points, head))
+    return Markup(
+        '<polyline points="{}" fill="none" stroke="{}" stroke-width="1.8" stroke-dasharray="{}"/>'
+        '<polygon points="{}" fill="{}"/>'
+    ).format(line, colour, dashed, tip, colour)
+
+
+def bump(x: float, y: float, side: float, at: tuple[float, float], colour: str) -> Markup:
+    """A square image with one bump at a place given in shares of its side."""
+    return box(x, y, side, side) + Markup('<circle cx="{}" cy="{}" r="{}" fill="{}"/>').format(
+        x + side * at[0], y + side * at[1], side / 10, colour
+    )

@@ -1,0 +1,60 @@
+"""The page *What moves the phases*: when generation enters each phase, by spacing and by spread."""
+
+from IPython.display import Markdown
+
+from bump_diffusion.analysis.frame import frame, split
+from bump_diffusion.analysis.learning import learning_times
+from bump_diffusion.page.axes import thousands
+from bump_diffusion.papers.semantics.figures.comparisons import SYMBOLS
+from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.runs.record import Record
+
+WIDE = 2.0
+"""The widest spacing, pixels, that is compared; at wider ones hardly any positions are left."""
+
+
+def range_of_times(records: list[Record], field: str) -> dict[str, float]:
+    """Average the images seen to half of all correct, by a field; those reached in all runs."""
+    means = {}
+    for value, runs in split(frame(records).query("step > 0"), field).items():
+        times = learning_times(runs, "accuracy", 0.5)
+        if times.notna().all():
+            means[value] = float(times.mean())
+    return means
+
+
+def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
+    """Say how much spacing and spread each change the images until half of all are right."""
+    narrow = [record for record in density if record.configuration.d_x <= WIDE]
+    texts = []
+    for name, records, field in (("spacing", narrow, "d_x"), ("spread", spread, "sigma")):
+        times = range_of_times(records, field)
+        if len(times) < 2:
+            texts.append(f"by an unknown factor with the {name}")
+            continue
+        factor = max(times.values()) / min(times.values())
+        values = list(times)
+        texts.append(
+            f"by a factor of {factor:.1f} with the {name} ({values[0]} to {values[-1]} pixels)"
+        )
+    return Markdown(
+        "The training images that it takes until half of all are right change "
+        f"{' and '.join(texts)} ({name_runs([*density, *spread])})."
+    )
+
+
+def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
+    """Say what to see in the phase diagram of a field, whose high values mean what `means` says."""
+    times, symbol = range_of_times(records, field), SYMBOLS[field]
+    text = (
+        "Phases over training, for what is drawn (above) and what layer 4 represents (below); a "
+        f"bar a data set, from {means}. A boundary that runs straight up says that {symbol} does "
+        "not matter."
+    )
+    if times:
+        first, last = min(times, key=times.get), max(times, key=times.get)
+        text += (
+            f" Half of the images are right after {thousands(times[first])} training images at "
+            f"{symbol} = {first}, soonest, and after {thousands(times[last])} at {symbol} = {last}."
+        )
+    return Markdown(text)

@@ -1,0 +1,117 @@
+"""The page *Three phases*: what a network represents above what it generates, on one time axis."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
+
+from bump_diffusion.analysis.frame import frame
+from bump_diffusion.analysis.phases import first_phases, pass_in_order
+from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.page.axes import (
+    IMAGES_SEEN,
+    hide_ticks,
+    images_axis,
+    legend_above,
+    spaced_indices,
+    thousands,
+)
+from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
+from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, position_colours
+from bump_diffusion.runs.record import Record
+
+FEATURES = {"trained": "with the\nlabel", "ablated": "label\nablated"}
+"""The rows of embeddings: as the paper reads the layer, and without the label."""
+
+
+@drawn
+def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
+    """Draw the probed layer's UMAP embedding above the shares of outcomes, over one training.
+
+    Points have the colour of the requested position; dashed lines are where the phase of
+    generation changes.
+    """
+    run, c = frame([record]).query("step > 0"), record.configuration
+    shown = run.index[spaced_indices(len(run), 5)]
+    seen = run["images_seen"]
+    figure = plt.figure(figsize=(WIDTH, 5.4))
+    grid = figure.add_gridspec(3, len(shown), height_ratios=[1, 1, 1.7])
+    ax = figure.add_subplot(grid[2, :], ylabel="share of images", ylim=(0, 1))
+    images_axis(ax.xaxis, run)
+    ax.stackplot(seen, *(run[kind] for kind in OUTCOMES), colors=OUTCOME_COLOURS.values())
+    ax.set_xlabel(IMAGES_SEEN)
+    colours = position_colours(record.arrays["labels"], c.N)
+    for row, (features, name) in enumerate(FEATURES.items()):
+        for column, index in enumerate(shown):
+            panel = figure.add_subplot(grid[row, column])
+            points = _main_axes(record.arrays[f"umap_{features}"][index])
+            panel.scatter(*points.T, c=colours[: len(points)], s=5, lw=0)
+            hide_ticks(panel)
+            if column == 0:
+                panel.set_ylabel(name)
+            if row == 0:
+                panel.set_title(thousands(seen[index]))
+            else:
+                ends = {"xyA": (0.5, 0), "coordsA": panel.transAxes, "xyB": (seen[index], 1)}
+                line = ConnectionPatch(**ends, coordsB=ax.transData, color="#777777", lw=0.8)
+                figure.add_artist(line)
+    phases = run["phase_generation"]
+    for index in phases.index[phases != phases.shift()]:
+        ax.axvline(seen[index], color="black", ls="--", lw=1)
+        ax.text(
+            seen[index],
+            0.94,
+            f" {phases[index]}",
+            va="top",
+            fontweight="bold",
+            ha="left" if index != phases.index[-1] else "right",
+        )
+    legend_above(figure, OUTCOME_COLOURS, ncols=4)
+    return figure, (
+        f"Above, the embedding of {c.probe_layer} at {len(shown)} times of one training, with the "
+        "label and without, coloured by the requested position; below, the shares of images with "
+        f"no bump, several, one misplaced, one correct. At the end {run['correct'].iloc[-1]:.0%} "
+        "are correct."
+    )
+
+
+def _main_axes(points: np.ndarray) -> np.ndarray:
+    """The two main axes of points (n, 3): (n, 2)."""
+    points = points.astype(float) - points.mean(axis=0, dtype=float)
+    return points @ np.linalg.svd(points, full_matrices=False)[2][:2].T
+
+
+def describe_phases(records: list[Record]) -> Markdown:
+    """Say in how many runs each side passes through the phases, beside the untrained network."""
+    table = frame(records)
+    sides = ("generation", "representation", "representation_untrained")
+    drawn, held, untrained = (int(pass_in_order(first_phases(table, s)).sum()) for s in sides)
+    N, total = records[0].configuration.N, len(records)
+    return Markdown(
+        f"In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes through "
+        f"the three phases ({name_runs(records)}); what layer 4 represents, the label taken away, "
+        f"does so in {count_of(held, total)}, but in an untrained network that is shown the same "
+        f"images it does too, in {count_of(untrained, total)}."
+    )
+
+
+def describe_embedding(record: Record) -> Markdown:
+    """Say what to see in `embedding_and_outcomes`."""
+    run = frame([record]).query("step > 0")
+    first, last = run.iloc[0], run.iloc[-1]
+    passed = run["phase_generation"].drop_duplicates()
+    return Markdown(
+        f"One network (seed {record.configuration.seed}) while it learns. Below, what it draws: "
+        f"phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the images are "
+        "right. Above, layer 4 at those times, a point an image, in the colour of the position "
+        "that was requested. With the label, as the paper reads it, positions can be read from "
+        f"the first picture on (R² {_published(first):.2f}, when {first['correct']:.0%} of the "
+        "images are right): that order was put in. Without the label order appears "
+        f"(R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) as the bumps do."
+    )
+
+
+def _published(checkpoint) -> float:
+    return min(checkpoint[f"r2_trained_umap_requested_{axis}"] for axis in "xy")

@@ -1,0 +1,121 @@
+"""The page *Is it used?*: what is drawn when a layer is exchanged between two requests."""
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from bump_diffusion.analysis.frame import gather
+from bump_diffusion.page.axes import legend_above, panels
+from bump_diffusion.page.diagram import Diagram, arrow, box, bump, text
+from bump_diffusion.page.drawing import drawn
+from bump_diffusion.papers.semantics.figures.order import FATES
+from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.runs.record import Record
+
+EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
+"""The layers that are shown; those left out carry the noise too, and spoil every image."""
+
+A, B = "#0072B2", "#D55E00"
+"""The colours of the two requests of a drawing."""
+
+
+def average_fates(records: list[Record]) -> pd.DataFrame:
+    """Average what becomes of images when the outputs of a layer are exchanged, over runs.
+
+    A row per image size N and layer ("" for nothing), a column for each of `order.FATES`.
+    """
+    table = gather(records, "interventions")
+    table = table[table["intervention"].isin(["nothing", "other features"])]
+    table["elsewhere"] = (table["misplaced"] - table["at_other"]).clip(lower=0)
+    return table.groupby(["N", "layer"])[list(FATES)].mean()
+
+
+@drawn
+def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
+    """Draw what becomes of images when a layer is exchanged, a panel for each size of image."""
+    mean = average_fates(records)
+    sizes = mean.index.unique("N")
+    figure, axes = panels([f"{N} × {N} pixels" for N in sizes], 3.3)
+    for ax, N in zip(axes, sizes, strict=True):
+        shares = mean.loc[N].reindex(EXCHANGED)
+        starts = shares.cumsum(axis=1).shift(axis=1, fill_value=0)
+        for fate, (_, colour) in FATES.items():
+            ax.barh(range(len(shares)), shares[fate], left=starts[fate], color=colour)
+        ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel="share of images")
+        ax.grid(False)
+    axes[0].set_yticks(range(len(EXCHANGED)), [layer or "nothing" for layer in EXCHANGED])
+    axes[0].invert_yaxis()
+    legend_above(figure, dict(FATES.values()), ncols=2)
+    stay = [f"{mean.loc[(N, 'layer4'), 'correct']:.0%} on {N} by {N} pixels" for N in sizes]
+    return figure, (
+        "What becomes of images when the output of one layer is exchanged between two requests. "
+        f"With layer 4 exchanged these stay at their own place: {', '.join(stay)}."
+    )
+
+
+def describe_use(records: list[Record]) -> Markdown:
+    """Say whether generation needs layer 4, and whether bumps follow it, by size of image."""
+    mean = average_fates(records)
+    sizes = sorted(mean.index.unique("N"), reverse=True)
+    parts = []
+    for N in sizes:
+        untouched, exchanged = mean.loc[(N, "")], mean.loc[(N, "layer4")]
+        needed = exchanged["correct"] < untouched["correct"] / 2
+        parts.append(
+            f"on {N} × {N} pixels layer 4 is {'needed' if needed else 'not needed'}: exchanged "
+            f"between two requests, it leaves {exchanged['correct']:.0%} of the images right, of "
+            f"{untouched['correct']:.0%}"
+        )
+    text, at_other = "; ".join(parts), mean.loc[(sizes[0], "layer4"), "at_other"]
+    return Markdown(
+        f"{text[0].upper()}{text[1:]}; yet it does not hold the place alone, as then "
+        f"{at_other:.0%} of the bumps on {sizes[0]} × {sizes[0]} pixels go to the other's place "
+        f"({name_runs(records)})."
+        if at_other < 0.5
+        else f"{text[0].upper()}{text[1:]}; and it holds the place, as then {at_other:.0%} of the "
+        f"bumps on {sizes[0]} × {sizes[0]} pixels go to the other's ({name_runs(records)})."
+    )
+
+
+def describe_fates(records: list[Record]) -> Markdown:
+    """Say what to see in `fates_by_layer`."""
+    mean = average_fates(records)
+    largest = max(mean.index.unique("N"))
+    at_other = mean.loc[largest, "at_other"]
+    follows = at_other.idxmax()
+    return Markdown(
+        "What becomes of images when one layer's output is exchanged between two requests. Were "
+        "the place of a bump held in layer 4 alone, the whole bar of layer 4 would be “at the "
+        f"other's place”, as it nearly is for {follows} ({at_other[follows]:.0%} on {largest} × "
+        f"{largest} pixels), which comes later and has all that the layers before it know. Of "
+        f"layer 4's images {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a "
+        "third place: the next page finds out where."
+    )
+
+
+def draw_exchange(caption: Markdown) -> Diagram:
+    """Draw the two interventions: a layer exchanged between two requests, and a label ablated."""
+    parts = [text(8, 20, "exchange", 16, "start"), text(318, 20, "ablate", 16, "start")]
+    for y, name, colour, other in (
+        (40, "A", A, (0.75, 0.7)),
+        (150, "B", B, (0.25, 0.3)),
+    ):
+        parts += [text(22, y + 42, name, 18), arrow((36, y + 36), (60, y + 36))]
+        parts += [box(60, y + 8, 56, 56, colour), text(88, y + 41, "layer 4", 13)]
+        parts += [box(190, y + 8, 20, 56), bump(236, y, 66, other, colour)]
+        parts += [arrow((210, y + 36), (236, y + 36))]
+    parts += [arrow((116, 76), (150, 76), (150, 186), (190, 186), colour=A)]
+    parts += [arrow((116, 186), (162, 186), (162, 76), (190, 76), colour=B)]
+    parts += [text(200, 242, "later layers", 13), text(269, 242, "the image", 13)]
+    parts += [text(395, 60, "label (x, y)", 14), arrow((395, 68), (395, 92), dashed="3 4")]
+    parts += [text(395, 112, "×", 24), text(395, 140, "mean label", 14)]
+    parts += [arrow((395, 148), (395, 176)), box(365, 176, 60, 44), text(395, 203, "block", 14)]
+    return Diagram(
+        draw_exchange,
+        (480, 250),
+        parts,
+        "Left, exchange: the output of layer 4 for request A goes on in the network that draws "
+        "B, and B's in that which draws A; if the bump follows layer 4, A's image shows a bump at "
+        "B's place. Right, ablate: a block is given the mean of all labels in place of its own.",
+        caption,
+    )

@@ -1,0 +1,132 @@
+"""The page *x and y*: which layer each coordinate takes, and whether the two are coupled."""
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from bump_diffusion.page.axes import legend_above, panels
+from bump_diffusion.page.drawing import drawn
+from bump_diffusion.papers.semantics.figures.imbalance import (
+    DATA_SET,
+    placed_given_one_bump,
+    placement_coupling,
+)
+from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
+from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
+from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
+from bump_diffusion.runs.record import Record
+
+ROUTES = {"layer3": "layer 3", "layer4": "layer 4"}
+
+INDEPENDENT = 0.1
+"""A `placement_coupling` nearer to 0 is told as independence."""
+
+
+def follow_layers(records: list[Record]) -> pd.DataFrame:
+    """Compute how many bumps follow an exchanged layer, along each axis.
+
+    A row per seed and layer of `ROUTES`; columns x and y: of the images with one bump, the share
+    that is nearer to the other's request than to its own along the axis. NaN where none shows one.
+    """
+    table = transfer_fractions(records)
+    table = table[table["layer"].isin(ROUTES)].dropna(subset=["fraction_x", "fraction_y"])
+    nearer = table[["fraction_x", "fraction_y"]].gt(0.5).set_axis(["x", "y"], axis=1)
+    every = pd.MultiIndex.from_product([table["seed"].unique(), ROUTES], names=["seed", "layer"])
+    return nearer.groupby([table["seed"], table["layer"]]).mean().reindex(every)
+
+
+def find_split(shares: pd.DataFrame) -> list[int]:
+    """List the seeds of `follow_layers` in which one axis takes layer 4 and the other layer 3."""
+    holds = (shares >= 0.5).unstack("layer")
+    (x3, x4), (y3, y4) = ([holds[axis, layer] for layer in ROUTES] for axis in "xy")
+    return holds.index[(x4 != y4) & (x3 != x4) & (y3 != y4)].tolist()
+
+
+@drawn
+def routes(records: list[Record]) -> tuple[Figure, str]:
+    """Draw the share of bumps that follow layer 3, and layer 4, along x and along y, by seed."""
+    shares = follow_layers(records)
+    seeds = shares.index.unique("seed")
+    figure, axes = panels([f"{name} exchanged" for name in ROUTES.values()], 1.3 + 0.4 * len(seeds))
+    for ax, layer in zip(axes, ROUTES, strict=True):
+        part = shares.xs(layer, level="layer").reindex(seeds)
+        for (axis, colour), up in zip(AXIS_COLOURS.items(), (-0.2, 0.2), strict=True):
+            ax.barh(np.arange(len(seeds)) + up, part[axis], 0.36, color=colour)
+        ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+        ax.grid(False, axis="y")
+    axes[0].set_yticks(range(len(seeds)), [f"seed {seed}" for seed in seeds])
+    axes[0].invert_yaxis()
+    figure.supxlabel("bumps that are nearer to the other's request", fontsize=10)
+    legend_above(
+        figure, {f"along {axis}": colour for axis, colour in AXIS_COLOURS.items()}, ncols=2
+    )
+    of_4 = shares.xs("layer4", level="layer")
+    rows = ", ".join(f"{seed}: {row['x']:.2f} and {row['y']:.2f}" for seed, row in of_4.iterrows())
+    return figure, (
+        "Share of bumps nearer to the other's request when layer 3 or layer 4 is exchanged. "
+        f"Along x and y, layer 4, by seed {rows}."
+    )
+
+
+def describe_routes(records: list[Record]) -> Markdown:
+    """Say in how many networks x and y take different layers."""
+    shares = follow_layers(records)
+    split, N = find_split(shares), records[0].configuration.N
+    return Markdown(
+        f"In {count_of(len(split), len(records))} networks for {N} × {N} pixels x and y go through "
+        f"different layers, one through layer 4 and the other through layer 3, so that one of them "
+        f"can be exchanged without the other ({name_runs(records)})."
+    )
+
+
+def describe_shares(records: list[Record]) -> Markdown:
+    """Say what to see in `routes`, with one network as an example."""
+    shares = follow_layers(records)
+    split = find_split(shares)
+    text = (
+        "How many bumps come nearer to the other's request than to their own, along x and along y, "
+        "when layer 3 (left) or layer 4 (right) is exchanged; a pair of bars a network. A network "
+        "that holds both coordinates in one layer has two long bars on one side and two short ones "
+        "on the other."
+    )
+    if split:
+        of_4, of_3 = (shares.loc[(split[0], layer)] for layer in ("layer4", "layer3"))
+        axis, other = ("x", "y") if of_4["x"] > of_4["y"] else ("y", "x")
+        text += (
+            f" In seed {split[0]} {axis} follows layer 4 in {of_4[axis]:.0%} of the bumps and "
+            f"{other} in {of_4[other]:.0%}; with layer 3 it is {of_3[axis]:.0%} and "
+            f"{of_3[other]:.0%}."
+        )
+    return Markdown(text)
+
+
+def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
+    """Say how far the axes of imbalanced data are apart, alone and in images, and if they cohere.
+
+    `couplings` come from `factorized.couple_to_lines`, of `records`.
+    """
+    parts = []
+    uneven = couplings[couplings["d_x"] != couplings["d_y"]]
+    for (d_x, d_y), runs in uneven.groupby(DATA_SET):
+        alone, together = np.exp(runs[["separate", "joint"]].mean())
+        where = f"at spacings {d_x:g} and {d_y:g}"
+        if runs["index"].isna().all():
+            parts.append(
+                f"{where} one cannot tell, as an axis alone takes as long at either ({alone:.2f} "
+                "times the examples)"
+            )
+        else:
+            parts.append(
+                f"{where} an axis alone takes {alone:.2f} times the examples of the other and in "
+                f"images {together:.2f} times: on a scale from 0, apart as when alone, to 1, "
+                f"together, they are at {runs['index'].mean():.2f}"
+            )
+    cohere = np.nanmean([placement_coupling(placed_given_one_bump(r)) for r in records] or [np.nan])
+    parts.append(
+        "within an image x and y are placed "
+        + ("independently" if abs(cohere) < INDEPENDENT else "dependently")
+        + f" ({cohere:.2f} on such a scale)"
+    )
+    text = "; ".join(parts)
+    return Markdown(f"{text[0].upper()}{text[1:]} ({name_runs(records)}).")
