@@ -53,7 +53,7 @@ def describe_images(c: Configuration) -> Markdown:
     return Markdown(
         f"Above, {SHOWN} of the {count:,} images of {c.N} × {c.N} pixels that the network learns "
         f"from, each under its label, the position of its bump. Below, the last of them as noise "
-        f"is added, up to timestep {c.timesteps - 1}: the network learns to take the noise away "
+        f"is added, timestep by timestep (of {c.timesteps:,}): the network learns to take the noise away "
         "again, so that from noise alone and a label it can make an image."
     )
 
@@ -102,7 +102,7 @@ def draw_network(caption: Markdown) -> Diagram:
             LABEL_COLOUR
         )
     )
-    parts.append(text(63, rows[3] + height + 20, "probed in the paper", 14))
+    parts.append(text(left, rows[3] + height + 20, "probed in the paper", 14, "start"))
     return Diagram(
         draw_network,
         (480, 396),

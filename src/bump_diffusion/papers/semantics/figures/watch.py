@@ -90,9 +90,8 @@ def describe_samples(record: Record) -> Markdown:
     run, N = record.checkpoints.query("step > 0"), record.configuration.N
     return Markdown(
         f"One network for images of {N} × {N} pixels learns to draw. A row is a request, marked by "
-        "a cross; a column is a time in training. From left to right noise turns into specks, "
-        f"into single bumps, and into bumps at the cross: {run['correct'].iloc[-1]:.0%} of all "
-        f"that is requested after {thousands(run['images_seen'].iloc[-1])} training images."
+        "a cross; a column is a time in training, from the random start (left) to the end (right). "
+        f"Right is one bump at the cross: {run['correct'].iloc[-1]:.0%} of all images after {thousands(run['images_seen'].iloc[-1])} training images."
     )
 
 
