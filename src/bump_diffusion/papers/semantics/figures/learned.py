@@ -14,6 +14,13 @@ from bump_diffusion.runs.record import Record
 
 LAYERS_SHOWN = {"layer4": "layer 4", "up3": "up 3"}
 
+LEGEND = {
+    "trained": "trained",
+    "untrained": "untrained",
+    "ablated": "trained, label ablated",
+    "untrained, ablated": "untrained, label ablated",
+}
+
 NOISE = "noise in the image (share of timesteps)"
 
 
@@ -56,8 +63,7 @@ def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
         row[0].set_ylabel("order ($R^2$)")
     figure.supxlabel(NOISE, fontsize=10)
     legend = {
-        ("trained" if name == "trained" else title): {"color": colour, "ls": line}
-        for name, (title, colour, line) in styles.items()
+        LEGEND[name]: {"color": colour, "ls": line} for name, (_, colour, line) in styles.items()
     }
     legend_above(figure, legend, ncols=2)
     clean = _mean(table, schemes[0], "layer4", 0)

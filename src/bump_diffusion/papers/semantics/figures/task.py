@@ -53,8 +53,8 @@ def describe_images(c: Configuration) -> Markdown:
     return Markdown(
         f"Above, {SHOWN} of the {count:,} images of {c.N} × {c.N} pixels that the network learns "
         f"from, each under its label, the position of its bump. Below, the last of them as noise "
-        f"is added, timestep by timestep (of {c.timesteps:,}): the network learns to take the noise away "
-        "again, so that from noise alone and a label it can make an image."
+        f"is added, timestep by timestep (of {c.timesteps:,}): the network learns to take the "
+        "noise away again, so that from noise alone and a label it can make an image."
     )
 
 

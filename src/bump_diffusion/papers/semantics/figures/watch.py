@@ -91,7 +91,8 @@ def describe_samples(record: Record) -> Markdown:
     return Markdown(
         f"One network for images of {N} × {N} pixels learns to draw. A row is a request, marked by "
         "a cross; a column is a time in training, from the random start (left) to the end (right). "
-        f"Right is one bump at the cross: {run['correct'].iloc[-1]:.0%} of all images after {thousands(run['images_seen'].iloc[-1])} training images."
+        f"Right is one bump at the cross: {run['correct'].iloc[-1]:.0%} of all images after "
+        f"{thousands(run['images_seen'].iloc[-1])} training images."
     )
 
 
