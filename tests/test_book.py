@@ -118,7 +118,9 @@ def test_every_figure_has_alt_text_its_function_and_provenance(site):
         drawn = [link for link in links if re.search(r"/figures/\w+\.html#", link)]
         images = [image for image in images if "moving" not in image.get("class", "")]
         assert text.count('class="drawing"') == len(images)
-        assert "code" in page.parent.name or len(drawn) == len(images)
+        diagrams = [a for tag, a in tags if tag == "svg" and a.get("role") == "img"]
+        assert all(len(a.get("aria-label", "")) > 40 for a in diagrams), page
+        assert "code" in page.parent.name or len(drawn) == len(images) + len(diagrams)
         for link in drawn:
             target, _, anchor = link.partition("#")
             assert f'id="{anchor}"' in (page.parent / target).resolve().read_text("utf-8")
@@ -178,6 +180,7 @@ def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
         for path in pages(site):
             page.goto(path.as_uri())
             page.wait_for_load_state("networkidle")
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
             formulas = page.locator("span.math, div.math").count()
             if formulas:
                 page.locator("mjx-container svg, mjx-container mjx-math").first.wait_for()

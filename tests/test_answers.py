@@ -1,0 +1,235 @@
+"""The short pages: their sentences say what the records hold, their figures are numbered."""
+
+import re
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from bump_diffusion.book.captions import arrange_pages
+from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import Block
+from bump_diffusion.papers.semantics import factorized
+from bump_diffusion.papers.semantics.figures import (
+    confirmed,
+    introduction,
+    learned,
+    phase_diagrams,
+    task,
+    three_phases,
+    used,
+    watch,
+    x_and_y,
+)
+from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.load import load_or_run
+
+from .test_page import Tags, line
+
+pytestmark = pytest.mark.usefixtures("shipped_only")
+
+
+def load(*names, **fields):
+    """The shipped records of experiments."""
+    return load_or_run(unite(*(experiment(name, **fields) for name in names)))
+
+
+def numbers(markdown):
+    """The numbers in a text, in order; 5 % is 0.05."""
+    found = re.findall(r"(-?\d+(?:\.\d+)?)(%?)", markdown.data.replace(",", ""))
+    return [float(number) / (100 if percent else 1) for number, percent in found]
+
+
+def says(markdown, *values, within=0.006):
+    """Whether the values occur in a text, in this order, as it rounds them."""
+    left = iter(numbers(markdown))
+    return all(any(abs(number - value) <= within for number in left) for value in values)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load("larger-images")
+
+
+@pytest.fixture(scope="module")
+def patched():
+    return load("larger-patching")
+
+
+def test_phases_are_counted_as_they_first_occur(images):
+    def passes(record):
+        table = record.checkpoints.query("step > 0")
+        single = table["misplaced"] + table["correct"]
+        placed = table["correct"] / single
+        phase = np.where(single < 0.5, "A", np.where(placed < 0.5, "B", "C")).tolist()
+        return {*phase} == {*"ABC"} and sorted({*phase}, key=phase.index) == [*"ABC"]
+
+    text = three_phases.describe_phases(images)
+    assert text.data.startswith(f"In {sum(map(passes, images))} of {len(images)} networks")
+    assert "exploratory" in text.data and "confirmatory" not in text.data
+
+
+def read(records, layer, input, timestep, features):
+    """The mean over runs of R^2 along the worse axis."""
+    chosen = [
+        r.layers[
+            (r.layers[["layer", "input", "features", "target"]] == about).all(axis=1)
+            & (r.layers["timestep"] == timestep)
+        ]
+        for r in records
+        for about in [[layer, input, features, "requested"]]
+    ]
+    return np.mean([max(rows["r2"].min(), 0) for rows in chosen])
+
+
+def test_what_is_learned_is_told_beside_what_an_untrained_network_has():
+    larger, controls = load("larger-controls"), load("controls", conditioning="table")
+    text = learned.describe_learned(larger, controls)
+    clean = (read(larger, "layer4", "bump", 0, f) for f in ("untrained, ablated", "ablated"))
+    noise = (read(controls, "up3", "noise", 999, f) for f in ("untrained", "trained"))
+    assert says(text, *clean, *noise)
+
+
+def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
+    larger, small = load("larger-controls"), load("controls", conditioning="sinusoidal")
+
+    def share(records, column, *row):
+        tables = [r.interventions.set_index(["intervention", "layer"]) for r in records]
+        return np.mean([table.loc[row, column] for table in tables])
+
+    values = [
+        share(records, "correct", *row)
+        for records in (larger, small)
+        for row in (("other features", "layer4"), ("nothing", ""))
+    ]
+    text = used.describe_use([*small, *larger])
+    at_other = share(larger, "at_other", "other features", "layer4")
+    assert says(text, 32, values[0], values[1], 16, values[2], values[3], at_other)
+    assert "on 16 × 16 pixels layer 4 is not needed" in text.data
+    assert "32 pixels layer 4 is needed" in text.data
+
+
+def test_routes_are_those_that_most_bumps_take(patched):
+    split = []
+    for record in patched:
+        half = record.configuration.N / 2
+        table = record.patching.dropna(subset=["x", "y"])
+        takes = {}
+        for axis in "xy":
+            other = (table[f"mu_{axis}"] + half) % (2 * half)
+            nearer = (table[axis] - other).abs() < (table[axis] - table[f"mu_{axis}"]).abs()
+            shares = nearer.groupby(table["layer"]).mean()
+            takes[axis] = (shares["layer3"] >= 0.5, shares["layer4"] >= 0.5)
+        if {*takes.values()} == {(True, False), (False, True)}:
+            split.append(record.configuration.seed)
+    assert x_and_y.find_split(x_and_y.follow_layers(patched)) == split
+    assert f"{len(split)} of {len(patched)}" in x_and_y.describe_routes(patched).data
+
+
+def test_a_network_whose_axes_take_one_layer_is_not_split():
+    index = pd.MultiIndex.from_product([[0, 1, 2], ["layer3", "layer4"]], names=["seed", "layer"])
+    shares = [(0, 0.9), (1, 0.1), (0, 0), (1, 1), (0.1, 0.9), (0.1, 0.2)]
+    table = pd.DataFrame(shares, columns=["x", "y"], index=index)
+    assert x_and_y.find_split(table) == [0]
+
+
+def test_coupling_is_told_where_axes_alone_differ():
+    names = ("judged", "wide")
+    records = load(*(f"imbalance-{name}" for name in names), seeds=3)
+    lines = load(*(f"lines-{name}" for name in names), seeds=3)
+    couplings = factorized.couple_to_lines(records, lines)
+    text = x_and_y.describe_coupling(couplings, records)
+    wide = couplings[(couplings["d_x"] == 1) & (couplings["d_y"] == 4)]
+    ratios = (np.exp(wide[column].mean()) for column in ("separate", "joint"))
+    assert says(text, 0.1, 1, 1, 4, *ratios, wide["index"].mean())
+    assert "at either" in text.data.partition(";")[0]
+    assert "independently" in text.data
+
+
+def test_spread_changes_learning_times_and_spacing_does_not():
+    density, spread = load("density"), load("spread")
+    spacing, bumps = (
+        max(times.values()) / min(times.values())
+        for times in (
+            phase_diagrams.range_of_times(
+                [r for r in density if r.configuration.d_x <= phase_diagrams.WIDE], "d_x"
+            ),
+            phase_diagrams.range_of_times(spread, "sigma"),
+        )
+    )
+    assert spacing < 1.3 < 2 < bumps
+    assert says(phase_diagrams.describe_both(density, spread), spacing, bumps, within=0.06)
+
+
+def test_the_start_has_an_answer_to_each_claim(images, patched):
+    larger = load("larger-controls")
+    judged = pd.DataFrame({"claim": [1, 1, 2], "verdict": ["shown", "not yet", "not yet"]})
+    answers = {claim: introduction.describe_whole(images, larger, patched) for claim in range(1, 5)}
+    page = Tags(introduction.render_claims(answers, judged, images).data)
+    assert [tag for tag, _ in page.tags].count("li") == 4 == len(confirmed.TITLES)
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == [f"{name}.html" for name in introduction.PAGES.values()]
+    assert "1 shown, 1 not yet" in page.text
+
+
+def test_the_network_is_drawn_with_an_arrow_into_every_block():
+    c = next(iter(experiment("larger-images")))
+    parts = dict(build_model(c).named_children())
+    blocks = [name for name, part in parts.items() if isinstance(part, Block)]
+    page = Tags(task.draw_network(Markdown("A caption.")).data)
+    arrows = [a for tag, a in page.tags if tag == "polygon" and a["fill"] == task.LABEL_COLOUR]
+    assert len(arrows) == len(blocks) == 6
+    for name in parts.keys() - {"conditioning", "output"}:
+        assert re.sub(r"(\d)", r" \1", name) in page.text
+
+
+def test_pages_draw_what_a_new_record_holds(smoke_record):
+    drawing = three_phases.embedding_and_outcomes(
+        smoke_record, caption=three_phases.describe_embedding(smoke_record)
+    )
+    assert 'class="caption"' in drawing.data
+    assert (
+        watch.describe_samples(smoke_record).data
+        in watch.samples_over_training(
+            smoke_record, caption=watch.describe_samples(smoke_record)
+        ).data
+    )
+
+
+def notebook(path, *captions, tags=()):
+    """A notebook, executed, whose figures have these captions (None is none)."""
+    code = new_code_cell("a = 1", metadata={"tags": list(tags)})
+    figures = [line([], "it", caption=c and Markdown(c)) for c in captions]
+    outputs = [new_output("display_data", {"text/html": figure.data}) for figure in figures]
+    shown = new_code_cell("show()", outputs=outputs)
+    heading = new_markdown_cell("listed here", metadata={"tags": ["captions"]})
+    nbformat.write(new_notebook(cells=[heading, code, shown]), path)
+    return path
+
+
+def test_figures_with_captions_are_numbered_over_the_book_and_listed(tmp_path):
+    first = notebook(tmp_path / "first.ipynb", "One & all.", None, tags=["remove-input"])
+    second = notebook(tmp_path / "second.ipynb", "Two.")
+    arrange_pages([first, second])
+    pages = [nbformat.read(path, as_version=4) for path in (first, second)]
+    shown = [[o["data"]["text/html"] for o in page.cells[2].outputs] for page in pages]
+    assert ["Figure 1." in shown[0][0], "Figure 2." in shown[1][0]] == [True, True]
+    assert 'id="figure-2"' in shown[1][0] and "figure-" not in shown[0][1]
+    for page in pages:
+        listed = Tags(page.cells[0].source)
+        links = [attributes["href"] for tag, attributes in listed.tags if tag == "a"]
+        assert links == ["first.html#figure-1", "second.html#figure-2"]
+        assert "One & all." in listed.text and "Two." in listed.text
+
+
+def test_code_is_in_one_fold_where_the_parameters_are_hidden(tmp_path):
+    hidden = notebook(tmp_path / "hidden.ipynb", tags=["parameters", "remove-input"])
+    open_ = notebook(tmp_path / "open.ipynb", tags=["parameters"])
+    arrange_pages([hidden, open_])
+    cells = nbformat.read(hidden, as_version=4).cells
+    assert all("remove-input" in c.metadata.tags for c in cells if c.cell_type == "code")
+    assert "a = 1\n\nshow()" in cells[-1].source and "book hidden -p" in cells[-1].source
+    assert len(nbformat.read(open_, as_version=4).cells) == 3
