@@ -17,6 +17,7 @@ from bump_diffusion.page.axes import (
     spaced_indices,
     thousands,
 )
+from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, position_colours
@@ -55,18 +56,19 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
                 panel.set_title(thousands(seen[index]))
             else:
                 ends = {"xyA": (0.5, 0), "coordsA": panel.transAxes, "xyB": (seen[index], 1)}
-                line = ConnectionPatch(**ends, coordsB=ax.transData, color="#777777", lw=0.8)
+                line = ConnectionPatch(**ends, coordsB=ax.transData, color=QUIET, lw=0.8)
                 figure.add_artist(line)
     phases = run["phase_generation"]
     for index in phases.index[phases != phases.shift()]:
-        ax.axvline(seen[index], color="black", ls="--", lw=1)
-        ax.text(
-            seen[index],
-            0.94,
-            f" {phases[index]}",
+        ax.axvline(seen[index], color=INK, ls="--", lw=1)
+        ax.annotate(
+            phases[index],
+            (seen[index], 0.94),
+            (4, 0),
+            textcoords="offset points",
             va="top",
             fontweight="bold",
-            ha="left" if index != phases.index[-1] else "right",
+            bbox={"facecolor": GROUND, "edgecolor": "none", "pad": 1},
         )
     legend_above(figure, OUTCOME_COLOURS, ncols=4)
     return figure, (
