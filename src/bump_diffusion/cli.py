@@ -132,7 +132,7 @@ def run_command(
     """Make the records of an experiment that are missing.
 
     NAME is an experiment of src/bump_diffusion/papers/*/experiments.yml, "all" for each of them
-    that the book keeps records of, "claims" with --until-decided for those of the frozen
+    that the book's pages ask for, "claims" with --until-decided for those of the frozen
     criteria, or a YAML file of the same fields. A list in --set varies the field: --set
     sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the end.
     """
@@ -144,7 +144,11 @@ def run_command(
                 "the frozen criteria say which runs judge them."
             )
         return _decide(**options)
-    names = [n for n in EXPERIMENTS if n != "live"] if name == "all" else [name]
+    names = [name]
+    if name == "all":
+        from bump_diffusion.papers.semantics.confirmed import FROZEN
+
+        names = [n for n in EXPERIMENTS if n != "live" and n not in FROZEN.experiments]
     _make(unite(*(experiment(n, profile, seeds, **fields) for n in names)), **options)
 
 

@@ -90,6 +90,11 @@ class Frozen(BaseModel):
     conditions: dict[str, Condition]
     criteria: dict[str, Criterion]
 
+    @property
+    def experiments(self) -> set[str]:
+        """The experiments whose runs are judged, or are baselines of these."""
+        return {name for c in self.conditions.values() for name in (c.experiment, c.baseline)}
+
 
 FROZEN = Frozen(**yaml.safe_load((files(__package__) / "frozen/edition-2.yml").read_bytes()))
 
