@@ -9,10 +9,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PEERS := $(VENV)/peers
 
-.PHONY: book test bench verify reproduce lock clean
+.PHONY: book pdf test bench verify reproduce lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/bump-diffusion book
+
+# The book, and all of it in one PDF, which its first page then offers; printed by Chromium or Chrome.
+pdf: $(INSTALLED)
+	@$(BIN)/bump-diffusion book --pdf
 
 test: $(INSTALLED)
 	@$(BIN)/ruff check .

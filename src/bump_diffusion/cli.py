@@ -203,14 +203,17 @@ def list_command() -> None:
     help="Another value for a parameter of CHAPTER, or of every chapter that has it, for example "
     "-p seeds=2; may be repeated.",
 )
-def book_command(chapter: str | None, settings: tuple[str, ...]) -> None:
+@click.option("--pdf", is_flag=True, help="Then print it all into one PDF, by Chromium or Chrome.")
+def book_command(chapter: str | None, settings: tuple[str, ...], pdf: bool) -> None:
     """Run the notebooks and build the site, _build/html; with CHAPTER, run only that one.
 
     A notebook whose code, parameters and records have not changed is not run again.
     """
-    from bump_diffusion.book.build import build
+    from bump_diffusion.book.build import build, print_book
 
     build(chapter, parse_settings(settings))
+    if pdf:
+        print_book()
 
 
 @main.command("verify")

@@ -26,7 +26,8 @@ from bump_diffusion.book.figures.about import listed_store
 from bump_diffusion.book.inputs import digest_inputs
 from bump_diffusion.book.kernel import run_notebook
 from bump_diffusion.book.parameters import check_values, declared_types
-from bump_diffusion.book.site import build_site
+from bump_diffusion.book.pdf import print_pages
+from bump_diffusion.book.site import PDF, add_pdf, build_site
 from bump_diffusion.errors import UserError, choose
 from bump_diffusion.files import (
     ROOT,
@@ -92,6 +93,20 @@ def build(chapter: str | None = None, parameters: dict[str, Any] | None = None) 
     page = BUILD / "html" / "index.html"
     opening = f"xdg-open {shlex.quote(str(page))}"
     click.echo(f"The book is built. Open {page} in a browser, for example: {opening}")
+
+
+def print_book() -> None:
+    """Print the site into one PDF, which its first page then offers, unless it has one already.
+
+    Raises UserError without a browser that prints; ClickException if it does not.
+    """
+    site = BUILD / "html"
+    pages = [site / "book" / f"{name}.html" for name in chapters()]
+    with system_errors_in_a_sentence("The book was not printed: "), FileLock(BUILD / ".lock"):
+        if not (site / PDF).exists():
+            click.echo("site: printing")
+            add_pdf(BUILD, pages[0], print_pages(pages))
+    click.echo(f"The book as a PDF: {site / PDF}")
 
 
 def _distribute(chapter: str | None, parameters: dict[str, Any]) -> dict[str, dict[str, Any]]:

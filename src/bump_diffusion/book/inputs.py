@@ -20,6 +20,7 @@ DATA = ("*.yml", "*.mplstyle", "templates/*", "frozen/*")
 
 READ_ELSEWHERE = {
     "bump_diffusion.runs.experiments": (PACKAGE, "papers/*/experiments.yml"),
+    "bump_diffusion.book.figures.citations": (ROOT, "CITATION.cff"),
     "bump_diffusion.book.performance_results": (ROOT / "data" / "benchmarks", "*.json"),
 }
 """Files that a module reads elsewhere: a folder and a pattern."""

@@ -13,12 +13,17 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 import nbformat
+import yaml
 
 from bump_diffusion.book.captions import arrange_pages
+from bump_diffusion.book.card import draw_card
+from bump_diffusion.book.finish import finish_pages
 from bump_diffusion.book.inputs import PACKAGE
+from bump_diffusion.book.rerun import render_form
 from bump_diffusion.files import (
     ROOT,
     discard,
@@ -30,6 +35,12 @@ from bump_diffusion.files import (
 from bump_diffusion.page.tables import PROVENANCE
 from bump_diffusion.runs.store import default_store
 
+PDF = "bump-diffusion.pdf"
+"""In the site's folder, where the book was printed."""
+
+CARD = "_static/card.png"
+"""The picture by which a link to the site is shown elsewhere."""
+
 
 def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
     """Build `folder/html` from the pages in `source`, executed notebooks in place of theirs.
@@ -37,6 +48,7 @@ def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
     Nothing is done if it is there as it was built from the same. Raises ClickException, and leaves
     the last site, if Jupyter Book fails or warns.
     """
+    executed = list(executed)
     stage, site, listing = folder / "stage", folder / "html", folder / "site.json"
     _stage(source, executed, stage)
     read = [*PACKAGE.rglob("*.py"), ROOT / "requirements.lock"]
@@ -46,6 +58,8 @@ def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
         return
     click.echo("site: building")
     built = _run_jupyter_book(stage, folder / "sphinx")
+    repository = _settings()["repository"]["url"]
+    finish_pages(built, {path.stem: render_form(path, repository) for path in executed})
     write_atomically(listing, to_json({"inputs": inputs, "files": _digest_files(built)}))
     publish_folder(built, site)
 
@@ -54,12 +68,18 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
     """Lay out the book as Jupyter Book reads it, with the files that its page of code shows."""
     discard(stage)
     shutil.copytree(source, stage / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    shown = [ROOT / name for name in ("_config.yml", "_toc.yml", "README.md")]
+    shown = [ROOT / name for name in ("_config.yml", "_toc.yml", "README.md", "CITATION.cff")]
     for file in (*shown, *PACKAGE.rglob("*.yml")):
         target = stage / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
     executed = list(executed)
+    settings = _settings()
+    if address := settings["html"]["baseurl"]:  # a card is shown elsewhere: its address is whole
+        (stage / "book" / CARD).write_bytes(draw_card(settings["title"]))
+        metadata = settings["sphinx"]["config"]["myst_html_meta"]
+        metadata["property=og:image"] = f"{address.rstrip('/')}/{CARD}"
+        (stage / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
     for notebook in executed:
         shutil.copy(notebook, stage / "book")
     arrange_pages([stage / "book" / notebook.name for notebook in executed])
@@ -68,6 +88,20 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
         from bump_diffusion.live.export import write_files  # imports torch, which takes seconds
 
         write_files(stage / "book" / "_static" / "live", weights, default_store())
+
+
+def add_pdf(folder: Path, first: Path, pdf: bytes) -> None:
+    """Put the book as a PDF into `folder/html`, and offer it on the site's first page.
+
+    It stays until the site is built anew.
+    """
+    site, listing = folder / "html", folder / "site.json"
+    write_atomically(site / PDF, pdf)
+    size = f"{len(pdf) / 1e6:.1f} MB"
+    link = f'</h1><p><a class="pdf" href="../{PDF}">This book as a PDF</a> ({size})</p>'
+    before, article, after = first.read_text("utf-8").partition("<article")
+    write_atomically(first, f"{before}{article}{after.replace('</h1>', link, 1)}".encode())
+    write_atomically(listing, to_json({**_read(listing), "files": _digest_files(site)}))
 
 
 def _shown_weights(notebook: Path) -> set[str]:
@@ -93,6 +127,10 @@ def _run_jupyter_book(stage: Path, output: Path) -> Path:
         causes = [line for line in lines if re.search(r"WARNING|ERROR|^\w+Error: \S", line)]
         raise click.ClickException("\n".join(["The site was not built.", *(causes or lines)]))
     return output / "_build" / "html"
+
+
+def _settings() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 
 
 def _digest_files(folder: Path) -> dict[str, str]:

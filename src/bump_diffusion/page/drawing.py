@@ -31,7 +31,7 @@ CSS_PIXELS_PER_INCH = 120
 LEAST_TYPE = 11
 """The smallest type of a figure on a page, CSS pixels; a figure too wide for a phone scrolls."""
 
-LETTERS_PER_LINE = 62
+LETTERS_PER_LINE = 66
 """Of the label below a figure."""
 
 PROVENANCE_FIELDS = (

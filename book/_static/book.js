@@ -1,0 +1,61 @@
+"use strict";
+
+// What scrolls can be scrolled by keys: it takes the focus, where it is wider than the page.
+const SCROLLS = "div.wide, .scrolls, .output, .highlight pre, .math, .bd-article table";
+const letKeysScroll = () => {
+  for (const part of document.querySelectorAll(SCROLLS)) {
+    const overflow = getComputedStyle(part).overflowX;
+    if (part.scrollWidth > part.clientWidth && /auto|scroll/.test(overflow)) {
+      part.tabIndex = 0;
+    } else {
+      part.removeAttribute("tabindex");
+    }
+  }
+};
+
+// The form that writes the command with which a page is made with other parameters.
+const PATTERNS = {
+  int: /^[-+]?\d+$/,
+  float: /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i,
+  str: /^[\w.-]+$/,
+};
+const fits = (value, { kind, least, most, choices }) =>
+  PATTERNS[kind].test(value) &&
+  (least === "" || Number(value) >= Number(least)) &&
+  (most === "" || Number(value) <= Number(most)) &&
+  (choices === "" || choices.split(" ").includes(value));
+const isChanged = (field) =>
+  field.options
+    ? !field.selectedOptions[0].defaultSelected
+    : field.value.trim() !== field.defaultValue;
+const writeCommand = (form) => {
+  const command = form.querySelector(".command");
+  let [written, fault] = [command.dataset.start, ""];
+  for (const field of form.querySelectorAll("[name]")) {
+    const isList = "list" in field.dataset;
+    const values = isList ? field.value.split(",") : [field.value];
+    const trimmed = values.map((value) => value.trim());
+    const isWrong = !field.options && !trimmed.every((value) => fits(value, field.dataset));
+    field.setAttribute("aria-invalid", isWrong);
+    if (isWrong) {
+      fault ||= `${field.name} must be ${field.dataset.expected}.`;
+    } else if (isChanged(field)) {
+      written += isList
+        ? ` -p '${field.name}=[${trimmed.join(", ")}]'`
+        : ` -p ${field.name}=${trimmed[0]}`;
+    }
+  }
+  command.textContent = written;
+  form.querySelector(".fault").textContent = fault;
+};
+
+addEventListener("DOMContentLoaded", () => {
+  for (const form of document.querySelectorAll(".rerun form")) {
+    form.addEventListener("input", () => writeCommand(form));
+    form.addEventListener("submit", (event) => event.preventDefault());
+  }
+  letKeysScroll();
+});
+for (const moment of ["load", "resize", "toggle"]) {
+  addEventListener(moment, letKeysScroll, true);
+}

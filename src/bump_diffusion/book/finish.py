@@ -1,0 +1,54 @@
+"""What is done to the built pages: faults of the tools mended, forms and texts for search added."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
+    """Mend the pages of a built site, end chapters in their forms, and let search show excerpts."""
+    texts = {}
+    for path in site.rglob("*.html"):
+        page = path.read_text("utf-8")
+        for pattern, mended in MENDED.items():
+            page = re.sub(pattern, mended, page, flags=re.DOTALL)
+        if path.parent.name == "book" and path.stem in forms:
+            page = page.replace("</article>", f"{forms[path.stem]}</article>")
+        name = path.relative_to(site).as_posix()
+        article = re.search(r"<article.*</article>", page, re.DOTALL)
+        if article and name.startswith("book/"):
+            texts[name] = _extract_text(article[0])
+        if path.name == "search.html":
+            scripts = ("texts.js", "search.js")
+            tags = (f'<script src="_static/{name}"></script>' for name in scripts)
+            page = page.replace("</head>", f"{''.join(tags)}</head>")
+        path.write_text(page, "utf-8")
+    static = site / "_static"
+    static.mkdir(exist_ok=True)
+    (static / "texts.js").write_text(f"window.TEXTS = {json.dumps(texts)};", "utf-8")
+
+
+def _extract_text(article: str) -> str:
+    """An article's text in its sections, as the search expects a page."""
+    text = re.sub(r"<(script|svg)\b.*?</\1>", "", article, flags=re.DOTALL)
+    text = re.sub(r"<(?!/?section\b)[^>]*>", " ", text)
+    return f'<div role="main">{" ".join(text.split())}</div>'
+
+
+def _add_scope(scope: str) -> Callable[[re.Match], str]:
+    """A replacement that gives the table headers of what was found their scope, if they lack it."""
+    return lambda found: re.sub(r"<th(?=[ >])(?![^>]*scope=)", f'<th scope="{scope}"', found[0])
+
+
+MENDED = {
+    # Buttons without a name, and roles that contradict each other, of the theme and its writers.
+    r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages of this part">',
+    r'<div role="list" class="citation-list">': '<div class="citation-list">',
+    r' role="doc-biblioentry"| role="doc-backlink"': "",
+    # Table headers say of what; an empty cell is no header.
+    r"<th(?: class=\"\w+\")?>(?:<p></p>)?</th>": "<td></td>",
+    r"<thead>.*?</thead>": _add_scope("col"),
+    r"<tbody>.*?</tbody>": _add_scope("row"),
+}
+"""Patterns of what is mended in every page, and what it becomes."""
