@@ -30,7 +30,7 @@ from bump_diffusion.runs.store import SHIPPED
         ({"learnin_rate": 1}, "did you mean 'learning_rate'?"),
         ({"d_x": 17.0}, "d_x is 17.0, it must be at most N (here 16)."),
         ({"sampler_steps": 2000}, "sampler_steps is 2000, it must be at most timesteps"),
-        ({"conditioning": "table", "label_scale": 2.0}, "label_scale is 2.0, it must be 1 where"),
+        ({"conditioning": "table", "label_scale": 2.0}, "label_scale is 2.0, it must be 1.0 where"),
         ({"compared_steps": [10, 0]}, "compared_steps.1 is 0, it should be greater than"),
     ],
 )
@@ -102,7 +102,7 @@ def test_spacing_stands_for_both_increments_and_symmetry_halves_the_runs():
 
 
 def test_lines_have_no_increment_along_y():
-    with pytest.raises(UserError, match=r"d_y is 2\.0, it must be 1 where axes is 'x'"):
+    with pytest.raises(UserError, match=r"d_y is 2\.0, it must be 1\.0 where axes is 'x'"):
         configure("quick", axes="x", d_y=2.0)
 
 

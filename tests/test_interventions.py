@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from bump_diffusion.config import LAYERS, configure
+from bump_diffusion.config import BLOCKS, LAYERS, configure
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics import interventions
 from bump_diffusion.metrics.interventions import (
-    BLOCKS,
     PAIRS,
     PAIRS_ON_THE_WAY,
     compare_variation,

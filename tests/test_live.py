@@ -12,13 +12,13 @@ import torch
 from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
 
-from bump_diffusion.config import configure
+from bump_diffusion.config import BLOCKS, configure
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.live import build
 from bump_diffusion.live.export import weights_script
 from bump_diffusion.metrics.evaluation import mean_embedding
-from bump_diffusion.metrics.interventions import BLOCKS, set_label, swap_output, swap_pairs
+from bump_diffusion.metrics.interventions import set_label, swap_output, swap_pairs
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import patch_layers
 from bump_diffusion.models.quantize import quantize_state, restore_state

@@ -35,16 +35,20 @@ PROFILES: dict[str, dict[str, Any]] = yaml.safe_load(
 MAX_LABELS = 2_000_000
 """Most labels of a data set: every one is held in memory."""
 
+TABLES = ("table", "low-rank-1", "low-rank-2", "low-rank-4")
+"""Ways in which the label is looked up by the values of the grid."""
+
 MIN_SIGNAL = 1e-12
 """Least share of the signal's variance at the last timestep: a sampler divides by it."""
 
 UNUSED = {
-    ("axes", "x"): "d_y",
-    ("conditioning", "scalar"): "label_scale",
-    ("conditioning", "table"): "label_scale",
+    ("axes", "x"): ("d_y", "held_out", "rendering", "injection", "stripes"),
+    ("conditioning", "scalar"): ("label_scale",),
+    **{("conditioning", scheme): ("label_scale",) for scheme in TABLES},
+    **{("injection", way): ("conditioning", "label_scale") for way in ("none", "axes")},
 }
-"""Fields without effect where another has some value: there they keep their default, so that a run
-has one name."""
+"""Fields without effect, or without meaning, where another has some value: there they keep their
+default, so that a run has one name."""
 
 HELD_OUT = r"^(none|quadrants|donut|corner|band|latin-[1-9]\d{0,8})$"
 """The names of `data.splits`."""
@@ -52,6 +56,17 @@ HELD_OUT = r"^(none|quadrants|donut|corner|band|latin-[1-9]\d{0,8})$"
 Layer = Literal["layer1", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2", "up1"]
 LAYERS = get_args(Layer)
 """The network's layers in the order in which they run."""
+
+BLOCKS = ("layer2", "layer3", "layer4", "up3", "up2", "up1")
+"""The layers into which the label is injected, in the order in which they run."""
+
+BOTTLENECKS = {f"bottleneck-{size}": size for size in (1, 2, 4, 8)}
+"""By the name of an injection: the numbers through which it squeezes the label's vector."""
+
+Rendering = Literal["none", "lines", "profiles", "permuted", "learned", "coordinates"]
+Injection = Literal[
+    *("global", "none", "axes", "dropout", "axis-dropout", "annealed", *BOTTLENECKS, *BLOCKS)
+]
 
 
 class Configuration(BaseModel):
@@ -76,16 +91,23 @@ class Configuration(BaseModel):
     "Which labels of the grid are not trained: a region, or with latin-K all but K combinations."
     split: Annotated[int, Field(ge=0, lt=2**32)] = 0
     "Which Latin subset is trained: its seed."
+    stripes: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    "Share of the training images that are stripes, with one coordinate and no other."
 
     # Model
     width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
     "Channels of the first layer; the bottleneck has eight times as many."
     precision: Literal["float32", "bfloat16"] = "float32"
     "Of the network's arithmetic: bfloat16 is mixed, faster where the network is wide."
-    conditioning: Literal["sinusoidal", "scalar", "table"] = "sinusoidal"
-    "How the label enters the network."
+    conditioning: Literal["sinusoidal", "scalar", *TABLES] = "sinusoidal"
+    "How the label becomes a vector, that of both coordinates (`models.conditioning`)."
     label_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
     "What the label in pixels is multiplied by before its sinusoidal encoding."
+    rendering: Rendering = "none"
+    "As what the label is drawn beside the image, in channels of their own (`models.biases`)."
+    injection: Injection = "global"
+    """How the label enters the blocks: as a vector, by axis, in one block alone, or not; or as a
+    vector that training squeezes, drops or fades out (`models.biases`)."""
 
     # Diffusion
     timesteps: Annotated[int, Field(ge=10, le=10_000)] = 1000
@@ -142,12 +164,24 @@ class Configuration(BaseModel):
                 raise ValueError(
                     f"{name} is {value}, it must be at most {meaning} (here {limit:g})"
                 )
-        for (name, value), unused in UNUSED.items():
-            given, default = getattr(self, unused), type(self).model_fields[unused].default
-            if getattr(self, name) == value and given != default:
-                raise ValueError(
-                    f"{unused} is {given}, it must be {default:g} where {name} is {value!r}"
-                )
+        for (name, value), fields in UNUSED.items():
+            for unused in fields if getattr(self, name) == value else ():
+                self._require(unused, type(self).model_fields[unused].default, name)
+        if self.injection in ("none", "annealed") and self.rendering in ("none", "coordinates"):
+            raise ValueError(
+                f"rendering is {self.rendering!r}, it must draw the label where injection is "
+                f"{self.injection!r}: no label would enter the network"
+            )
+        if self.injection == "axis-dropout":
+            self._require("conditioning", "sinusoidal", "injection")
+        if self.stripes:  # a label of no value of the grid
+            for name, by_value in (
+                ("conditioning", self.conditioning in TABLES),
+                ("rendering", self.rendering == "learned"),
+                ("injection", self.injection == "axes"),
+            ):
+                if by_value:
+                    self._require("stripes", 0.0, name)
         labels = np.ceil(self.N / self.d_x) * np.ceil(self.N / self.d_y)
         if labels > MAX_LABELS:
             raise ValueError(
@@ -155,8 +189,6 @@ class Configuration(BaseModel):
                 f"labels (here {labels:,.0f})"
             )
         if self.held_out != "none":
-            if self.axes != "xy":
-                raise ValueError(f"held_out is {self.held_out!r}, it must be 'none' on lines")
             values = {math.ceil(self.N / d - 1e-9) for d in (self.d_x, self.d_y)}
             n, K = max(values), self.held_out.removeprefix("latin-")
             if K.isdigit() and (len(values) > 1 or int(K) % n or not n <= int(K) < n * n):
@@ -171,6 +203,14 @@ class Configuration(BaseModel):
                 f"timesteps a share of {MIN_SIGNAL:g} of the signal is left"
             )
         return self
+
+    def _require(self, field: str, value: Any, other: str) -> None:
+        """Raise ValueError if a field has another value than it must have beside another field."""
+        if (given := getattr(self, field)) != value:
+            raise ValueError(
+                f"{field} is {given!r}, it must be {value!r} where {other} is "
+                f"{getattr(self, other)!r}"
+            )
 
     @property
     def id(self) -> str:

@@ -17,6 +17,9 @@ def setting(c: Configuration) -> str:
         parts = [f"{c.conditioning} {'with warm-up' if c.warmup else 'at full rate'}"]
         parts += [f"at d = {c.d_x:g}"] * (c.d_x != usual.d_x)
     parts += [f"without {c.held_out}"] * (c.held_out != usual.held_out)
+    parts += [f"drawn as {c.rendering}"] * (c.rendering != usual.rendering)
+    parts += [f"injected as {c.injection}"] * (c.injection != usual.injection)
+    parts += [f"with stripes for {c.stripes:.0%}"] * (c.stripes != usual.stripes)
     parts += [f"at sigma = {c.sigma:g}"] * (c.sigma != usual.sigma)
     parts += [f"on {c.N} × {c.N} pixels"] * (c.N != usual.N)
     parts += [f"in {c.precision}"] * (c.precision != usual.precision)

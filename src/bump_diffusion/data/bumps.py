@@ -42,15 +42,16 @@ def render_bumps(
     """Draw one bump per label, on the labels' device.
 
     The bump is g = exp(-((i - mu_x)^2 + (j - mu_y)^2) / (2 sigma^2)) with i the column (x) and j
-    the row (y), both counted in pixels from 0 (arXiv 2402.03305, section 2). `polarity` "dark"
-    draws 1 - g, dark on a light ground; "light" draws g. Pixel values in [0, 1] are then mapped
-    to [-1, 1]. Images have `height` rows, by default N; a single one, where mu_y is 0, is a bump
-    in one dimension.
+    the row (y), both counted in pixels from 0 (arXiv 2402.03305, section 2). A coordinate below 0
+    has no part in it: the bump is then a stripe (`data.stripes`). `polarity` "dark" draws 1 - g,
+    dark on a light ground; "light" draws g. Pixel values in [0, 1] are then mapped to [-1, 1].
+    Images have `height` rows, by default N; a single one, where mu_y is 0, is a bump in one
+    dimension.
     """
     pixels = torch.arange(N, dtype=labels.dtype, device=labels.device)
     rows = N if height is None else height
     along_x, along_y = (
-        torch.exp(-((pixels[:n] - mu[:, None]) ** 2) / (2 * sigma**2))
+        torch.exp(-((pixels[:n] - mu[:, None]) ** 2) / (2 * sigma**2)).where(mu[:, None] >= 0, 1.0)
         for n, mu in zip((N, rows), labels.unbind(1), strict=True)
     )
     bumps = along_y[:, None, :, None] * along_x[:, None, None, :]

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
-from bump_diffusion.config import LAYERS
-from bump_diffusion.metrics.interventions import BLOCKS
+from bump_diffusion.config import BLOCKS, LAYERS
 from bump_diffusion.page.drawing import PROVENANCE_FIELDS
 from bump_diffusion.page.tables import Page
 from bump_diffusion.runs.record import Record

@@ -23,6 +23,13 @@ from bump_diffusion.runs.store import Store
 CONDITIONING = "conditioning."
 """What the names of the tensors begin with that embed labels."""
 
+SCHEMES = {
+    "conditioning": ("sinusoidal", "scalar", "table"),
+    "rendering": ("none",),
+    "injection": ("global",),
+}
+"""Ways in which a label can enter the networks of a page."""
+
 
 def write_files(folder: Path, weights: Iterable[str], store: Store) -> None:
     """Write what live elements load: the runtime, its style, and the files of weights.
@@ -71,8 +78,13 @@ def read_trajectory(record: Record) -> dict[int, dict[str, Tensor]]:
 def weights_script(name: str, c: Configuration, state: Mapping[str, Tensor]) -> str:
     """A network as JavaScript that calls `bumpWeights`; `state` is of `quantize.quantize_state`.
 
-    `name` is how the page calls it. Raises UserError for a width that unet.c does not know.
+    `name` is how the page calls it. Raises UserError for a width, or a way in which the label
+    enters, that unet.c does not know.
     """
+    for field, known in SCHEMES.items():
+        if (value := getattr(c, field)) not in known:
+            allowed = " or ".join(map(repr, known))
+            raise UserError(f"{field} is {value!r}, it must be {allowed} for a page.")
     if c.width % 16 and c.width not in (8, 24):
         raise UserError(f"width is {c.width}, it must be 8, 24 or a multiple of 16 for a page.")
     model = build_model(c)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bump_diffusion.config import LAYERS, Configuration
+from bump_diffusion.config import BLOCKS, LAYERS, Configuration
 from bump_diffusion.data.bumps import Images, Labels
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.evaluation import Networks, mean_embedding
@@ -31,9 +31,6 @@ from bump_diffusion.models.hooks import patch_layers, read_layers
 from bump_diffusion.models.unet import TIME_FEATURES
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
-
-BLOCKS = ("layer2", "layer3", "layer4", "up3", "up2", "up1")
-"""The layers into which the label is injected."""
 
 PAIRS = 64
 """Pairs of requests."""

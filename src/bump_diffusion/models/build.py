@@ -3,7 +3,6 @@
 import torch
 
 from bump_diffusion.config import Configuration
-from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.seeds import generator
 
@@ -12,5 +11,5 @@ def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
     """The untrained network of a configuration, its initial weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
-        model = UNet(c.width, CONDITIONINGS[c.conditioning](c), c.precision)
+        model = UNet(c)
     return model.to(device, memory_format=torch.channels_last)

@@ -6,8 +6,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import Images
-from bump_diffusion.models.conditioning import LABEL_FEATURES, Embeddings, positional_encoding
+from bump_diffusion.models.biases import (
+    AxisProfiles,
+    count_injected,
+    draw_beside,
+    embed_labels,
+)
+from bump_diffusion.models.conditioning import Embeddings, positional_encoding
 from bump_diffusion.models.hooks import read_layers
 
 TIME_FEATURES = 128
@@ -64,21 +71,29 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Two double convolutions, the injected timestep and label, self-attention."""
+    """Two double convolutions, the injected timestep and label, self-attention.
 
-    def __init__(self, channels_in: int, channels: int):
+    `size` is the width and the height of what the block gets, pixels.
+    """
+
+    def __init__(self, c: Configuration, name: str, size: int, channels_in: int, channels: int):
         super().__init__()
         self.convolutions = nn.Sequential(
             DoubleConvolution(channels_in, channels_in, residual=True),
             DoubleConvolution(channels_in, channels),
         )
-        self.inject = nn.Linear(TIME_FEATURES + LABEL_FEATURES, channels)
+        self.features = TIME_FEATURES + count_injected(c, name)
+        self.inject = nn.Linear(self.features, channels)
         self.attention = SelfAttention(channels)
+        self.along_axes = AxisProfiles(c, channels, size) if c.injection == "axes" else None
 
     def forward(
         self, x: Float[Tensor, "n c h w"], embedding: Embeddings
     ) -> Float[Tensor, "n k h w"]:
-        return self.attention(self.convolutions(x) + self.inject(embedding)[:, :, None, None])
+        y = self.convolutions(x) + self.inject(embedding[:, : self.features])[:, :, None, None]
+        if self.along_axes is not None:
+            y = y + self.along_axes(embedding[:, TIME_FEATURES:])
+        return self.attention(y)
 
 
 class UNet(nn.Module):
@@ -88,37 +103,42 @@ class UNet(nn.Module):
     followed by two double convolutions and self-attention, with skip connections; timestep and
     label are injected at each of the six (arXiv 2402.03305, section 2, and the architecture
     figure of arXiv 2408.13256). Channels are w, 2w, 4w, 4w on the way down and 8w in the
-    bottleneck, for a `width` w (a multiple of 8; the paper's is not stated).
+    bottleneck, for a width w (a multiple of 8; the paper's is not stated). With a bias
+    (`models.biases`) the label enters otherwise, also as channels of the image.
 
-    The label's part of every injection is linear in what `conditioning` returns, so putting the
-    mean of `conditioning` over a data set in its place removes exactly what varies with the label.
+    The label's part of every injection, and every channel, is linear in what `conditioning`
+    returns, so putting the mean of `conditioning` over a data set in its place removes exactly what
+    varies with the label.
 
-    With `precision` "bfloat16" matrix products are taken in bfloat16 and sums in float32 (torch's
+    With the precision "bfloat16" matrix products are taken in bfloat16 and sums in float32 (torch's
     autocast); weights, optimizer and what is returned stay float32.
     """
 
-    def __init__(self, width: int, conditioning: nn.Module, precision: str = "float32"):
+    def __init__(self, c: Configuration):
         super().__init__()
-        w = width
-        self.precision = precision
-        self.conditioning = conditioning
-        self.layer1 = DoubleConvolution(1, w)
-        self.layer2 = Block(w, 2 * w)
-        self.layer3 = Block(2 * w, 4 * w)
-        self.layer4 = Block(4 * w, 4 * w)
+        w, N = c.width, c.N
+        self.precision = c.precision
+        self.conditioning = embed_labels(c)
+        self.rendered = c.rendering != "none"
+        self.layer1 = DoubleConvolution(3 if self.rendered else 1, w)
+        self.layer2 = Block(c, "layer2", N // 2, w, 2 * w)
+        self.layer3 = Block(c, "layer3", N // 4, 2 * w, 4 * w)
+        self.layer4 = Block(c, "layer4", N // 8, 4 * w, 4 * w)
         self.bottleneck = nn.Sequential(
             DoubleConvolution(4 * w, 8 * w),
             DoubleConvolution(8 * w, 8 * w),
             DoubleConvolution(8 * w, 4 * w),
         )
-        self.up3 = Block(8 * w, 2 * w)
-        self.up2 = Block(4 * w, w)
-        self.up1 = Block(2 * w, w)
+        self.up3 = Block(c, "up3", N // 4, 8 * w, 2 * w)
+        self.up2 = Block(c, "up2", N // 2, 4 * w, w)
+        self.up1 = Block(c, "up1", N, 2 * w, w)
         self.output = nn.Conv2d(w, 1, 1)
 
     def forward(self, x: Images, t: Int[Tensor, " n"], label_embedding: Embeddings) -> Images:
         """`t` counts noising steps from 0; `label_embedding` is `self.conditioning(labels)`."""
         embedding = torch.cat([positional_encoding(t, TIME_FEATURES), label_embedding], dim=1)
+        if self.rendered:
+            x = draw_beside(x, label_embedding[:, -2 * x.shape[-1] :])
         # Images one pixel high are lines: down- and up-sampling are along x alone.
         factors = (2 if x.shape[2] > 1 else 1, 2)
 

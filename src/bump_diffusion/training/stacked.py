@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bump_diffusion.config import Configuration
+from bump_diffusion.config import TABLES, Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks, stack_tensors
 from bump_diffusion.training.diffusion import add_noise
 from bump_diffusion.training.trainer import (
+    LOSSY,
     Trainer,
     average_rate,
+    draw_kept,
     draw_noise,
     learning_rate,
     training_labels,
@@ -24,7 +26,7 @@ MAY_DIFFER = {"seed", "sigma", "polarity"}
 """Fields in which the configurations of a stack may differ."""
 
 GRID = {"d_x", "d_y"}
-"""Fields in which they may too, if their conditioning knows nothing of the grid of labels."""
+"""Fields in which they may too, if their networks know nothing of the grid of labels."""
 
 MAX_VALUES = 2**23
 """In a layer's output, over all runs of a stack: enough to keep a GPU busy, in about 10 GB."""
@@ -44,16 +46,17 @@ EAGER_STEPS = 3
 
 def stack_key(c: Configuration) -> str:
     """What is equal for configurations that can be stacked."""
-    knows_grid = c.conditioning not in ("sinusoidal", "scalar")
-    return c.model_dump_json(exclude=MAY_DIFFER if knows_grid else MAY_DIFFER | GRID)
+    may_differ = MAY_DIFFER - {"sigma"} if c.rendering == "profiles" else MAY_DIFFER
+    by_value = c.conditioning in TABLES or c.rendering == "learned" or c.injection == "axes"
+    return c.model_dump_json(exclude=may_differ if by_value else may_differ | GRID)
 
 
 def max_stack(c: Configuration) -> int:
     """The most runs like this one that gain from a stack: 1 where one run keeps a GPU busy, or has
-    a layer that cannot be stacked.
+    a layer that cannot be stacked, or one that the seed decides.
     """
     try:
-        stack_networks([build_model(c)])
+        stack_networks([build_model(run) for run in (c, c.model_copy(update={"seed": c.seed ^ 1}))])
     except TypeError:
         return 1
     values = c.batch_size * task_of(c).height * c.N * c.width
@@ -92,7 +95,7 @@ class Stack:
         self.t = torch.empty(runs, batch, dtype=torch.long, device=self.device)
         shape = runs, batch, 1, task_of(self.c).height, self.c.N
         self.x, self.noise = torch.empty(2, *shape, device=self.device)
-        self.labels = torch.empty(runs, batch, 2, device=self.device)
+        self.labels, self.kept = torch.empty(2, runs, batch, 2, device=self.device)
         self.loss = torch.empty(runs, device=self.device)
         self._begun = self.step
         self._graph = None
@@ -143,8 +146,11 @@ class Stack:
             self._render(min(BLOCK, self.c.steps - self.step))
         self.labels.copy_(self._labels[:, i])
         self.x.copy_(self._images[:, i])
-        for trainer, t, noise in zip(self.trainers, self.t, self.noise, strict=True):
+        parts = zip(self.trainers, self.t, self.noise, self.kept, strict=True)
+        for trainer, t, noise, kept in parts:
             draw_noise(trainer.c, self.step, t, noise)
+            if self.c.injection in LOSSY:
+                draw_kept(trainer.c, self.step, kept)
         self.learning_rate.fill_(learning_rate(self.c, self.step))
         self.average_rate.fill_(average_rate(self.c.ema_decay, self.step))
 
@@ -163,7 +169,8 @@ class Stack:
         labels, x, t, noise = (v.flatten(0, 1) for v in (self.labels, self.x, self.t, self.noise))
         x_t = add_noise(x, self.alpha_bar[t], noise).contiguous(memory_format=torch.channels_last)
         self.model.zero_grad()
-        predicted = self.model(x_t, t, self.model.conditioning(labels))
+        given = [labels, self.kept.flatten(0, 1)] if self.c.injection in LOSSY else [labels]
+        predicted = self.model(x_t, t, self.model.conditioning(*given))
         squares = F.mse_loss(predicted, noise, reduction="none")
         loss = squares.reshape(len(self.trainers), -1).mean(dim=1)
         loss.sum().backward()  # no weight is shared, so each run has the gradient of its own loss

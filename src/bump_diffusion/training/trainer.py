@@ -16,17 +16,25 @@ from torch.optim.swa_utils import AveragedModel
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import Images, Labels
+from bump_diffusion.data.stripes import mix_in_stripes
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import write_atomically
+from bump_diffusion.models.biases import Kept
 from bump_diffusion.models.build import build_model
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import noise_prediction_loss, signal_shares
 
+DROPPED = 0.3
+"""Probability with which a label's vector is dropped, where it is."""
+
+LOSSY = ("dropout", "axis-dropout", "annealed")
+"""Injections of which training leaves a part (`draw_kept`)."""
+
 
 def training_labels(c: Configuration, step: int, steps: int = 1) -> Labels:
     """The labels of the batches of `steps` steps from `step`: the grid in random order, anew in
-    each epoch.
+    each epoch, with stripes among them if the configuration has any.
 
     Steps count from 0; an epoch's last images and the next one's first may share a batch.
     """
@@ -34,7 +42,11 @@ def training_labels(c: Configuration, step: int, steps: int = 1) -> Labels:
     first, last, n = step * c.batch_size, (step + steps) * c.batch_size, len(grid)
     epochs = range(first // n, -(-last // n))
     parts = [_order(c.seed, e, n)[max(first - e * n, 0) : last - e * n] for e in epochs]
-    return grid[torch.cat(parts)]
+    labels = grid[torch.cat(parts)]
+    if c.stripes:
+        batches = enumerate(labels.split(c.batch_size), step)
+        labels = torch.cat([mix_in_stripes(c, batch, i) for i, batch in batches])
+    return labels
 
 
 @lru_cache(maxsize=2)
@@ -52,6 +64,21 @@ def draw_noise(c: Configuration, step: int, t: Int[Tensor, " n"], noise: Images)
     draws = generator(t.device, c.seed, "train", step)
     torch.randint(c.timesteps, t.shape, generator=draws, out=t)
     torch.randn(noise.shape, generator=draws, out=noise)
+
+
+def draw_kept(c: Configuration, step: int, kept: Kept) -> None:
+    """Fill `kept` with what a step leaves of its labels' vectors, of x and of y.
+
+    The vector is dropped, or either half of it, with probability `DROPPED`; or it fades out over
+    the first half of training.
+    """
+    if c.injection == "annealed":
+        kept.fill_(max(0.0, 1 - 2 * step / c.steps))
+    else:
+        torch.rand(kept.shape, generator=generator(kept.device, c.seed, "kept", step), out=kept)
+        if c.injection == "dropout":
+            kept[:, 1] = kept[:, 0]
+        kept.copy_(kept >= DROPPED)
 
 
 def learning_rate(c: Configuration, step: int) -> float:
@@ -88,7 +115,11 @@ class Trainer:
         x = task_of(c).render(labels)
         t, noise = torch.empty(len(x), dtype=torch.long, device=self.device), torch.empty_like(x)
         draw_noise(c, self.step, t, noise)
-        denoise = partial(self.model, label_embedding=self.model.conditioning(labels))
+        given = [labels]
+        if c.injection in LOSSY:
+            given.append(torch.empty_like(labels))
+            draw_kept(c, self.step, given[1])
+        denoise = partial(self.model, label_embedding=self.model.conditioning(*given))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(c, self.step)
         self.optimizer.zero_grad()

@@ -10,7 +10,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.papers.semantics.claims import BY_CONTROL
 
@@ -25,7 +24,8 @@ AT_OTHER = "#9944aa"
 
 PHASE_COLOURS = {"A": "#bb4411", "B": "#885588", "C": "#5555ff"}
 
-SCHEME_COLOURS = dict(zip(CONDITIONINGS, ("#dd7755", "#007799", "#776600"), strict=True))
+SCHEME_COLOURS = {"sinusoidal": "#dd7755", "scalar": "#007799", "table": "#776600"}
+"""Of the ways in which the label becomes a vector to which the paper's claims are put."""
 
 AXIS_COLOURS = {"x": "#d81b28", "y": "#5588bb"}
 

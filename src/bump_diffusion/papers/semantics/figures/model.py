@@ -14,11 +14,14 @@ from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.probes import Probe
 from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
-from bump_diffusion.models.conditioning import CONDITIONINGS
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.page.axes import curve, legend_above, panels_over_training, show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.papers.semantics.palette import REQUESTED, setting_colours
+from bump_diffusion.papers.semantics.palette import (
+    REQUESTED,
+    SCHEME_COLOURS,
+    setting_colours,
+)
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
@@ -55,13 +58,13 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
     The Euclidean distance of each label's embedding from the middle's, over the largest; and R^2 of
     reading the position linearly from the embedding (`probes.Probe`, the mean of x and y).
     """
-    figure, axes = plt.subplots(1, len(CONDITIONINGS), figsize=(WIDTH, 2.7), sharey=True)
+    figure, axes = plt.subplots(1, len(SCHEME_COLOURS), figsize=(WIDTH, 2.7), sharey=True)
     grid = task_of(c).grid()
     middle = (grid - c.N / 2).norm(dim=1).argmin()
     shape = [len(axis_positions(c.N, d)) for d in (c.d_x, c.d_y)]
     extent = (-c.d_x / 2, c.N - c.d_x / 2, c.N - c.d_y / 2, -c.d_y / 2)
     r2 = {}
-    for ax, scheme in zip(axes, CONDITIONINGS, strict=True):
+    for ax, scheme in zip(axes, SCHEME_COLOURS, strict=True):
         scale = c.label_scale if scheme == "sinusoidal" else 1.0
         model = build_model(c.model_copy(update={"conditioning": scheme, "label_scale": scale}))
         with torch.inference_mode():
