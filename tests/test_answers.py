@@ -233,3 +233,12 @@ def test_code_is_in_one_fold_where_the_parameters_are_hidden(tmp_path):
     assert all("remove-input" in c.metadata.tags for c in cells if c.cell_type == "code")
     assert "a = 1\n\nshow()" in cells[-1].source and "book hidden -p" in cells[-1].source
     assert len(nbformat.read(open_, as_version=4).cells) == 3
+
+
+def test_a_scoreboard_is_old_when_a_run_that_it_lacks_comes():
+    judged, records = confirmed.load()
+    page = confirmed.render_scoreboard(judged, records, "larger")
+    planned = {c.id for run in confirmed.FROZEN.conditions["larger"].plan() for c in run[0]}
+    known = {record.id for record in records}
+    assert planned <= known | set(page.made_from["missing"])
+    assert known.isdisjoint(page.made_from["missing"])

@@ -57,6 +57,8 @@ class MadeFrom(BaseModel):
     "Digest of all that its outputs depend on, the records apart (`inputs.digest_inputs`)."
     records: dict[str, str] = {}
     "Digests of the records behind its outputs, by name."
+    missing: list[str] = []
+    "Names of records that were looked for and not there: when one comes, the outputs are old."
     all: bool = False
     "Whether these are all records of the store."
 
@@ -174,6 +176,8 @@ def _is_current(name: str, inputs: str) -> bool:
         return False
     if made.all and listed_store().ids() != sorted(made.records):
         return False
+    if any(default_store().folder(id) for id in made.missing):
+        return False
     folders = {id: default_store().folder(id) for id in made.records}
     sums = {id: folder / "checksums.json" for id, folder in folders.items() if folder}
     return made.records == {id: sha256(file) for id, file in sums.items() if file.is_file()}
@@ -204,6 +208,7 @@ def _run(source: Path, folder: Path, parameters: dict[str, Any], inputs: str) ->
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
         described = output.get("metadata", {}).get(PROVENANCE, {})
         made.records |= described.get("records", {})
+        made.missing += described.get("missing", [])
         made.all |= described.get("all", False)
     os.replace(running, target)
     write_atomically(target.with_suffix(".json"), to_json(made.model_dump()))

@@ -63,9 +63,7 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
         f"{len(decided)} decided ones support the paper. They rest on {len(records)} runs with "
         "seeds that nobody had seen."
     )
-    page = Page("answer", list(records), text=text)
-    page.made_from["all"] = True  # one more record can change every verdict
-    return page
+    return Page("answer", list(records), text=text)
 
 
 def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: str) -> Page:
@@ -74,7 +72,16 @@ def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: s
     cells = judged[judged["condition"].isin(names)].sort_values("claim", kind="stable")
     for cell in cells.itertuples():
         claims.setdefault(cell.claim, []).append(_describe(cell))
-    return Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=COLOURS)
+    page = Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=COLOURS)
+    planned = {
+        c.id
+        for condition in FROZEN.conditions.values()
+        for runs in condition.plan()
+        for plan in runs
+        for c in plan
+    }
+    page.made_from["missing"] = sorted(planned - {record.id for record in records})
+    return page
 
 
 def _describe(cell) -> dict[str, str]:
