@@ -1,5 +1,6 @@
 """The book, built from notebooks run with the smoke profile, as a reader meets it."""
 
+import io
 import json
 import os
 import random
@@ -12,11 +13,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import click
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
 from bump_diffusion.book import build
+from bump_diffusion.book.site import PDF
 from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics.confirmed import FROZEN
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
@@ -164,7 +167,35 @@ def test_another_list_of_spacings_makes_the_run_that_is_missing_and_no_other(tmp
     assert made.name in (tmp_path / "out.ipynb").read_text("utf-8")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium here: apt-get install chromium"
+)
+
+
+def find_barriers(page, path, width, scheme):
+    """What axe-core calls serious or critical; the contrast, which takes longest, is that of a
+    theme whatever the width, and all else that of a width whatever the theme.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    by_machine = path.parent.name == "code" and path.stem != "book"  # all alike: one is looked at
+    looks = {"color-contrast": {"enabled": width > 1000 and not by_machine}}
+    if scheme == "dark":
+        rules = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+        if not looks["color-contrast"]["enabled"]:
+            return []
+    else:
+        rules = {"rules": looks}
+    found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
+    return [
+        (path.name, one["id"], node["html"][:200])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@needs_chromium
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
@@ -193,12 +224,51 @@ def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
             overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert overflow <= 0, (path, overflow)
             assert page.locator("h1").count() >= 1
+            assert find_barriers(page, path, width, scheme) == []
             # The theme puts outputs on a light ground, in the dark too.
             for output in page.locator(".text_html").all():
                 ground = output.evaluate("e => getComputedStyle(e).backgroundColor")
                 assert ground == "rgba(0, 0, 0, 0)", (path, output.inner_text()[:40])
+            for figure in page.locator("figure.drawing .scrolls").all()[:1]:
+                corner = plt.imread(io.BytesIO(figure.screenshot()))[2, 2, :3]
+                assert corner.max() < 0.1 if scheme == "dark" else corner.min() == 1, path
         browser.close()
         assert complaints == []
+
+
+@needs_chromium
+def test_search_finds_prose_first_with_excerpts_from_a_folder(site):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        complaints = []
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.goto(f"{(site.html / 'search.html').as_uri()}?q=noise")
+        page.get_by_text("Search finished").wait_for()
+        found = [item.get_attribute("href") for item in page.locator("ul.search li > a").all()]
+        code = ["book/code" in link for link in found]
+        assert not code[0] and code[-1] and code == sorted(code), found
+        assert "noise" in page.locator("ul.search li p.context").first.inner_text().lower()
+        browser.close()
+        assert complaints == []
+
+
+@needs_chromium
+def test_the_book_as_a_pdf_is_offered_until_the_site_is_built_anew(own_book):
+    build.print_book()
+    html = own_book / "build" / "html"
+    pdf = (html / PDF).read_bytes()
+    assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") > len(build.chapters())
+    first = html / "book" / f"{build.chapters()[0]}.html"
+    (link,) = [a for tag, a in Tags(first).tags if a.get("class") == "pdf"]
+    assert (first.parent / link["href"]).resolve() == html / PDF
+    before = modified(html)
+    build.build("about")
+    build.print_book()
+    assert modified(html) == before
+    (own_book / "book" / "introduction.md").open("a").write("\nOne line more.\n")
+    build.build("about")
+    assert not (html / PDF).exists() and PDF not in first.read_text("utf-8")
 
 
 @pytest.fixture

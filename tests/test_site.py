@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import click
+import matplotlib.pyplot as plt
+import nbformat
 import pytest
+import yaml
 
 from bump_diffusion.book import site
 
@@ -128,7 +131,7 @@ def test_a_changed_page_or_module_builds_the_site_anew(book, tmp_path, monkeypat
     assert book.build()["one.md"] == "Changed." and book.runs == 2
     package = tmp_path / "repository" / "src" / "bump_diffusion"
     shutil.copytree(site.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_config.yml", "_toc.yml", "README.md", "requirements.lock"):
+    for name in ("_config.yml", "_toc.yml", "README.md", "CITATION.cff", "requirements.lock"):
         shutil.copy(site.ROOT / name, tmp_path / "repository")
     monkeypatch.setattr(site, "ROOT", tmp_path / "repository")
     monkeypatch.setattr(site, "PACKAGE", package)
@@ -174,3 +177,48 @@ def test_if_jupyter_book_fails_its_reasons_are_shown_without_a_traceback(
     with pytest.raises(click.ClickException) as caught:
         site._run_jupyter_book(tmp_path / "stage", tmp_path / "output")
     assert caught.value.message == f"The site was not built.\n{sentence}"
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_buttons_and_a_card_are_there_when_the_addresses_are(tmp_path, monkeypatch, public):
+    """A site of one page and one notebook, by Jupyter Book."""
+    root, source = tmp_path / "repository", tmp_path / "repository" / "book"
+    shutil.copytree(site.ROOT / "book" / "_static", source / "_static")
+    settings = yaml.safe_load((site.ROOT / "_config.yml").read_text())
+    if public:
+        settings["sphinx"]["config"]["html_theme_options"]["repository_url"] = (
+            "https://github.com/someone/companion"
+        )
+        settings["html"]["baseurl"] = "https://someone.github.io/companion/"
+    (root / "_config.yml").write_text(yaml.safe_dump(settings))
+    toc = {"format": "jb-book", "root": "book/one", "chapters": [{"file": "book/two"}]}
+    (root / "_toc.yml").write_text(yaml.safe_dump(toc))
+    for name in ("README.md", "CITATION.cff", "requirements.lock"):
+        shutil.copy(site.ROOT / name, root)
+    shutil.copy(site.ROOT / "book" / "references.bib", source)
+    (source / "one.md").write_text("# One\n")
+    new = nbformat.v4
+    parameters = new.new_code_cell("seeds = 3", metadata={"tags": ["parameters"]})
+    check = new.new_code_cell("check_parameters(seeds=int)")
+    notebook = new.new_notebook(
+        cells=[new.new_markdown_cell("# Two"), parameters, check],
+        metadata=nbformat.read(site.ROOT / "book" / "data.ipynb", as_version=4).metadata,
+    )
+    nbformat.write(notebook, source / "two.ipynb")
+    monkeypatch.setattr(site, "ROOT", root)
+    monkeypatch.setattr(site, "PACKAGE", root)
+    site.build_site(source, [source / "two.ipynb"], tmp_path / "_build")
+    page = (tmp_path / "_build" / "html" / "book" / "two.html").read_text()
+    starts = (
+        "https://mybinder.org/v2/gh/someone/companion/main?urlpath=lab/tree/book/two.ipynb",
+        "https://colab.research.google.com/github/someone/companion/blob/main/book/two.ipynb",
+        "git clone --depth 1 https://github.com/someone/companion",
+        'content="https://someone.github.io/companion/_static/card.png" property="og:image"',
+    )
+    for start in starts:
+        assert (start in page) == public, start
+    assert "bump-diffusion book two" in page and 'name="seeds" value="3"' in page
+    card = tmp_path / "_build" / "html" / site.CARD
+    assert card.exists() == public and (not public or plt.imread(card).shape[:2] == (630, 1200))
+    for name in ("binder", "colab", "og:image"):
+        assert public or name not in page, name

@@ -24,9 +24,8 @@ def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
             tags = (f'<script src="_static/{name}"></script>' for name in scripts)
             page = page.replace("</head>", f"{''.join(tags)}</head>")
         path.write_text(page, "utf-8")
-    static = site / "_static"
-    static.mkdir(exist_ok=True)
-    (static / "texts.js").write_text(f"window.TEXTS = {json.dumps(texts)};", "utf-8")
+    if texts:
+        (site / "_static" / "texts.js").write_text(f"window.TEXTS = {json.dumps(texts)};", "utf-8")
 
 
 def _extract_text(article: str) -> str:

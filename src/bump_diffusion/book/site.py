@@ -51,14 +51,14 @@ def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
     executed = list(executed)
     stage, site, listing = folder / "stage", folder / "html", folder / "site.json"
     _stage(source, executed, stage)
-    read = [*PACKAGE.rglob("*.py"), ROOT / "requirements.lock"]
+    read = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2"), ROOT / "requirements.lock"]
     content = _digest_files(stage) | {str(f.relative_to(ROOT)): sha256(f) for f in read}
     inputs = hashlib.sha256(to_json(content)).hexdigest()
     if _read(listing) == {"inputs": inputs, "files": _digest_files(site)}:
         return
     click.echo("site: building")
     built = _run_jupyter_book(stage, folder / "sphinx")
-    repository = _settings()["repository"]["url"]
+    repository = _settings()["sphinx"]["config"]["html_theme_options"]["repository_url"]
     finish_pages(built, {path.stem: render_form(path, repository) for path in executed})
     write_atomically(listing, to_json({"inputs": inputs, "files": _digest_files(built)}))
     publish_folder(built, site)
@@ -68,18 +68,12 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
     """Lay out the book as Jupyter Book reads it, with the files that its page of code shows."""
     discard(stage)
     shutil.copytree(source, stage / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    shown = [ROOT / name for name in ("_config.yml", "_toc.yml", "README.md", "CITATION.cff")]
+    shown = [ROOT / name for name in ("_toc.yml", "README.md", "CITATION.cff")]
     for file in (*shown, *PACKAGE.rglob("*.yml")):
         target = stage / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
-    executed = list(executed)
-    settings = _settings()
-    if address := settings["html"]["baseurl"]:  # a card is shown elsewhere: its address is whole
-        (stage / "book" / CARD).write_bytes(draw_card(settings["title"]))
-        metadata = settings["sphinx"]["config"]["myst_html_meta"]
-        metadata["property=og:image"] = f"{address.rstrip('/')}/{CARD}"
-        (stage / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+    _configure(stage)
     for notebook in executed:
         shutil.copy(notebook, stage / "book")
     arrange_pages([stage / "book" / notebook.name for notebook in executed])
@@ -88,6 +82,18 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
         from bump_diffusion.live.export import write_files  # imports torch, which takes seconds
 
         write_files(stage / "book" / "_static" / "live", weights, default_store())
+
+
+def _configure(stage: Path) -> None:
+    """Write the staged book's `_config.yml`: of ours what the addresses in it allow."""
+    settings = _settings()
+    config = settings["sphinx"]["config"]
+    if not config["html_theme_options"]["repository_url"]:  # of which the buttons are made
+        del config["html_theme_options"]["launch_buttons"]
+    if address := settings["html"]["baseurl"]:
+        (stage / "book" / CARD).write_bytes(draw_card(settings["title"]))
+        config["myst_html_meta"]["property=og:image"] = f"{address.rstrip('/')}/{CARD}"
+    (stage / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
 
 
 def add_pdf(folder: Path, first: Path, pdf: bytes) -> None:
