@@ -181,8 +181,8 @@ def test_a_run_of_two_experiments_is_planned_once_with_the_extras_of_both():
     united = unite(images, patching, controls)
     assert list(united) == list(images)
     assert {c.seed: extras for c, extras in united.items()} == {
-        **dict.fromkeys((0, 1, 2), ("patching", "interventions")),
-        **dict.fromkeys((3, 4), ("patching",)),
+        **dict.fromkeys((0, 1, 2), ("umap", "patching", "interventions")),
+        **dict.fromkeys((3, 4), ("umap", "patching")),
     }
 
 
