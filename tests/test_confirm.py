@@ -1,4 +1,4 @@
-"""Edition 2 of the criteria, put to simulated records whose effects are known."""
+"""The frozen criteria, put to simulated records whose effects are known."""
 
 import itertools
 from types import SimpleNamespace
@@ -14,12 +14,13 @@ from bump_diffusion.files import sha256
 from bump_diffusion.metrics.evaluation import PROBE_COLUMNS
 from bump_diffusion.papers.semantics import confirmed
 from bump_diffusion.papers.semantics.confirm import QUANTITIES, Value
-from bump_diffusion.papers.semantics.confirmed import FIRST_SEEDS, FROZEN, judge, plan_next
+from bump_diffusion.papers.semantics.confirmed import CURE, FIRST_SEEDS, FROZEN, judge, plan_next
 from bump_diffusion.runs.provenance import FROZEN as FILES
 from bump_diffusion.runs.provenance import PACKAGE
 
 STEPS = (0, 250, 500, 1000, 2000, 2500)
 FROZEN_DIGESTS = {
+    "cure": "1b4f75059acf9370c4d317bccbee9b08055d2c629dd90b225439ed89de1c5e8b",
     "edition-2": "309b69cc491a27d434416b5d4d7012fc96ffaf0b25daf8e4b1d646627bb01551",
 }
 """Of the frozen files: a changed one would judge runs that were made for another."""
@@ -203,15 +204,16 @@ def test_the_command_adds_seeds_until_each_cell_is_decided_or_capped(monkeypatch
         name: criterion.model_copy(update={"smallest": 1.0, "kind": "mean"})
         for name, criterion in FROZEN.criteria.items()
     }
-    monkeypatch.setattr(confirmed, "FROZEN", FROZEN.model_copy(update={"criteria": criteria}))
+    easier = FROZEN.model_copy(update={"criteria": criteria})
+    monkeypatch.setitem(confirmed.EDITIONS, "claims", easier)
     monkeypatch.setattr(confirmed, "QUANTITIES", dict.fromkeys(QUANTITIES, value))
     monkeypatch.setattr(
-        confirmed, "find_runs", lambda name: [((name, seed), {}) for seed in made[name]]
+        confirmed, "find_runs", lambda name, frozen: [((name, seed), {}) for seed in made[name]]
     )
     monkeypatch.setattr(cli, "_make", make)
     result = CliRunner().invoke(cli.main, ["run", "claims", "--until-decided"])
     assert result.exit_code == 0, result.output
-    table = judge({name: confirmed.find_runs(name) for name in FROZEN.conditions})
+    table = judge({name: confirmed.find_runs(name, easier) for name in easier.conditions}, easier)
     for name, seeds in made.items():
         cap = FROZEN.conditions[name].cap
         assert seeds == list(range(100, 100 + len(seeds)))
@@ -221,11 +223,11 @@ def test_the_command_adds_seeds_until_each_cell_is_decided_or_capped(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "arguments", ["claims", "quick --until-decided", "claims --until-decided --seeds 3"]
+    "arguments", ["claims", "cure", "quick --until-decided", "claims --until-decided --seeds 3"]
 )
 def test_the_frozen_criteria_are_not_asked_for_other_runs(run, arguments):
     done = run("bump-diffusion", "run", *arguments.split(), check=2)
-    assert "claims and --until-decided go together" in done.stderr
+    assert "claims or cure and --until-decided go together" in done.stderr
 
 
 def test_seeds_count_in_their_order_up_to_the_first_missing(monkeypatch):
@@ -236,18 +238,20 @@ def test_seeds_count_in_their_order_up_to_the_first_missing(monkeypatch):
     assert {c.seed for c in confirmed.plan_finished(store)} == held.keys()
 
 
-def test_conditions_name_runs_that_differ_in_their_seed_alone():
-    for condition in FROZEN.conditions.values():
+@pytest.mark.parametrize(("frozen", "first"), [(FROZEN, 100), (CURE, 200)])
+def test_conditions_name_runs_that_differ_in_their_seed_alone(frozen, first):
+    for condition in frozen.conditions.values():
         plan = condition.plan()
         assert len(plan) == condition.cap
         runs = [next(iter(run)) for run, _ in plan]
-        assert [c.seed for c in runs] == list(range(100, 100 + condition.cap))
+        assert [c.seed for c in runs] == list(range(first, first + condition.cap))
         same = {c.model_dump_json(exclude={"seed", "split"}) for c in runs}
         assert len(same) == 1
         for run, lines in plan:
             (c,) = run
             assert {line.d_x for line in lines} == ({c.d_x, c.d_y} if condition.baseline else set())
             assert {line.seed for line in lines} <= {c.seed}
+            assert {line.held_out for line in lines} <= {c.held_out}
 
 
 def test_frozen_files_are_as_they_were():

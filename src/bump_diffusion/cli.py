@@ -118,7 +118,7 @@ def train_command(
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="With NAME claims: add seeds, in order, until each cell is decided or has its cap.",
+    help="With claims or cure: add seeds, in order, until each cell is decided or has its cap.",
 )
 @REMAKE
 def run_command(
@@ -132,23 +132,25 @@ def run_command(
     """Make the records of an experiment that are missing.
 
     NAME is an experiment of src/bump_diffusion/papers/*/experiments.yml, "all" for each of them
-    that the book's pages ask for, "claims" with --until-decided for those of the frozen
-    criteria, or a YAML file of the same fields. A list in --set varies the field: --set
+    that the book's pages ask for, "claims" or "cure" with --until-decided for those of the
+    frozen criteria, or a YAML file of the same fields. A list in --set varies the field: --set
     sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the end.
     """
-    if until_decided or name == "claims":
+    from bump_diffusion.papers.semantics.confirmed import EDITIONS
+
+    if until_decided or name in EDITIONS:
         given = {"--profile": profile, "--seeds": seeds, "--set": fields or None}
-        if name != "claims" or not until_decided or any(v is not None for v in given.values()):
+        others = any(value is not None for value in given.values())
+        if name not in EDITIONS or not until_decided or others:
             raise UserError(
-                "claims and --until-decided go together, without --profile, --seeds and --set: "
-                "the frozen criteria say which runs judge them."
+                f"{' or '.join(EDITIONS)} and --until-decided go together, without --profile, "
+                "--seeds and --set: the frozen criteria say which runs judge them."
             )
-        return _decide(**options)
+        return _decide(EDITIONS[name], **options)
     names = [name]
     if name == "all":
-        from bump_diffusion.papers.semantics.confirmed import FROZEN
-
-        names = [n for n in EXPERIMENTS if n != "live" and n not in FROZEN.experiments]
+        judged = set().union(*(frozen.experiments for frozen in EDITIONS.values()))
+        names = [n for n in EXPERIMENTS if n != "live" and n not in judged]
     _make(unite(*(experiment(n, profile, seeds, **fields) for n in names)), **options)
 
 
@@ -158,12 +160,13 @@ def _make(runs: dict[Configuration, tuple[str, ...]], **options: Any) -> None:
         click.echo(f"{record.id}  accuracy {accuracy:.3f}  {record.folder}")
 
 
-def _decide(**options: Any) -> None:
-    from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge, plan_next
+def _decide(frozen: Any, **options: Any) -> None:
+    from bump_diffusion.papers.semantics.confirmed import find_runs, judge, plan_next
 
     while True:
-        judged = judge({name: find_runs(name) for name in FROZEN.conditions})
-        if not (wanted := unite(*plan_next(judged))):
+        runs = {name: find_runs(name, frozen=frozen) for name in frozen.conditions}
+        judged = judge(runs, frozen)
+        if not (wanted := unite(*plan_next(judged, frozen))):
             break
         _make(wanted, **options)
     shown = ["criterion", "condition", "seeds", "estimate", "low", "high", "verdict"]
@@ -246,14 +249,11 @@ def ship_command(name: str) -> None:
     """Copy an experiment's local records to data/records and list them in the manifest.
 
     NAME is an experiment, as for `bump-diffusion run`, all of whose records are there, or "claims"
-    for the finished runs of the frozen criteria.
+    or "cure" for the finished runs of frozen criteria.
     """
-    store = default_store()
-    if name == "claims":
-        from bump_diffusion.papers.semantics.confirmed import plan_finished
+    from bump_diffusion.papers.semantics.confirmed import EDITIONS, plan_finished
 
-        runs = plan_finished(store)
-    else:
-        runs = experiment(name)
+    store = default_store()
+    runs = plan_finished(store, EDITIONS[name]) if name in EDITIONS else experiment(name)
     for record in ship(runs, store):
         click.echo(f"{record.id} shipped")

@@ -1,4 +1,4 @@
-"""Edition 2 of the criteria: what the frozen file says, and what the records say by it."""
+"""Criteria that were frozen before their runs: what a file says, and what the records say by it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bump_diffusion.analysis.sequential import decide, expect_more, reject, weigh_evidence
 from bump_diffusion.config import Configuration
-from bump_diffusion.papers.semantics.confirm import QUANTITIES, Baseline
+from bump_diffusion.papers.semantics import confirm, cure
+from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store, default_store
@@ -21,6 +22,9 @@ CONFIRMATORY_FROM = 100
 
 FIRST_SEEDS = 4
 """Fewer have no finite interval (`sequential.EFFECT_VARIANCE`)."""
+
+QUANTITIES = {**confirm.QUANTITIES, **cure.QUANTITIES}
+"""By the criteria's names."""
 
 Plan = dict[Configuration, tuple[str, ...]]
 """Configurations, each with the extras that its record holds."""
@@ -36,7 +40,8 @@ class Condition(BaseModel):
     where: dict[str, Any] = Field(default_factory=dict)
     "Fields of the experiment's runs that the condition is about."
     baseline: str = ""
-    "The experiment of the lines beside each run of images, if any."
+    """The experiment of what stands beside each run, if anything: of the same seed and the same
+    held-out labels, at the spacings of the run's axes."""
     cap: int
     "The most seeds."
 
@@ -50,7 +55,8 @@ class Condition(BaseModel):
                 {
                     line: more
                     for line, more in lines.items()
-                    if line.seed == c.seed and line.d_x in (c.d_x, c.d_y)
+                    if (line.seed, line.held_out) == (c.seed, c.held_out)
+                    and line.d_x in (c.d_x, c.d_y)
                 },
             )
             for c, extras in runs.items()
@@ -63,7 +69,7 @@ class Criterion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     claim: int
-    "Of the paper's claims, as the introduction counts them."
+    "Of the paper's claims, as the introduction counts them; 5 is its call for inductive biases."
     paper: str
     ours: str
     quantity: str
@@ -80,13 +86,16 @@ class Criterion(BaseModel):
 
 
 class Frozen(BaseModel):
-    """The frozen file."""
+    """A file of criteria."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    edition: int
+    edition: int | str
     frozen: Any
+    "The day on which it was frozen; null before."
     alpha: float
+    first: int = FIRST_SEEDS
+    "Seeds of a condition that are run before any is judged."
     conditions: dict[str, Condition]
     criteria: dict[str, Criterion]
 
@@ -96,16 +105,24 @@ class Frozen(BaseModel):
         return {name for c in self.conditions.values() for name in (c.experiment, c.baseline)}
 
 
-FROZEN = Frozen(**yaml.safe_load((files(__package__) / "frozen/edition-2.yml").read_bytes()))
+FROZEN, CURE = (
+    Frozen(**yaml.safe_load((files(__package__) / f"frozen/{name}.yml").read_bytes()))
+    for name in ("edition-2", "cure")
+)
+
+EDITIONS = {"claims": FROZEN, "cure": CURE}
+"""By the names under which `bump-diffusion run` knows them."""
 
 
-def find_runs(name: str, store: Store | None = None) -> list[tuple[Record, Baseline]]:
+def find_runs(
+    name: str, store: Store | None = None, frozen: Frozen = FROZEN
+) -> list[tuple[Record, Baseline]]:
     """The runs of a condition that are there, with their baselines: seeds up to the first missing.
 
     Nothing is trained. Whatever was made first, seeds thus count in their order.
     """
     store, found = store or default_store(), []
-    for run, lines in FROZEN.conditions[name].plan():
+    for run, lines in frozen.conditions[name].plan():
         records = [store.get(c, extras) for c, extras in unite(run, lines).items()]
         if None in records:
             break
@@ -114,28 +131,30 @@ def find_runs(name: str, store: Store | None = None) -> list[tuple[Record, Basel
     return found
 
 
-def plan_finished(store: Store) -> Plan:
+def plan_finished(store: Store, frozen: Frozen = FROZEN) -> Plan:
     """The runs of all conditions, and their baselines, that a store holds."""
-    plans = (plan for condition in FROZEN.conditions.values() for plan in condition.plan())
+    plans = (plan for condition in frozen.conditions.values() for plan in condition.plan())
     wanted = unite(*(part for plan in plans for part in plan))
     return {c: extras for c, extras in wanted.items() if store.get(c, extras)}
 
 
-def plan_next(judged: pd.DataFrame) -> Iterator[Plan]:
+def plan_next(judged: pd.DataFrame, frozen: Frozen = FROZEN) -> Iterator[Plan]:
     """What each condition with an undecided cell needs next, in the order of the frozen file.
 
     `judged` is what `judge` gives. One more seed's run, with its baseline, and at first those of
-    `FIRST_SEEDS`; nothing beyond the cap.
+    as many seeds as come first; nothing beyond the cap.
     """
-    for name, condition in FROZEN.conditions.items():
+    for name, condition in frozen.conditions.items():
         cells = judged[judged["condition"] == name]
         seeds = int(cells["seeds"].max())
         if (cells["verdict"] == "not yet").any():
-            after = max(seeds + 1, FIRST_SEEDS)
+            after = max(seeds + 1, frozen.first)
             yield from (unite(*run) for run in condition.plan()[seeds:after])
 
 
-def judge(runs: Mapping[str, Sequence[tuple[Record, Baseline]]]) -> pd.DataFrame:
+def judge(
+    runs: Mapping[str, Sequence[tuple[Record, Baseline]]], frozen: Frozen = FROZEN
+) -> pd.DataFrame:
     """Judge each cell, a criterion under a condition, by the runs of each condition.
 
     Columns: claim, criterion, condition, `seeds` (runs), `values` (the defined ones, in order of
@@ -145,14 +164,14 @@ def judge(runs: Mapping[str, Sequence[tuple[Record, Baseline]]]) -> pd.DataFrame
     verdict supports the paper) and `rejected` (by e-Benjamini-Hochberg over all cells with a run).
     """
     rows = []
-    for name, criterion in FROZEN.criteria.items():
+    for name, criterion in frozen.criteria.items():
         for condition in criterion.conditions:
             of_runs = [QUANTITIES[name](*run) for run in runs[condition]]
             values = np.array([value.effect for value in of_runs], float)
             known = values[~np.isnan(values)]
             about = (criterion.smallest, criterion.kind)
             options = {"resolution": criterion.resolution}
-            decision = decide(known, *about, FROZEN.alpha, limits=criterion.limits, **options)
+            decision = decide(known, *about, frozen.alpha, limits=criterion.limits, **options)
             e = [
                 weigh_evidence(known, criterion.smallest, side, criterion.kind, **options)[-1:]
                 for side in ("above", "below")
@@ -172,10 +191,10 @@ def judge(runs: Mapping[str, Sequence[tuple[Record, Baseline]]]) -> pd.DataFrame
                     "verdict": decision.verdict,
                     "more": 0.0
                     if decision.verdict != "not yet"
-                    else expect_more(known, *about, FROZEN.alpha, **options),
+                    else expect_more(known, *about, frozen.alpha, **options),
                     "e": float(np.max(e, initial=0.0)),
                     "supports": decision.verdict == criterion.supports,
                 }
             )
     table = pd.DataFrame(rows)
-    return table.assign(rejected=reject(table["e"], FROZEN.alpha))
+    return table.assign(rejected=reject(table["e"], frozen.alpha))

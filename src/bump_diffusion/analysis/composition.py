@@ -1,0 +1,86 @@
+"""Composition: what a network draws of combinations that were never trained, from its record."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bump_diffusion.analysis.outcomes import classify_kept
+from bump_diffusion.config import Configuration
+from bump_diffusion.data.splits import in_core
+from bump_diffusion.data.tasks import task_of
+from bump_diffusion.metrics.outcomes import TOLERANCE
+
+DESTINATIONS = ("requested", "nearest trained", "same x", "same y", "elsewhere", "no single bump")
+"""Where the bump of a held-out request is: within the tolerance of the request, of one of the
+trained labels nearest to it, or of the request along one axis alone."""
+
+
+def classify_requests(
+    c: Configuration, images: pd.DataFrame, bumps: pd.DataFrame, tolerance: float = TOLERANCE
+) -> pd.DataFrame:
+    """Classify images by what the configuration `c` holds out.
+
+    `images` and `bumps` are those of a record; another configuration than the record's, with labels
+    held out, asks what a network trained on all of them draws there. Returns what `classify_kept`
+    does, without labels off the grid, with the `region` ("trained", "core" or "rim", see
+    `splits.in_core`) and, of held-out requests, the destination (`DESTINATIONS`).
+    """
+    table = classify_kept(images, bumps, tolerance)
+    table = table[table["set"] != "off-grid"].reset_index(drop=True)
+    requested, found = (torch.tensor(table[xy].to_numpy("float32"))
+                        for xy in (["mu_x", "mu_y"], ["x", "y"]))  # fmt: skip
+    task = task_of(c)
+    trained, held = task.labels(), task.held_out_labels()
+    if not len(held):
+        return table.assign(region="trained", destination="")
+    is_held = (torch.cdist(requested, held).amin(dim=1) < 1e-4).numpy()
+    core = in_core(requested, trained).numpy()
+    distance = torch.cdist(requested, trained)
+    nearest = distance <= distance.amin(dim=1, keepdim=True) + 1e-4
+    at_trained = ((found[:, None] - trained).abs() <= tolerance).all(dim=2)
+    conditions = [
+        table["outcome"] == "correct",
+        (nearest & at_trained).any(dim=1).numpy(),
+        table["correct_x"],
+        table["correct_y"],
+        table["x"].notna(),
+    ]
+    destination = np.select(conditions, DESTINATIONS[:-1], DESTINATIONS[-1])
+    return table.assign(
+        region=np.select([~is_held, core], ["trained", "core"], "rim"),
+        destination=np.where(is_held, destination, ""),
+    )
+
+
+def score_regions(classified: pd.DataFrame) -> pd.DataFrame:
+    """Score `classify_requests` by step and region: the share of right images, and along each axis.
+
+    Columns: accuracy, accuracy_x, accuracy_y, and the number of images.
+    """
+    table = classified[["step", "region"]].assign(
+        accuracy=classified["outcome"] == "correct",
+        accuracy_x=classified["correct_x"],
+        accuracy_y=classified["correct_y"],
+    )
+    by_region = table.groupby(["step", "region"])
+    return by_region.mean().assign(images=by_region.size())
+
+
+def share_destinations(classified: pd.DataFrame) -> pd.DataFrame:
+    """Share of held-out requests of each destination (a column each), by step and region."""
+    held = classified[classified["region"] != "trained"]
+    shares = held.groupby(["step", "region"])["destination"].value_counts(normalize=True)
+    return shares.unstack(fill_value=0.0).reindex(columns=DESTINATIONS, fill_value=0.0)
+
+
+def copy_nearest(c: Configuration) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Draw the nearest trained bump for every held-out label: a network that only copies.
+
+    Returns the images and the bumps of such a record, at step 0.
+    """
+    task = task_of(c)
+    held, trained = task.held_out_labels(), task.labels()
+    copied = trained[torch.cdist(held, trained).argmin(dim=1)]
+    images = pd.DataFrame(held.numpy(), columns=["mu_x", "mu_y"])
+    bumps = pd.DataFrame(copied.numpy(), columns=["x", "y"])
+    return images.assign(step=0, set="held-out"), bumps.assign(step=0, image=range(len(held)))

@@ -1,0 +1,56 @@
+"""The cure's criteria: the quantities that `frozen/cure.yml` names, one value per run."""
+
+import math
+
+from bump_diffusion.analysis.composition import classify_requests, score_regions
+from bump_diffusion.metrics.outcomes import TOLERANCE
+from bump_diffusion.papers.semantics.confirm import Baseline, Quantity, Value
+from bump_diffusion.runs.record import Record
+
+COMPOSES = 0.6
+"""Accuracy on the core above which a network composes."""
+
+DRAWS = 0.9
+"""Accuracy on trained labels above which it draws what it was trained on."""
+
+
+def composes(run: Record, baseline: Baseline) -> Value:
+    return _passes(region_accuracy(run, "core"), COMPOSES)
+
+
+def composes_at_half_pixel(run: Record, baseline: Baseline) -> Value:
+    return _passes(region_accuracy(run, "core", tolerance=0.5), COMPOSES)
+
+
+def composes_more(run: Record, baseline: Baseline) -> Value:
+    without = region_accuracy(baseline[run.configuration.d_x], "core")
+    return Value(region_accuracy(run, "core") - without, without)
+
+
+def draws_trained(run: Record, baseline: Baseline) -> Value:
+    return _passes(region_accuracy(run, "trained"), DRAWS)
+
+
+QUANTITIES: dict[str, Quantity] = {
+    quantity.__name__.replace("_", "-"): quantity
+    for quantity in (composes, composes_at_half_pixel, composes_more, draws_trained)
+}
+"""By the criteria's names in the frozen file."""
+
+
+def region_accuracy(run: Record, region: str, tolerance: float = TOLERANCE) -> float:
+    """The share of right images of a region at the end of training; NaN if it has no image.
+
+    The regions of a run on the full grid are those of the quadrants, which others are not trained
+    on.
+    """
+    c = run.configuration
+    last = run.images[run.images["step"] == c.steps]
+    if c.held_out == "none":
+        c = c.model_copy(update={"held_out": "quadrants"})
+    scores = score_regions(classify_requests(c, last, run.bumps, tolerance))["accuracy"]
+    return float(scores.get((c.steps, region), math.nan))
+
+
+def _passes(accuracy: float, level: float) -> Value:
+    return Value(math.nan if math.isnan(accuracy) else float(accuracy > level), accuracy)

@@ -1,0 +1,139 @@
+"""What networks draw of held-out combinations, from simulated records whose bumps are known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bump_diffusion.analysis.composition import (
+    DESTINATIONS,
+    classify_requests,
+    copy_nearest,
+    score_regions,
+    share_destinations,
+)
+from bump_diffusion.config import configure
+from bump_diffusion.data.splits import in_core
+from bump_diffusion.data.tasks import task_of
+from bump_diffusion.papers.semantics.confirmed import CURE, judge, plan_next
+from bump_diffusion.papers.semantics.cure import QUANTITIES
+
+C = configure("quick", held_out="quadrants")
+
+
+def drawn(c, places, step=None):
+    """The tables of images with one bump at the `place` (x, y) for each request, or more, or none.
+
+    `places` maps a request to the places of its bumps.
+    """
+    step = c.steps if step is None else step
+    images = pd.DataFrame(list(places), columns=["mu_x", "mu_y"]).assign(step=step)
+    held = {tuple(label) for label in task_of(c).held_out_labels().tolist()}
+    images["set"] = ["held-out" if request in held else "trained" for request in places]
+    rows = [(i, *at) for i, found in enumerate(places.values()) for at in found]
+    bumps = pd.DataFrame(rows, columns=["image", "x", "y"]).assign(step=step)
+    return images, bumps
+
+
+def test_regions_and_destinations_are_those_of_the_map():
+    """Of quadrants with x < 8 and y < 8 (or neither) held out, (3, 6) is nearest to (3, 8)."""
+    places = {
+        (3.0, 6.0): [(3.4, 6.4)],
+        (2.0, 6.0): [(2.0, 8.3)],
+        (4.0, 5.0): [(4.2, 12.0)],
+        (5.0, 2.0): [(13.0, 2.0)],
+        (1.0, 1.0): [(5.0, 5.0)],
+        (6.0, 1.0): [],
+        (2.0, 2.0): [(2.0, 2.0), (9.0, 9.0)],
+        (7.0, 3.0): [(7.6, 3.0)],
+        (9.0, 1.0): [(9.0, 1.0)],
+        (9.0, 2.0): [(11.0, 2.0)],
+    }
+    images, bumps = drawn(C, places)
+    table = classify_requests(C, images, bumps)
+    assert table["region"].tolist() == ["core"] * 7 + ["rim"] + ["trained"] * 2
+    assert table["destination"].tolist() == [
+        *("requested", "nearest trained", "same x", "same y", "elsewhere"),
+        *("no single bump", "no single bump", "requested", "", ""),
+    ]
+    scores = score_regions(table).loc[C.steps]
+    assert scores["accuracy"].to_dict() == pytest.approx({"core": 1 / 7, "rim": 1, "trained": 0.5})
+    assert scores.loc["core", ["accuracy_x", "accuracy_y", "images"]].tolist() == pytest.approx(
+        [3 / 7, 2 / 7, 7]
+    )
+    assert share_destinations(table).loc[(C.steps, "core")].sum() == pytest.approx(1)
+    half = score_regions(classify_requests(C, images, bumps, tolerance=0.5)).loc[C.steps]
+    assert half["accuracy"].to_dict() == pytest.approx({"core": 1 / 7, "rim": 0, "trained": 0.5})
+
+
+@pytest.mark.parametrize("held_out", ["quadrants", "donut", "corner", "band", "latin-32"])
+def test_a_copy_of_the_nearest_trained_bump_is_right_on_the_rim_alone(held_out):
+    """Within a pixel: which is why the core is judged."""
+    c = C.model_copy(update={"held_out": held_out})
+    classified = classify_requests(c, *copy_nearest(c))
+    scores = score_regions(classified).loc[0]
+    assert scores["accuracy"].to_dict() == {"core": 0, "rim": 1}
+    assert scores["images"].sum() == len(task_of(c).held_out_labels())
+    shares = share_destinations(classified)
+    assert list(shares) == list(DESTINATIONS)
+    assert shares.loc[(0, "core"), "nearest trained"] == 1
+
+
+def test_on_the_full_grid_the_regions_of_another_configuration_are_scored():
+    labels = task_of(configure("quick")).labels()
+    places = {tuple(label): [tuple(label)] for label in labels.tolist()}
+    images, bumps = drawn(configure("quick"), places)
+    classified = classify_requests(C, images, bumps)
+    core = int(in_core(task_of(C).held_out_labels(), task_of(C).labels()).sum())
+    assert score_regions(classified).loc[(C.steps, "core"), "images"] == core == 98
+    assert set(classify_requests(configure("quick"), images, bumps)["region"]) == {"trained"}
+
+
+def simulated(c, accuracy, trained=1.0, off=0.0):
+    """A record that draws shares of the held-out and of the trained labels rightly, but `off`."""
+    rng = np.random.default_rng([c.seed, *c.id.encode()])
+    task, places = task_of(c), {}
+    for labels, share in ((task.labels(), trained), (task.held_out_labels(), accuracy)):
+        for label in labels.tolist():
+            right = rng.random() < share
+            places[tuple(label)] = [(label[0] + off, label[1])] if right else []
+    images, bumps = drawn(c, places)
+    return SimpleNamespace(configuration=c, images=images, bumps=bumps)
+
+
+def test_planted_effects_are_found_and_judged():
+    def pairs(accuracy, without, count=8, **options):
+        seeds = [C.model_copy(update={"seed": seed}) for seed in range(200, 200 + count)]
+        return [(simulated(c, accuracy, **options), {1.0: simulated(c, without)}) for c in seeds]
+
+    (run, baseline), *_ = pairs(0.9, 0.3)
+    found = {name: quantity(run, baseline) for name, quantity in QUANTITIES.items()}
+    assert found["composes"].effect == found["draws-trained"].effect == 1
+    assert found["composes"].control == pytest.approx(0.9, abs=0.1)
+    assert found["composes-more"] == pytest.approx((0.6, 0.3), abs=0.15)
+    (beside, baseline), *_ = pairs(0.9, 0.3, off=0.7)
+    assert QUANTITIES["composes"](beside, baseline).effect == 1
+    assert QUANTITIES["composes-at-half-pixel"](beside, baseline).effect == 0
+
+    runs = {name: [] for name in CURE.conditions}
+    runs["quadrants-lines"] = pairs(0.95, 0.02)
+    runs["quadrants-axes"] = pairs(0.02, 0.02)
+    runs["quadrants-stripes"] = pairs(0.4, 0.02, trained=0.5)
+    table = judge(runs, CURE).set_index(["condition", "criterion"])["verdict"].unstack()
+    names = ["composes", "composes-more", "draws-trained"]
+    assert table.loc["quadrants-lines", names].tolist() == ["shown"] * 3
+    assert table.loc["quadrants-axes", names].tolist() == ["negligible", "negligible", "shown"]
+    assert table.loc["quadrants-stripes", names].tolist() == ["negligible", "shown", "negligible"]
+    assert (table.loc["donut-lines", names] == "not yet").all()
+
+
+def test_five_seeds_of_each_condition_come_first_and_each_beside_its_baseline():
+    table = judge({name: [] for name in CURE.conditions}, CURE)
+    wanted = list(plan_next(table, CURE))
+    assert len(wanted) == 5 * len(CURE.conditions)
+    assert {c.seed for plan in wanted[:5] for c in plan} == set(range(200, 205))
+    for run, *others in (list(plan) for plan in wanted):
+        for other in (other for other in others if other.axes == "xy"):
+            assert (run.seed, run.held_out, run.steps) == (other.seed, other.held_out, other.steps)
+            assert (other.rendering, other.injection, other.stripes) == ("none", "global", 0.0)
