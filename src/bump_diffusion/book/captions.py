@@ -48,7 +48,7 @@ def _fold_code(notebook: NotebookNode, name: str) -> None:
     if not code or "remove-input" not in code[0].metadata.get("tags", []):
         return
     for cell in code:  # that with the parameters that were given too
-        cell.metadata["tags"] = [*{*cell.metadata.get("tags", []), "remove-input"}]
+        cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), "remove-input"})
     source = "\n\n".join(cell.source for cell in code)
     notebook.cells.append(
         nbformat.v4.new_markdown_cell(
