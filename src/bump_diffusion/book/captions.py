@@ -53,8 +53,6 @@ def _fold_code(notebook: NotebookNode, name: str) -> None:
     notebook.cells.append(
         nbformat.v4.new_markdown_cell(
             "````{dropdown} Code and parameters of this page\n"
-            "In a copy of the repository, with another value of a parameter: "
-            f"`bump-diffusion book {name} -p NAME=VALUE`.\n\n"
             f"```python\n{source}\n```\n````",
             id=f"{name}-code",
         )
