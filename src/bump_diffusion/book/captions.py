@@ -52,8 +52,7 @@ def _fold_code(notebook: NotebookNode, name: str) -> None:
     source = "\n\n".join(cell.source for cell in code)
     notebook.cells.append(
         nbformat.v4.new_markdown_cell(
-            "````{dropdown} Code and parameters of this page\n"
-            f"```python\n{source}\n```\n````",
+            f"````{{dropdown}} Code and parameters of this page\n```python\n{source}\n```\n````",
             id=f"{name}-code",
         )
     )
