@@ -17,6 +17,7 @@ from bump_diffusion.live.build import WASM
 from bump_diffusion.metrics.evaluation import mean_embedding
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import SCALE, restore_state
+from bump_diffusion.models.unet import TIME_FEATURES
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store
 
@@ -25,8 +26,8 @@ CONDITIONING = "conditioning."
 
 SCHEMES = {
     "conditioning": ("sinusoidal", "scalar", "table"),
-    "rendering": ("none",),
-    "injection": ("global",),
+    "rendering": ("none", "lines", "profiles"),
+    "injection": ("global", "none"),
 }
 """Ways in which a label can enter the networks of a page."""
 
@@ -96,11 +97,17 @@ def weights_script(name: str, c: Configuration, state: Mapping[str, Tensor]) -> 
     }
     task = task_of(c)
     counts = [len(axis.unique()) for axis in task.grid().unbind(1)]
+    features = model.layer2.features
+    mean = mean_embedding(c, model)[: features - TIME_FEATURES]
     content = {
         "width": c.width,
+        "channels": model.layer1.layers[0].in_channels,
+        "features": features,
         "height": task.height,
         "N": c.N,
         "scheme": c.conditioning,
+        "rendering": c.rendering,
+        "sigma": c.sigma,
         "labelScale": c.label_scale,
         "grid": [
             {"spacing": spacing, "count": count}
@@ -109,7 +116,7 @@ def weights_script(name: str, c: Configuration, state: Mapping[str, Tensor]) -> 
         "timesteps": c.timesteps,
         "beta": [c.beta_start, c.beta_end],
         "clip": c.clip_sample,
-        "mean": [float(f"{value:.8g}") for value in mean_embedding(c, model)],
+        "mean": [float(f"{value:.8g}") for value in mean],
     } | {
         part: base64.b64encode(b"".join(_pack(name, state) for name in names)).decode()
         for part, names in parts.items()

@@ -29,23 +29,25 @@ unsigned char *EXPORT(staging)(int bytes) {
     return file;
 }
 
-/* Take memory for networks of a width, and for so many images of `height` by `N` pixels. */
-void EXPORT(setup)(int channels, int height, int N, int images) {
-    width = channels, lines = height, size = N, count = images;
+/* Take memory for networks of a width, whose images have `beside` channels besides their own and
+   whose blocks are given `injected_features` numbers, and for so many images of `height` by `N`. */
+void EXPORT(setup)(int channels, int beside, int injected_features, int height, int N, int images) {
+    width = channels, inputs = 1 + beside, features = injected_features;
+    lines = height, size = N, count = images;
     heap_end = (size_t)&__heap_base;
     reading = 0;
     walk();
-    size_t pixels = (size_t)height * N, features = count * pixels * width;
+    size_t pixels = (size_t)height * N, full = count * pixels * width;
     size_t wide = (pixels + COLUMNS - 1) / COLUMNS * COLUMNS;
-    input = take_floats(count * pixels), predicted = take_floats(count * pixels);
+    input = take_floats(count * pixels * inputs), predicted = take_floats(count * pixels);
     label_input = take_floats((size_t)BLOCKS * count * EMBEDDING);
-    x1 = take_floats(features), x2 = take_floats(features), x3 = take_floats(features);
+    x1 = take_floats(full), x2 = take_floats(full), x3 = take_floats(full);
     /* The most channels at full size are 2w, before up1; 8w at an eighth of it is less, unless an
        image is one pixel high. */
-    size_t most = 2 * features;
+    size_t most = 2 * full;
     joined = take_floats(most), y = take_floats(most), z = take_floats(most);
     spare = take_floats(most), tokens = take_floats(most), normed = take_floats(most);
-    qkv = take_floats(3 * features);
+    qkv = take_floats(3 * full);
     padded = take_floats(count * (size_t)(height + 2) * (N + 2) * 4 * width);
     injected = take_floats((size_t)count * 4 * width);
     origins = take(count * pixels * sizeof(int));
@@ -60,12 +62,13 @@ void EXPORT(load)(void) {
     walk();
 }
 
-/* [count][lines][size], the images, noisy; and the noise that is predicted in them. */
+/* [count][lines][size][1 + beside], the images, noisy, with what is drawn beside them; and
+   [count][lines][size], the noise that is predicted in them. */
 float *EXPORT(images)(void) { return input; }
 float *EXPORT(noise)(void) { return predicted; }
 
 /* [6 blocks][count][256]: what is injected into layer2, layer3, layer4, up3, up2 and up1, the
-   timestep's and the label's part. By block, so that a label can be exchanged or ablated at one. */
+   timestep's part and, unless labels enter elsewhere, the label's. By block, so that a label can be exchanged or ablated at one. */
 float *EXPORT(embeddings)(void) { return label_input; }
 
 /* ---- Layers ---- */

@@ -64,6 +64,12 @@ function bumpNetworks() {
     },
   };
 
+  /* What is drawn beside an image, along each axis, by the distance to the label: models/biases.py. */
+  const RENDERINGS = {
+    lines: () => (distance) => Math.max(0, 1 - distance),
+    profiles: ({ sigma }) => (distance) => Math.exp(-(distance ** 2) / (2 * sigma ** 2)),
+  };
+
   /* The share of variance that is signal, at each timestep: training/diffusion.py. */
   function signalShares({ timesteps, beta: [first, last] }) {
     const beta = (t) => first + ((last - first) * t) / (timesteps - 1);
@@ -100,9 +106,9 @@ function bumpNetworks() {
       return new Network((await WebAssembly.instantiate(module)).exports, shape, count);
     }
 
-    constructor(wasm, { width, height, N }, count) {
-      Object.assign(this, { wasm, count, pixels: height * N });
-      wasm.setup(width, height, N, count);
+    constructor(wasm, { width, channels, features, height, N }, count) {
+      Object.assign(this, { wasm, count, channels, features, N, pixels: height * N });
+      wasm.setup(width, channels - 1, features, height, N, count);
     }
 
     /* The memory moves when it grows, so it is looked up anew each time. */
@@ -116,13 +122,33 @@ function bumpNetworks() {
       new Uint8Array(this.wasm.memory.buffer, at).set(weights.network);
       this.wasm.load();
       this.weights = weights;
-      this.embed = CONDITIONINGS[weights.scheme](weights);
+      const injected = weights.features > FEATURES;
+      this.embed = injected ? CONDITIONINGS[weights.scheme](weights) : () => {};
+      this.drawn = RENDERINGS[weights.rendering]?.(weights);
     }
 
-    /* The noise in `x`, for labels embedded as `embedded[block][image]`; `exchanged` is a layer. */
-    predict(x, t, embedded, exchanged) {
-      const { wasm, count, pixels } = this, size = 2 * FEATURES;
-      this.floats(wasm.images(), count * pixels).set(x);
+    /* Images (count, height, N, channels) that hold nothing but what is drawn beside them. */
+    drawBeside(labels) {
+      const { channels, N, pixels } = this;
+      const images = new Float32Array(labels.length * pixels * channels);
+      if (!this.drawn) return images;
+      labels.forEach(([x, y], image) => {
+        for (let p = 0; p < pixels; p++) {
+          const at = (image * pixels + p) * channels;
+          images[at + 1] = this.drawn(Math.abs((p % N) - x));
+          images[at + 2] = this.drawn(Math.abs(Math.floor(p / N) - y));
+        }
+      });
+      return images;
+    }
+
+    /* The noise in `x`, for labels embedded as `embedded[block][image]`, and `beside` of
+       drawBeside; `exchanged` is a layer. */
+    predict(x, t, embedded, beside, exchanged) {
+      const { wasm, count, pixels, channels } = this, size = 2 * FEATURES;
+      const images = this.floats(wasm.images(), count * pixels * channels);
+      images.set(beside);
+      for (let p = 0; p < x.length; p++) images[p * channels] = x[p];
       const into = this.floats(wasm.embeddings(), BLOCKS.length * count * size);
       const time = new Float32Array(FEATURES);
       encodePosition(t, time);
@@ -156,14 +182,14 @@ function bumpNetworks() {
     *sample({ labels, x, steps, intervention = {} }) {
       const { weights } = this, shares = signalShares(weights);
       const exchanged = intervention.kind === "other features" ? intervention.layer : null;
-      const embedded = this.embedLabels(labels, intervention);
+      const embedded = this.embedLabels(labels, intervention), beside = this.drawBeside(labels);
       const timesteps = samplerTimesteps(weights.timesteps, steps);
       x = Float32Array.from(x);
       yield { t: timesteps[0], x: x.slice(), last: false };
       for (let i = 0; i < steps; i++) {
         const last = i === steps - 1;
         const now = shares[timesteps[i]], next = last ? 1 : shares[timesteps[i + 1]];
-        const noise = this.predict(x, timesteps[i], embedded, exchanged);
+        const noise = this.predict(x, timesteps[i], embedded, beside, exchanged);
         for (let p = 0; p < x.length; p++) {
           let image = (x[p] - Math.sqrt(1 - now) * noise[p]) / Math.sqrt(now);
           if (weights.clip) image = Math.max(-1, Math.min(1, image));
@@ -181,7 +207,8 @@ function bumpNetworks() {
     let wasm, compiled;
     async function networkFor(weights, count) {
       compiled ??= WebAssembly.compile(wasm);  // refused by a browser without SIMD
-      const shape = [weights.width, weights.height, weights.N, count].join();
+      const { width, channels, features, height, N } = weights;
+      const shape = [width, channels, features, height, N, count].join();
       if (!networks.has(shape)) {
         networks.set(shape, Network.create(await compiled, weights, count));
       }

@@ -14,7 +14,7 @@ typedef struct {
 } Attention;
 typedef struct { DoubleConvolution convolutions[2]; Matrix inject; Attention attention; } Block;
 
-static int width;
+static int width, inputs, features;  /* channels; those of an image; numbers injected into a block */
 static DoubleConvolution layer1, bottleneck[3];
 static Block blocks[BLOCKS];  /* layer2, layer3, layer4, up3, up2, up1 */
 static Matrix last;
@@ -90,7 +90,7 @@ static void walk_double(DoubleConvolution *d, int in, int out, int residual) {
 static void walk_block(Block *b, int in, int out) {
     walk_double(&b->convolutions[0], in, in, 1);
     walk_double(&b->convolutions[1], in, out, 0);
-    walk_linear(&b->inject, EMBEDDING, out);
+    walk_linear(&b->inject, features, out);
     Attention *a = &b->attention;
     a->channels = out, a->head = out / (out < 16 ? 1 : out / 16);
     walk_norm(&a->norm, out);
@@ -103,7 +103,7 @@ static void walk_block(Block *b, int in, int out) {
 
 static void walk(void) {
     int w = width;
-    walk_double(&layer1, 1, w, 0);
+    walk_double(&layer1, inputs, w, 0);
     walk_block(&blocks[0], w, 2 * w);
     walk_block(&blocks[1], 2 * w, 4 * w);
     walk_block(&blocks[2], 4 * w, 4 * w);
