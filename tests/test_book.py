@@ -360,6 +360,16 @@ def test_notebooks_are_committed_bare_and_with_one_cell_of_parameters():
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert all(not cell.outputs and cell.execution_count is None for cell in code), name
         tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+        # It would fold a figure with its code, without a name.
+        assert not any("hide-cell" in cell.metadata.get("tags", []) for cell in code), name
         if name != "about":
             assert tagged == code[:1], name
             assert "check_parameters(" in code[1].source, name
+
+
+def test_every_page_has_a_title_of_its_own():
+    titles = [
+        nbformat.read(build.SOURCE / f"{name}.ipynb", as_version=4).cells[0].source.splitlines()[0]
+        for name in build.notebooks()
+    ]
+    assert len(set(titles)) == len(titles) and all(title.startswith("# ") for title in titles)

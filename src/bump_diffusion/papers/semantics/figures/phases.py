@@ -1,4 +1,4 @@
-"""The chapter *Three phases*: accuracy, embeddings, probes and phases over training."""
+"""The chapter *Phases, from samples and from features*: what changes over training."""
 
 import itertools
 
