@@ -1,5 +1,6 @@
 """The book, built from notebooks run with the smoke profile, as a reader meets it."""
 
+import gzip
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import click
 import matplotlib.pyplot as plt
@@ -241,6 +243,26 @@ def test_every_page_in_a_browser_without_a_network(site, width, height, scheme):
                 assert corner.max() < 0.1 if scheme == "dark" else corner.min() == 1, path
         browser.close()
         assert complaints == []
+
+
+@needs_chromium
+def test_the_first_page_loads_less_than_400_kB_before_a_network_s_weights(site):
+    """All that a browser asks for, as compressed by gzip; icons are shown, from the font."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        asked = set()
+        page.on("request", lambda r: r.url.startswith("file:") and asked.add(urlsplit(r.url).path))
+        page.goto((site.html / "book" / f"{build.chapters()[0]}.html").as_uri())
+        page.wait_for_load_state("networkidle")
+        icon = page.locator("button i.fa-solid:visible").first
+        font = icon.evaluate("i => getComputedStyle(i, '::before').fontFamily")
+        assert "Font Awesome" in font and icon.bounding_box()["width"] > 8
+        browser.close()
+    paths = (Path(unquote(path)) for path in asked)
+    files = [path for path in paths if not re.fullmatch(r"[0-9a-f]+-\d+\.js", path.name)]
+    loaded = {f.name: len(gzip.compress(f.read_bytes())) for f in files}
+    assert len(loaded) > 10 and sum(loaded.values()) < 400_000, loaded
 
 
 @needs_chromium

@@ -13,6 +13,10 @@ def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
         page = path.read_text("utf-8")
         for pattern, mended in MENDED.items():
             page = re.sub(pattern, mended, page, flags=re.DOTALL)
+        if path.name != "search.html":
+            page = re.sub(SEARCH, "", page)
+        if 'class="math' not in page:
+            page = re.sub(FORMULAS, "", page)
         if path.parent.name == "book" and path.stem in forms:
             page = page.replace("</article>", f"{forms[path.stem]}</article>")
         name = path.relative_to(site).as_posix()
@@ -40,7 +44,15 @@ def _add_scope(scope: str) -> Callable[[re.Match], str]:
     return lambda found: re.sub(r"<th(?=[ >])(?![^>]*scope=)", f'<th scope="{scope}"', found[0])
 
 
+FORMULAS = r"<script>window\.MathJax = .*?</script>\s*<script [^>]*mathjax/[^>]*></script>"
+"""What sets formulas; the first page of a book has it without any."""
+
+SEARCH = r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>\s*'
+"""What only the page of the search runs; the field on the others leads there."""
+
 MENDED = {
+    # Icons are of the theme's font, which its style sheet loads: the script would draw them again.
+    r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>': "",
     # Buttons without a name, and roles that contradict each other, of the theme and its writers.
     r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages of this part">',
     r'<div role="list" class="citation-list">': '<div class="citation-list">',

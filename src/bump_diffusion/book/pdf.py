@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from bump_diffusion.book.finish import FORMULAS
 from bump_diffusion.errors import UserError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -40,8 +41,12 @@ def print_pages(pages: Sequence[Path]) -> bytes:
 def _join(pages: Sequence[Path]) -> str:
     """The first page with the articles of all, whose anchors begin with their page's name."""
     articles = []
+    formulas = ""
     for path in pages:
-        found = re.search(r"<article.*</article>", path.read_text("utf-8"), re.DOTALL)
+        page = path.read_text("utf-8")
+        if scripts := re.search(FORMULAS, page):
+            formulas = scripts[0]
+        found = re.search(r"<article.*</article>", page, re.DOTALL)
         article = re.sub(r"<script.*?</script>", "", found[0], flags=re.DOTALL)
         article = re.sub(r' id="', f' id="{path.stem}-', article)
         article = re.sub(r'(href="|url\()#', rf"\1#{path.stem}-", article)
@@ -50,4 +55,5 @@ def _join(pages: Sequence[Path]) -> str:
         articles.append(f'<section class="page" id="{path.stem}">{article}</section>')
     first = pages[0].read_text("utf-8")
     before, after = first.split("<article", 1)[0], first.split("</article>", 1)[1]
+    before = re.sub(FORMULAS, "", before).replace("</head>", f"{formulas}</head>")
     return before + "".join(articles) + after
