@@ -88,9 +88,10 @@ def read(records, layer, input, timestep, features):
 def test_what_is_learned_is_told_beside_what_an_untrained_network_has():
     larger, controls = load("larger-controls"), load("controls", conditioning="table")
     text = learned.describe_learned(larger, controls)
-    clean = (read(larger, "layer4", "bump", 0, f) for f in ("untrained, ablated", "ablated"))
+    features = ("untrained", "untrained, ablated", "ablated")
+    last = (read(larger, "layer4", "sample", 0, f) for f in features)
     noise = (read(controls, "up3", "noise", 999, f) for f in ("untrained", "trained"))
-    assert says(text, *clean, *noise)
+    assert says(text, *last, *noise)
 
 
 def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
@@ -106,10 +107,26 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
         for row in (("other features", "layer4"), ("nothing", ""))
     ]
     text = used.describe_use([*small, *larger])
-    at_other = share(larger, "at_other", "other features", "layer4")
-    assert says(text, 32, values[0], values[1], 16, values[2], values[3], at_other)
-    assert "on 16 × 16 pixels layer 4 is not needed" in text.data
-    assert "32 pixels layer 4 is needed" in text.data
+    assert says(text, values[1], values[0], 32, values[3], values[2], 16)
+    assert "16 × 16 pixels, where it is not needed" in text.data
+    assert "32 pixels, where it is needed" in text.data
+
+
+def test_third_places_are_near_the_other_s_or_on_one_axis_of_it(patched):
+    third, near, one_axis = 0, 0, 0
+    for record in patched:
+        half = record.configuration.N / 2
+        for row in record.patching.query("layer == 'layer4'").dropna().itertuples():
+            own = np.abs([row.x - row.mu_x, row.y - row.mu_y])
+            others = [(mu + half) % (2 * half) for mu in (row.mu_x, row.mu_y)]
+            other = np.abs(np.subtract([row.x, row.y], others))
+            if min(own.max(), other.max()) > 1:
+                third += 1
+                near += other.max() <= 2
+                one_axis += sum(other < own) == 1
+    shares = near / third, one_axis / third
+    assert x_and_y.find_third_places(patched) == pytest.approx(shares, abs=0.005)
+    assert says(used.describe_fates(load("larger-controls"), patched), *shares)
 
 
 def test_routes_are_those_that_most_bumps_take(patched):
@@ -126,7 +143,8 @@ def test_routes_are_those_that_most_bumps_take(patched):
         if {*takes.values()} == {(True, False), (False, True)}:
             split.append(record.configuration.seed)
     assert x_and_y.find_split(x_and_y.follow_layers(patched)) == split
-    assert f"{len(split)} of {len(patched)}" in x_and_y.describe_routes(patched).data
+    text = x_and_y.describe_routes(patched).data
+    assert f"In {len(patched) - len(split)} of" in text and f"in {len(split)} of" in text
 
 
 def test_a_network_whose_axes_take_one_layer_is_not_split():
@@ -145,8 +163,8 @@ def test_coupling_is_told_where_axes_alone_differ():
     wide = couplings[(couplings["d_x"] == 1) & (couplings["d_y"] == 4)]
     ratios = (np.exp(wide[column].mean()) for column in ("separate", "joint"))
     assert says(text, 0.1, 1, 1, 4, *ratios, wide["index"].mean())
-    assert "at either" in text.data.partition(";")[0]
-    assert "independently" in text.data
+    assert "one cannot tell" in text.data.partition("At spacings of 1 ")[0]
+    assert "no dependence was seen" in text.data
 
 
 def test_spread_changes_learning_times_and_spacing_does_not():
@@ -172,7 +190,8 @@ def test_the_start_has_an_answer_to_each_claim(images, patched):
     assert [tag for tag, _ in page.tags].count("li") == 4 == len(confirmed.TITLES)
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"{name}.html" for name in introduction.PAGES.values()]
-    assert "1 shown, 1 not yet" in page.text
+    assert "1 of 2 decided, 1 shown" in page.text and "none of 1 decided yet" in page.text
+    assert "Nothing" not in introduction.describe_standing(judged).data
 
 
 def test_the_network_is_drawn_with_an_arrow_into_every_block():

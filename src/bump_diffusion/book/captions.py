@@ -28,7 +28,10 @@ def arrange_pages(paths: Sequence[Path]) -> None:
     for path, notebook in notebooks.items():
         for cell in notebook.cells:
             if "captions" in cell.metadata.get("tags", []):
-                cell.source = f'<ul class="captions">{"".join(listed)}</ul>'
+                cell.source = (
+                    "<details><summary>All figures, with what they show</summary>"
+                    f'<ul class="captions">{"".join(listed)}</ul></details>'
+                )
         _fold_code(notebook, path.stem)
         nbformat.write(notebook, path)
 

@@ -71,7 +71,7 @@ def misplaced_phase(run: Record, baseline: Baseline) -> Value:
 def sides_agree(run: Record, baseline: Baseline) -> Value:
     table = _trained(run)
     sides = ("phase_representation", "phase_representation_untrained")
-    return _less(*(_kappa(table["phase_generation"], table[side]) for side in sides))
+    return _less(*(kappa(table["phase_generation"], table[side]) for side in sides))
 
 
 def order_first(run: Record, baseline: Baseline) -> Value:
@@ -200,7 +200,8 @@ def _log_ratio(time: float, other: float) -> float:
     return math.log2(time / other)
 
 
-def _kappa(one: pd.Series, other: pd.Series) -> float:
+def kappa(one: pd.Series, other: pd.Series) -> float:
+    """Compute Cohen's kappa of two series of phases; 0 where both are one phase."""
     if len({*one, *other}) == 1:
         return 0.0
     return float(cohen_kappa_score(one, other, labels=list(PHASES)))

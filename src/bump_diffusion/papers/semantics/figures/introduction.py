@@ -20,33 +20,51 @@ PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y"}
 
 
 def describe_whole(images: list[Record], controls: list[Record], patched: list[Record]) -> Markdown:
-    """Say in two sentences what the book finds of the phases, of order and of its use."""
+    """Say in three sentences what the book finds of the phases, of order and of its use."""
     passed = int(pass_in_order(first_phases(frame(images), "generation")).sum())
-    order = read_order(controls)
+    order = read_order(controls, ("sample",))
     clean = order[(order["layer"] == "layer4") & (order["noise"] == 0)]
     clean = clean.groupby("features")["order"].mean()
-    with_image = clean["untrained, ablated"] > clean["ablated"] / 2
+    much = clean["untrained, ablated"] > clean["ablated"] / 2
     fates = average_fates(controls)
     largest = fates.loc[max(fates.index.unique("N"))]
     needed = largest.loc["layer4", "correct"] < largest.loc["", "correct"] / 2
-    split, N = find_split(follow_layers(patched)), patched[0].configuration.N
+    shares, N = follow_layers(patched), patched[0].configuration.N
+    both = int((shares.xs("layer4", level="layer") >= 0.5).all(axis=1).sum())
     return Markdown(
         f"Networks that learn to draw a bump pass through the phases that the paper describes in "
-        f"{count_of(passed, len(images))} runs, but the order that it reads from their layer 4 "
-        + ("comes mostly with the label and the image. " if with_image else "is mostly learned. ")
-        + f"Images of {N} × {N} pixels {'need' if needed else 'do not need'} that layer, yet in "
-        f"{count_of(len(split), len(patched))} networks it holds one coordinate alone, and the "
-        "other takes another way."
+        f"{count_of(passed, len(images))} runs. Training orders the layer that it looks at, "
+        + ("though much of that order comes with the label and the image" if much else "layer 4")
+        + f". Images of {N} × {N} pixels {'need' if needed else 'do not need'} that layer: "
+        f"exchanged, it takes both coordinates of the bump along in {count_of(both, len(patched))} "
+        f"networks, and one of them in {count_of(len(find_split(shares)), len(patched))}."
+    )
+
+
+def describe_standing(judged: pd.DataFrame) -> Markdown:
+    """Say whether anything is confirmed yet."""
+    decided = int((judged["verdict"] != "not yet").sum())
+    confirmed = (
+        f"{decided} of {len(judged)} confirmatory tests are decided"
+        if decided
+        else "Nothing is confirmed yet"
+    )
+    return Markdown(
+        f"**{confirmed}.** The four answers are *exploratory*: we looked at these runs before we "
+        "chose what to report. What they taught became criteria, *frozen* before the "
+        "*confirmatory* runs, which are being added; [Verdicts](verdicts.ipynb) has them."
     )
 
 
 def render_claims(
     answers: Mapping[int, Markdown], judged: pd.DataFrame, records: list[Record]
 ) -> Page:
-    """List the paper's claims with our answers, and how the frozen criteria judge each so far."""
+    """List the paper's claims with our answers, and how many frozen criteria are decided."""
     claims = []
     for number, answer in answers.items():
-        verdicts = judged.loc[judged["claim"] == number, "verdict"].value_counts()
-        tally = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        of_claim = judged.loc[judged["claim"] == number, "verdict"]
+        decided = of_claim[of_claim != "not yet"].value_counts()
+        tally = f"{decided.sum() or 'none'} of {len(of_claim)} decided"
+        tally += "".join(f", {count} {verdict}" for verdict, count in decided.items()) or " yet"
         claims.append((number, TITLES[number], answer.data, f"{PAGES[number]}.html", tally))
     return Page("answers", records, claims=claims)

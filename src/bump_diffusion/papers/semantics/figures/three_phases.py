@@ -19,8 +19,14 @@ from bump_diffusion.page.axes import (
 )
 from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.confirm import kappa
+from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
-from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, position_colours
+from bump_diffusion.papers.semantics.palette import (
+    FEATURE_STYLES,
+    OUTCOME_COLOURS,
+    position_colours,
+)
 from bump_diffusion.runs.record import Record
 
 FEATURES = {"trained": "with the\nlabel", "ablated": "label\nablated"}
@@ -29,7 +35,7 @@ FEATURES = {"trained": "with the\nlabel", "ablated": "label\nablated"}
 
 @drawn
 def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
-    """Draw the probed layer's UMAP embedding above the shares of outcomes, over one training.
+    """Draw the probed layer's UMAP embedding, the shares of outcomes and order, over one training.
 
     Points have the colour of the requested position; dashed lines are where the phase of
     generation changes.
@@ -37,12 +43,17 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
     run, c = frame([record]).query("step > 0"), record.configuration
     shown = run.index[spaced_indices(len(run), 5)]
     seen = run["images_seen"]
-    figure = plt.figure(figsize=(WIDTH, 5.4))
-    grid = figure.add_gridspec(3, len(shown), height_ratios=[1, 1, 1.7])
+    figure = plt.figure(figsize=(WIDTH, 6.9))
+    grid = figure.add_gridspec(4, len(shown), height_ratios=[1, 1, 1.7, 1.2])
     ax = figure.add_subplot(grid[2, :], ylabel="share of images", ylim=(0, 1))
     images_axis(ax.xaxis, run)
     ax.stackplot(seen, *(run[kind] for kind in OUTCOMES), colors=OUTCOME_COLOURS.values())
-    ax.set_xlabel(IMAGES_SEEN)
+    held = figure.add_subplot(grid[3, :], sharex=ax, ylabel="order ($R^2$)", ylim=(-0.05, 1.05))
+    for column, name in {"order": "ablated", "order_untrained": "untrained, ablated"}.items():
+        label, colour, line = FEATURE_STYLES[name]
+        held.plot(seen, run[column].clip(lower=0), color=colour, ls=line, label=label)
+    held.set_xlabel(IMAGES_SEEN)
+    held.legend(loc="upper left")
     colours = position_colours(record.arrays["labels"], c.N)
     for row, (features, name) in enumerate(FEATURES.items()):
         for column, index in enumerate(shown):
@@ -74,7 +85,8 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
     return figure, (
         f"Above, the embedding of {c.probe_layer} at {len(shown)} times of one training, with the "
         "label and without, coloured by the requested position; below, the shares of images with "
-        f"no bump, several, one misplaced, one correct. At the end {run['correct'].iloc[-1]:.0%} "
+        "no bump, several, one misplaced, one correct, and the order of the layer, trained and "
+        f"not. At the end {run['correct'].iloc[-1]:.0%} "
         "are correct."
     )
 
@@ -86,16 +98,24 @@ def _main_axes(points: np.ndarray) -> np.ndarray:
 
 
 def describe_phases(records: list[Record]) -> Markdown:
-    """Say in how many runs each side passes through the phases, beside the untrained network."""
+    """Say in how many runs each side passes through the phases, and how often the sides agree."""
     table = frame(records)
     sides = ("generation", "representation", "representation_untrained")
     drawn, held, untrained = (int(pass_in_order(first_phases(table, s)).sum()) for s in sides)
     N, total = records[0].configuration.N, len(records)
+    trained = table.query("step > 0")
+    runs = [run for _, run in trained.groupby("record")]
+    agree, control = (
+        np.mean([kappa(run["phase_generation"], run[f"phase_{side}"]) for run in runs])
+        for side in sides[1:]
+    )
     return Markdown(
         f"In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes through "
-        f"the three phases ({name_runs(records)}); what layer 4 represents, the label taken away, "
-        f"does so in {count_of(held, total)}, but in an untrained network that is shown the same "
-        f"images it does too, in {count_of(untrained, total)}."
+        f"the three phases; what layer 4 holds, the label taken away, does so in "
+        f"{count_of(held, total)}. An untrained network that is shown the same images does so in "
+        f"{count_of(untrained, total)}: it inherits the phases of the images. The phase of layer 4 "
+        f"agrees with that of the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), "
+        f"the untrained one's by {control:.2f} ({name_runs(records)})."
     )
 
 
@@ -105,13 +125,17 @@ def describe_embedding(record: Record) -> Markdown:
     first, last = run.iloc[0], run.iloc[-1]
     passed = run["phase_generation"].drop_duplicates()
     return Markdown(
-        f"One network (seed {record.configuration.seed}) while it learns. Below, what it draws: "
+        f"One network (seed {record.configuration.seed}) while it learns. In the middle, what it "
+        "draws: "
         f"phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the images are "
         "right. Above, layer 4 at those times, a point an image, in the colour of the position "
-        "that was requested. With the label, as the paper reads it, positions can be read from "
-        f"the first picture on (R² {_published(first):.2f}, when {first['correct']:.0%} of the "
-        "images are right): that order was put in. Without the label order appears "
-        f"(R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) as the bumps do."
+        f"that was requested. {COLOUR_KEY}. With the label, as the paper reads it, positions "
+        f"can be read from the first picture on (R² {_published(first):.2f}, when "
+        f"{first['correct']:.0%} of the images are right): that order was put in. Without the "
+        f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) as "
+        "the bumps do. Below, the same beside an untrained network that is shown the same images, "
+        "which ends at R² "
+        f"{max(last['order_untrained'], 0):.2f}: what lies between the lines was learned."
     )
 
 

@@ -10,10 +10,20 @@ from bump_diffusion.page.diagram import Diagram, arrow, box, bump, text
 from bump_diffusion.page.drawing import drawn
 from bump_diffusion.papers.semantics.figures.order import FATES
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.papers.semantics.figures.x_and_y import NEAR, find_third_places
 from bump_diffusion.runs.record import Record
 
 EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
 """The layers that are shown; those left out carry the noise too, and spoil every image."""
+
+SPELT = {
+    "layer2": "layer 2",
+    "layer3": "layer 3",
+    "layer4": "layer 4",
+    "up3": "up 3",
+    "up2": "up 2",
+}
+"""How pages write the layers' names, where that is not the code's."""
 
 A, B = "#0072B2", "#D55E00"
 """The colours of the two requests of a drawing."""
@@ -43,7 +53,9 @@ def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
             ax.barh(range(len(shares)), shares[fate], left=starts[fate], color=colour)
         ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel="share of images")
         ax.grid(False)
-    axes[0].set_yticks(range(len(EXCHANGED)), [layer or "nothing" for layer in EXCHANGED])
+    axes[0].set_yticks(
+        range(len(EXCHANGED)), [SPELT.get(layer, layer) or "nothing" for layer in EXCHANGED]
+    )
     axes[0].invert_yaxis()
     legend_above(figure, dict(FATES.values()), ncols=2)
     stay = [f"{mean.loc[(N, 'layer4'), 'correct']:.0%} on {N} by {N} pixels" for N in sizes]
@@ -54,42 +66,38 @@ def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
 
 
 def describe_use(records: list[Record]) -> Markdown:
-    """Say whether generation needs layer 4, and whether bumps follow it, by size of image."""
+    """Say whether generation needs layer 4, by size of image."""
     mean = average_fates(records)
-    sizes = sorted(mean.index.unique("N"), reverse=True)
     parts = []
-    for N in sizes:
-        untouched, exchanged = mean.loc[(N, "")], mean.loc[(N, "layer4")]
-        needed = exchanged["correct"] < untouched["correct"] / 2
+    for N in sorted(mean.index.unique("N"), reverse=True):
+        untouched, exchanged = (mean.loc[(N, layer), "correct"] for layer in ("", "layer4"))
+        needed = "is needed" if exchanged < untouched / 2 else "is not needed"
         parts.append(
-            f"on {N} × {N} pixels layer 4 is {'needed' if needed else 'not needed'}: exchanged "
-            f"between two requests, it leaves {exchanged['correct']:.0%} of the images right, of "
-            f"{untouched['correct']:.0%}"
+            f"from {untouched:.0%} to {exchanged:.0%} on {N} × {N} pixels, where it {needed}"
         )
-    text, at_other = "; ".join(parts), mean.loc[(sizes[0], "layer4"), "at_other"]
     return Markdown(
-        f"{text[0].upper()}{text[1:]}; yet it does not hold the place alone, as then "
-        f"{at_other:.0%} of the bumps on {sizes[0]} × {sizes[0]} pixels go to the other's place "
-        f"({name_runs(records)})."
-        if at_other < 0.5
-        else f"{text[0].upper()}{text[1:]}; and it holds the place, as then {at_other:.0%} of the "
-        f"bumps on {sizes[0]} × {sizes[0]} pixels go to the other's ({name_runs(records)})."
+        "Swapping layer 4 between two requests takes the share of correct images "
+        f"{'; '.join(parts)} ({name_runs(records)})."
     )
 
 
-def describe_fates(records: list[Record]) -> Markdown:
-    """Say what to see in `fates_by_layer`."""
+def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
+    """Say what to see in `fates_by_layer`; `patched` tell where third places are."""
     mean = average_fates(records)
     largest = max(mean.index.unique("N"))
     at_other = mean.loc[largest, "at_other"]
     follows = at_other.idxmax()
+    near, one_axis = find_third_places(patched)
     return Markdown(
         "What becomes of images when one layer's output is exchanged between two requests. Were "
         "the place of a bump held in layer 4 alone, the whole bar of layer 4 would be “at the "
-        f"other's place”, as it nearly is for {follows} ({at_other[follows]:.0%} on {largest} × "
-        f"{largest} pixels), which comes later and has all that the layers before it know. Of "
-        f"layer 4's images {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a "
-        "third place: the next page finds out where."
+        f"other's place”. It is {at_other['layer4']:.0%} on {largest} × {largest} pixels, and "
+        f"{mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a third place. Of "
+        f"such bumps {near:.0%} miss the other's place by at most {NEAR} pixels, and "
+        f"{one_axis:.0%} have moved along one axis alone, which the next page follows. "
+        f"{SPELT.get(follows, follows).capitalize()}, which comes later and has all that the "
+        f"layers before it know, takes {at_other[follows]:.0%} to the other's place. The "
+        "bottleneck is fed by layer 4 alone, so that exchanging either does the same."
     )
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import drawn
 from bump_diffusion.papers.semantics.figures.imbalance import (
@@ -19,8 +20,11 @@ from bump_diffusion.runs.record import Record
 
 ROUTES = {"layer3": "layer 3", "layer4": "layer 4"}
 
+NEAR = 2
+"""Pixels along each axis within which a bump has nearly reached a place."""
+
 INDEPENDENT = 0.1
-"""A `placement_coupling` nearer to 0 is told as independence."""
+"""A `placement_coupling` nearer to 0 is told as no dependence seen."""
 
 
 def follow_layers(records: list[Record]) -> pd.DataFrame:
@@ -41,6 +45,22 @@ def find_split(shares: pd.DataFrame) -> list[int]:
     holds = (shares >= 0.5).unstack("layer")
     (x3, x4), (y3, y4) = ([holds[axis, layer] for layer in ROUTES] for axis in "xy")
     return holds.index[(x4 != y4) & (x3 != x4) & (y3 != y4)].tolist()
+
+
+def find_third_places(records: list[Record]) -> tuple[float, float]:
+    """Compute where bumps go that end neither at their own place nor at the other's.
+
+    Layer 4 is exchanged. Of the single bumps further than `TOLERANCE` from both requests: the share
+    within `NEAR` pixels of the other's along both axes, and the share nearer to the other's
+    request along one axis alone.
+    """
+    table = transfer_fractions(records).query("layer == 'layer4'")
+    way = table[["fraction_x", "fraction_y"]].dropna()
+    pixels = table.loc[way.index, "N"] / 2
+    own, other = ((way - end).abs().max(axis=1) * pixels for end in (0, 1))
+    third = (own > TOLERANCE) & (other > TOLERANCE)
+    one_axis = (way > 0.5).sum(axis=1) == 1
+    return float((other <= NEAR)[third].mean()), float(one_axis[third].mean())
 
 
 @drawn
@@ -70,13 +90,14 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
 
 
 def describe_routes(records: list[Record]) -> Markdown:
-    """Say in how many networks x and y take different layers."""
+    """Say in how many networks layer 4 takes both coordinates along, and in how many only one."""
     shares = follow_layers(records)
     split, N = find_split(shares), records[0].configuration.N
+    both = (shares.xs("layer4", level="layer") >= 0.5).all(axis=1).sum()
     return Markdown(
-        f"In {count_of(len(split), len(records))} networks for {N} × {N} pixels x and y go through "
-        f"different layers, one through layer 4 and the other through layer 3, so that one of them "
-        f"can be exchanged without the other ({name_runs(records)})."
+        f"In {count_of(int(both), len(records))} networks for {N} × {N} pixels layer 4 takes both "
+        f"coordinates along when it is exchanged; in {count_of(len(split), len(records))} it takes "
+        f"one, and layer 3, the layer before, takes the other ({name_runs(records)})."
     )
 
 
@@ -110,23 +131,22 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
-        where = f"at spacings {d_x:g} and {d_y:g}"
+        where = f"At spacings of {d_x:g} along x and {d_y:g} along y, in pixels"
         if runs["index"].isna().all():
             parts.append(
-                f"{where} one cannot tell, as an axis alone takes as long at either ({alone:.2f} "
-                "times the examples)"
+                f"{where}, one cannot tell if they are learned together, as x and y "
+                f"trained alone take about equally long ({alone:.2f} times)."
             )
         else:
             parts.append(
-                f"{where} an axis alone takes {alone:.2f} times the examples of the other and in "
-                f"images {together:.2f} times: on a scale from 0, apart as when alone, to 1, "
-                f"together, they are at {runs['index'].mean():.2f}"
+                f"{where}, x trained alone needs {alone:.2f} times the examples of y. In "
+                f"images the ratio is {together:.2f}: {runs['index'].mean():.0%} of the way to "
+                "learning together."
             )
     cohere = np.nanmean([placement_coupling(placed_given_one_bump(r)) for r in records] or [np.nan])
+    found = "no dependence was seen" if abs(cohere) < INDEPENDENT else "x and y depend"
     parts.append(
-        "within an image x and y are placed "
-        + ("independently" if abs(cohere) < INDEPENDENT else "dependently")
-        + f" ({cohere:.2f} on such a scale)"
+        f"Within an image {found}: {cohere:.2f}, where 0 is none and 1 full dependence "
+        f"({name_runs(records)})."
     )
-    text = "; ".join(parts)
-    return Markdown(f"{text[0].upper()}{text[1:]} ({name_runs(records)}).")
+    return Markdown(" ".join(parts))
