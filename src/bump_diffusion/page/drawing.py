@@ -28,8 +28,8 @@ WIDTH = 5.4
 
 CSS_PIXELS_PER_INCH = 120
 
-LEAST_TYPE = 11
-"""The smallest type of a figure on a page, CSS pixels; a figure too wide for a phone scrolls."""
+LEAST_TYPE = 10
+"""The smallest type of a figure on a page, CSS pixels; of 10 points, it fits a phone of 390."""
 
 LETTERS_PER_LINE = 66
 """Of the label below a figure."""
