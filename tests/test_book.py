@@ -114,6 +114,12 @@ def test_no_page_fetches_anything_from_elsewhere(site):
         assert "url(http" not in style.read_text("utf-8"), style
 
 
+def test_every_module_that_is_listed_has_its_page(site):
+    index = site.html / "_modules" / "index.html"
+    links = re.findall(r'<li><a href="(\w[^"]*)"', index.read_text("utf-8"))
+    assert len(links) > 30 and all((index.parent / link).exists() for link in links)
+
+
 def test_every_figure_has_alt_text_its_function_and_provenance(site):
     figures = 0
     for page in pages(site):

@@ -23,6 +23,10 @@ def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
         article = re.search(r"<article.*</article>", page, re.DOTALL)
         if article and name.startswith("book/"):
             texts[name] = _extract_text(article[0])
+        if name == "_modules/index.html":  # it lists modules whose code has no page too
+            for line in re.findall(r'<li><a href="\w[^<]*</a></li>\n', page):
+                if not (path.parent / line.split('"')[1]).exists():
+                    page = page.replace(line, "")
         if path.name == "search.html":
             scripts = ("texts.js", "search.js")
             tags = (f'<script src="_static/{name}"></script>' for name in scripts)
