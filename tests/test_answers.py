@@ -261,3 +261,20 @@ def test_a_scoreboard_is_old_when_a_run_that_it_lacks_comes():
     known = {record.id for record in records}
     assert planned <= known | set(page.made_from["missing"])
     assert known.isdisjoint(page.made_from["missing"])
+
+
+def test_a_test_that_the_control_leaves_no_room_for_is_named():
+    judged = confirmed.load()[0].query("condition == 'larger'")
+    full = judged[judged["criterion"] == "order-added"].assign(control=0.97, seeds=1)
+    gap = judged[judged["criterion"] == "order-added"].assign(control=0.5, seeds=1)
+    told = [
+        "leaves no room" in confirmed.render_scoreboard(table, [], "larger").data
+        for table in (full, gap)
+    ]
+    assert told == [True, False]
+
+
+def test_no_test_is_decided_before_any_is():
+    judged = confirmed.load()[0].assign(verdict="not yet")
+    assert "of the 0" not in confirmed.render_answer(judged, []).data
+    assert confirmed.NAMES.keys() == confirmed.FROZEN.criteria.keys()

@@ -34,6 +34,26 @@ COLOURS = {
     "not yet": VERDICT_COLOURS["undecided"],
 }
 
+NAMES = {
+    "order-added": "order in layer 4",
+    "published-order-added": "order, label present",
+    "order-in-noise": "order in noise",
+    "two-dimensional": "not two-dimensional",
+    "disordered-phase": "a phase of disorder",
+    "misplaced-phase": "a phase of wrong places",
+    "sides-agree": "both sides agree",
+    "order-first": "order before accuracy",
+    "order-used-x": "x goes with layer 4",
+    "order-used-y": "y goes with layer 4",
+    "routed-apart": "x and y in two layers",
+    "placed-together": "x and y placed together",
+    "axes-apart-alone": "axes apart, alone",
+    "axes-pulled-together": "axes pulled together",
+    "axes-still-apart": "axes apart in images",
+    "held-out-gap": "new combinations worse",
+}
+"""How figures write the criteria."""
+
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
@@ -56,13 +76,15 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
     """Say in a sentence how many cells are decided, and how."""
     counts = judged["verdict"].value_counts()
     decided = judged[judged["verdict"] != "not yet"]
-    text = (
-        f"Of {len(judged)} cells (a criterion under a condition) {counts.get('shown', 0)} are "
-        f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
-        f"{counts.get('not yet', 0)} are not decided yet; {int(decided['supports'].sum())} of the "
-        f"{len(decided)} decided ones support the paper. They rest on {len(records)} runs with "
-        "seeds that nobody had seen."
-    )
+    rest = f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
+    text = f"None of {len(judged)} tests (a criterion under a condition) is decided yet. {rest}"
+    if len(decided):
+        text = (
+            f"Of {len(judged)} tests (a criterion under a condition) {counts.get('shown', 0)} are "
+            f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
+            f"{counts.get('not yet', 0)} are not decided yet; {int(decided['supports'].sum())} of "
+            f"the {len(decided)} decided ones support the paper. {rest}"
+        )
     return Page("answer", list(records), text=text)
 
 
@@ -93,11 +115,16 @@ def _describe(cell) -> dict[str, str]:
         more = cell.more
         cap = FROZEN.conditions[cell.condition].cap
         reading = "no run yet" if not cell.seeds else f"of at most {cap} seeds"
-        if np.isfinite(more):
+        if _lacks_room(cell):
+            reading += "; could not be shown, as the control leaves no room"
+        elif known + more > cap:
+            reading += "; unlikely to be decided"
+        elif np.isfinite(more):
             reading += f"; about {more:.0f} more are needed"
     return {
         "ours": criterion.ours,
-        "about": f"{cell.criterion}; {FROZEN.conditions[cell.condition].about}",
+        "about": f"{FROZEN.conditions[cell.condition].about}; it supports the paper if "
+        f"{criterion.supports}",
         "effect": describe_interval(cell),
         "smallest": short(cell.smallest),
         "control": "" if np.isnan(cell.control) else short(cell.control),
@@ -107,11 +134,25 @@ def _describe(cell) -> dict[str, str]:
     }
 
 
+def _lacks_room(cell) -> bool:
+    """Whether the control is so near to its limit that no effect of interest fits above it.
+
+    Effects from -1 to 1 are R² of a trained network, at most 1, less that of the control.
+    """
+    is_difference = FROZEN.criteria[cell.criterion].limits == (-1, 1)
+    return is_difference and cell.control + cell.smallest > 1
+
+
+def _has_interval(cell) -> bool:
+    """Whether the seeds say more of an effect than the limits of what is measured."""
+    return (cell.low, cell.high) != FROZEN.criteria[cell.criterion].limits
+
+
 def describe_interval(cell) -> str:
     """The estimate with the ends of its confidence sequence, where they are finite."""
     if np.isnan(cell.estimate):
         return ""
-    if not np.isfinite([cell.low, cell.high]).all():
+    if not _has_interval(cell):
         return f"{cell.estimate:.2f} (no interval yet)"
     return f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
 
@@ -123,13 +164,19 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.3 * max(len(cells), 1)))
     for y, cell in enumerate(cells.iloc[::-1].itertuples()):
         unit, colour = cell.smallest, COLOURS[cell.verdict]
-        low, high = np.clip([cell.low / unit, cell.high / unit], LEAST, MOST)
-        ax.plot([low, high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
+        if _has_interval(cell):
+            low, high = np.clip([cell.low / unit, cell.high / unit], LEAST, MOST)
+            ax.plot([low, high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
+            for end, is_cut, marker in (
+                (low, cell.low / unit < LEAST, "<"),
+                (high, cell.high / unit > MOST, ">"),
+            ):
+                ax.plot([end] * is_cut, [y] * is_cut, marker, color=colour, markersize=7)
         values = np.clip(np.array(cell.values) / unit, LEAST, MOST)
         ax.plot(values, np.full(len(values), y), "|", color=colour, markersize=7)
         ax.plot(np.clip(cell.estimate / unit, LEAST, MOST), y, "o", color=colour, markersize=5)
     labels = [
-        f"{cell.claim}. {cell.criterion.replace('-', ' ')}"
+        f"{cell.claim}. {NAMES[cell.criterion]}"
         + (f" ({cell.condition})" if len(names) > 1 else "")
         for cell in cells.iloc[::-1].itertuples()
     ]
@@ -157,8 +204,10 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
     abouts = "; ".join(FROZEN.conditions[name].about for name in names)
     return Markdown(
         f"Effects in units of the smallest effect that would matter ({abouts}). A bar is an "
-        "interval, ticks are single networks. A bar to the right of the dashed line is shown, one "
-        f"to the left of it negligible, one across it not decided yet. So far: {tally}."
+        "interval, with an arrow where it leaves the axis; there is none before enough networks "
+        "are there. Ticks are single networks, a dot is their mean. A bar to the right of the "
+        f"dashed line is shown, one to the left of it negligible, one across it not decided "
+        f"yet. So far: {tally}."
     )
 
 
