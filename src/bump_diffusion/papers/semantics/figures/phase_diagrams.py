@@ -37,15 +37,23 @@ def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
         texts.append(
             f"by a factor of {factor:.1f} with the {name} ({values[0]} to {values[-1]} pixels)"
         )
+    every = range_of_times(density, "d_x")
+    first = next(iter(every), "")
+    wide = "".join(
+        f" At {d} pixels it takes {thousands(time)}, at {first} {thousands(every[first])}."
+        for d, time in every.items()
+        if float(d) > WIDE
+    )
     return Markdown(
         "The training images that it takes until half of all are right change "
-        f"{' and '.join(texts)} ({name_runs([*density, *spread])})."
+        f"{' and '.join(texts)} ({name_runs([*density, *spread])}).{wide}"
     )
 
 
 def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
     """Say what to see in the phase diagram of a field, whose high values mean what `means` says."""
     times, symbol = range_of_times(records, field), SYMBOLS[field]
+    missed = {getattr(r.configuration, field) for r in records} - {*map(float, times)}
     text = (
         "Phases over training, for what is drawn (above) and what layer 4 represents (below); a "
         f"bar a data set, from {means}. A boundary that runs straight up says that {symbol} does "
@@ -57,4 +65,6 @@ def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
             f" Half of the images are right after {thousands(times[first])} training images at "
             f"{symbol} = {first}, soonest, and after {thousands(times[last])} at {symbol} = {last}."
         )
+    for value in sorted(missed):
+        text += f" At {symbol} = {value:g} not every network gets that far."
     return Markdown(text)
