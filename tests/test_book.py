@@ -114,6 +114,12 @@ def test_no_page_fetches_anything_from_elsewhere(site):
         assert "url(http" not in style.read_text("utf-8"), style
 
 
+def test_a_constant_is_described_by_its_whole_sentence(site):
+    """Also beyond a colon, before which a type would stand in another style of docstrings."""
+    code = (site.html / "book" / "code" / "runs.html").read_text("utf-8")
+    assert "Runs of one experiment at most: all are held in memory." in code
+
+
 def test_every_module_that_is_listed_has_its_page(site):
     index = site.html / "_modules" / "index.html"
     links = re.findall(r'<li><a href="(\w[^"]*)"', index.read_text("utf-8"))
