@@ -258,7 +258,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(fields, sentence):
 
 def test_a_page_refuses_what_its_networks_do_not_know():
     for name, field in (
-        ("lines", "rendering"),
+        ("learned profiles", "rendering"),
         ("axes", "injection"),
         ("low rank", "conditioning"),
     ):
