@@ -16,8 +16,10 @@ from bump_diffusion.analysis.composition import (
 from bump_diffusion.config import configure
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
+from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics.confirmed import CURE, judge, plan_next
-from bump_diffusion.papers.semantics.cure import QUANTITIES
+from bump_diffusion.papers.semantics.cure import QUANTITIES, region_accuracy
+from bump_diffusion.papers.semantics.figures import compose
 
 C = configure("quick", held_out="quadrants")
 
@@ -137,3 +139,20 @@ def test_five_seeds_of_each_condition_come_first_and_each_beside_its_baseline():
         for other in (other for other in others if other.axes == "xy"):
             assert (run.seed, run.held_out, run.steps) == (other.seed, other.held_out, other.steps)
             assert (other.rendering, other.injection, other.stripes) == ("none", "global", 0.0)
+
+
+def test_the_page_scores_what_the_frozen_criteria_judge():
+    classified, records = compose.load()
+    scores = compose.score_biases(classified)
+    assert len(records) == len(scores) >= 2 * len(compose.COMPARED)
+    for region in ("trained", "core"):
+        judged = sorted(region_accuracy(record, region) for record in records)
+        assert sorted(scores[region]) == pytest.approx(judged)
+    text = compose.describe_plane(classified).data
+    for bias in compose.COMPARED:
+        assert f"{scores.loc[bias, 'core'].mean():.0%} with {bias}" in text
+
+
+def test_a_geometry_without_runs_is_refused():
+    with pytest.raises(UserError, match="geometry is 'band-9'"):
+        compose.load("band-9")

@@ -16,7 +16,7 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirm import Baseline
-from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge
+from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN, Frozen, find_runs, judge
 from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
 from bump_diffusion.runs.record import Record
 
@@ -57,19 +57,22 @@ NAMES = {
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
+CRITERIA = {**CURE.criteria, **FROZEN.criteria}
+"""By name; what both editions have is the same in both."""
+
 Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
 
 
-def load() -> tuple[pd.DataFrame, list[Record]]:
+def load(frozen: Frozen = FROZEN) -> tuple[pd.DataFrame, list[Record]]:
     """Judge the runs that are there; return the verdicts and the runs' records."""
-    runs: Runs = {name: find_runs(name) for name in FROZEN.conditions}
+    runs: Runs = {name: find_runs(name, frozen=frozen) for name in frozen.conditions}
     records = [
         record
         for of_condition in runs.values()
         for run, baseline in of_condition
         for record in (run, *baseline.values())
     ]
-    return judge(runs), list({record.id: record for record in records}.values())
+    return judge(runs, frozen), list({record.id: record for record in records}.values())
 
 
 def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
@@ -95,15 +98,15 @@ def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: s
     for cell in cells.itertuples():
         claims.setdefault(cell.claim, []).append(_describe(cell))
     page = Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=COLOURS)
-    planned = {
-        c.id
-        for condition in FROZEN.conditions.values()
-        for runs in condition.plan()
-        for plan in runs
-        for c in plan
-    }
-    page.made_from["missing"] = sorted(planned - {record.id for record in records})
+    page.made_from["missing"] = list_missing(records)
     return page
+
+
+def list_missing(records: Sequence[Record], frozen: Frozen = FROZEN) -> list[str]:
+    """List the ids of the runs that are planned and not there: a page is old when one comes."""
+    plans = (run for condition in frozen.conditions.values() for run in condition.plan())
+    planned = {c.id for run in plans for plan in run for c in plan}
+    return sorted(planned - {record.id for record in records})
 
 
 def _describe(cell) -> dict[str, str]:
@@ -115,12 +118,12 @@ def _describe(cell) -> dict[str, str]:
         more = cell.more
         cap = FROZEN.conditions[cell.condition].cap
         reading = "no run yet" if not cell.seeds else f"of at most {cap} seeds"
-        if _lacks_room(cell):
-            reading += "; could not be shown, as the control leaves no room"
-        elif known + more > cap:
+        if known + more > cap and not _lacks_room(cell):
             reading += "; unlikely to be decided"
         elif np.isfinite(more):
             reading += f"; about {more:.0f} more are needed"
+    if _lacks_room(cell) and cell.verdict != "shown":
+        reading += "; could not be shown, as the control leaves no room"
     return {
         "ours": criterion.ours,
         "about": f"{FROZEN.conditions[cell.condition].about}; it supports the paper if "
@@ -145,7 +148,7 @@ def _lacks_room(cell) -> bool:
 
 def _has_interval(cell) -> bool:
     """Whether the seeds say more of an effect than the limits of what is measured."""
-    return (cell.low, cell.high) != FROZEN.criteria[cell.criterion].limits
+    return (cell.low, cell.high) != CRITERIA[cell.criterion].limits
 
 
 def describe_interval(cell) -> str:
@@ -211,13 +214,13 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
     )
 
 
-def tabulate(judged: pd.DataFrame, records: Sequence[Record]) -> Table:
+def tabulate(judged: pd.DataFrame, records: Sequence[Record], frozen: Frozen = FROZEN) -> Table:
     """Tabulate every cell: effect, interval, control, seeds, verdict, e-value."""
     rows = [
         {
             "claim": cell.claim,
             "criterion": cell.criterion.replace("-", " "),
-            "condition": FROZEN.conditions[cell.condition].about,
+            "condition": frozen.conditions[cell.condition].about,
             "effect (95 % sequence)": describe_interval(cell),
             "smallest of interest": short(cell.smallest),
             "control": "" if np.isnan(cell.control) else short(cell.control),

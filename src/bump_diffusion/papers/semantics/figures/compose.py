@@ -1,0 +1,170 @@
+"""The page *Does it compose?*: combinations of x and y that were never trained."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from bump_diffusion.analysis.composition import (
+    classify_requests,
+    score_regions,
+    share_destinations,
+)
+from bump_diffusion.data.tasks import task_of
+from bump_diffusion.errors import UserError
+from bump_diffusion.page.axes import legend_above, panels
+from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
+from bump_diffusion.papers.semantics.figures.confirmed import list_missing
+from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED
+from bump_diffusion.runs.record import Record
+
+COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
+"""The networks that the first figure shows beside each other."""
+
+
+def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
+    """Classify the last images of the judged runs that hold a geometry out.
+
+    Returns what `composition.classify_requests` does, with the columns `bias`, `told` (what of the
+    answer it is handed) and seed; and the runs' records. Raises UserError for a geometry of which
+    not all of `COMPARED` have a run.
+    """
+    tables, records = [], []
+    for name, condition in CURE.conditions.items():
+        if not name.startswith(f"{geometry}-"):
+            continue
+        bias, told = condition.about.split("; ")[-2:]
+        for record, _ in find_runs(name, frozen=CURE):
+            c = record.configuration
+            last = record.images[record.images["step"] == c.steps]
+            classified = classify_requests(c, last, record.bumps)
+            tables.append(
+                classified.assign(bias=bias, told=told.removeprefix("told "), seed=c.seed)
+            )
+            records.append(record)
+    biases = {table["bias"].iloc[0] for table in tables}
+    if not biases.issuperset(COMPARED):
+        raise UserError(
+            f"geometry is {geometry!r}, it must be one whose runs are there, such as quadrants; "
+            "bump-diffusion run cure --until-decided makes them."
+        )
+    return pd.concat(tables, ignore_index=True), records
+
+
+def score_biases(classified: pd.DataFrame) -> pd.DataFrame:
+    """Score each network: the share of right images in the regions "trained", "core" and "rim".
+
+    A row per bias, what it is told, and seed, in the order of the frozen file.
+    """
+    by_network = classified.groupby(["bias", "told", "seed"], sort=False)
+    return by_network.apply(lambda table: score_regions(table)["accuracy"].droplevel("step"))
+
+
+def describe_composition(classified: pd.DataFrame, records: list[Record]) -> Answer:
+    """Say what networks draw of combinations that they were never trained on."""
+    core = score_biases(classified)["core"].groupby("bias").mean()
+    without, lines = (core[bias] for bias in COMPARED[:2])
+    answer = Answer(
+        Markdown(
+            "The network draws what it was trained on, and each x and each y was in it; of "
+            f"combinations that were not it draws {without:.0%} right. If the label enters as two "
+            "lines drawn beside the image, and in no other way, it draws "
+            f"{lines:.0%} of them right ({name_runs(records)})."
+        ),
+        records,
+    )
+    answer.made_from["missing"] = list_missing(records, CURE)
+    return answer
+
+
+@drawn
+def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
+    """Draw the share of right images at each requested position, a panel for each way in."""
+    N = records[0].configuration.N
+    trained = _is_trained(records[0])
+    figure, axes = panels(COMPARED, 2.5)
+    for ax, bias in zip(axes, COMPARED, strict=True):
+        table = classified[classified["bias"] == bias]
+        right = (table["outcome"] == "correct").groupby([table["mu_y"], table["mu_x"]]).mean()
+        shares = right.unstack().reindex(index=range(N), columns=range(N))
+        drawn_shares = ax.pcolormesh(
+            np.arange(N + 1) - 0.5, np.arange(N + 1) - 0.5, shares, cmap="cividis", vmin=0, vmax=1
+        )
+        edges = np.kron(trained, np.ones((8, 8)))
+        places = (np.arange(8 * N) + 0.5) / 8 - 0.5
+        ax.contour(places, places, edges, levels=[0.5], colors=REQUESTED, linewidths=1.5)
+        ax.set(aspect="equal", xlabel="requested x", xlim=(-0.5, N - 0.5), ylim=(N - 0.5, -0.5))
+        ax.grid(False)
+    axes[0].set_ylabel("requested y")
+    figure.colorbar(drawn_shares, ax=axes, label="share right", shrink=0.6, aspect=14)
+    core = score_biases(classified)["core"].groupby("bias").mean()
+    shares = ", ".join(f"{bias} {core[bias]:.0%}" for bias in COMPARED)
+    return figure, (
+        "The share of right images at each requested position, for three ways in which the label "
+        f"enters. Right in the core of what was held out: {shares}."
+    )
+
+
+def describe_plane(classified: pd.DataFrame) -> Markdown:
+    """Say what to see in `right_over_plane`."""
+    core = score_biases(classified)["core"].groupby("bias").mean()
+    shares = ", ".join(f"{core[bias]:.0%} with {bias}" for bias in COMPARED)
+    return Markdown(
+        "Bright is right, dark is wrong, white was not tried. Inside the orange outlines no "
+        "combination was trained. The label as a vector leaves them dark; drawn beside the image, "
+        f"it fills them. At least two pixels from what was trained, right are {shares}."
+    )
+
+
+@drawn
+def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
+    """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
+    scores = score_biases(classified)
+    biases = scores.index.droplevel("seed").unique()
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.45 * len(biases)))
+    for y, (bias, told) in enumerate(biases):
+        of_bias = scores.loc[(bias, told)]
+        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.15), "|", color=FOUND, ms=9)
+        ax.plot(of_bias["core"], np.full(len(of_bias), y + 0.15), "o", color=REQUESTED, ms=5)
+    labels = [f"{bias}\n(told {told})" for bias, told in biases]
+    ax.set_yticks(range(len(biases)), labels)
+    ax.invert_yaxis()
+    ax.set(xlim=(-0.03, 1.03), xlabel="share of right images")
+    styles = {
+        "trained combinations": {"color": FOUND, "marker": "|", "ls": ""},
+        "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
+    }
+    legend_above(figure, styles, ncols=2)
+    core = scores["core"].groupby("bias", sort=False).mean()
+    shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
+    return figure, f"Right images of combinations that were never trained, by bias: {shares}."
+
+
+def describe_biases(classified: pd.DataFrame) -> Markdown:
+    """Say what to see in `accuracy_by_bias`."""
+    scores = score_biases(classified)
+    others = scores["core"].groupby("bias", sort=False).mean().drop(list(COMPARED))
+    return Markdown(
+        f"Each mark is one network. All draw at least {scores['trained'].min():.0%} of what they "
+        "are trained on (blue); they differ in what was left out (orange). Of the biases that are "
+        f"not told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} right."
+    )
+
+
+def tabulate_destinations(records: list[Record], classified: pd.DataFrame) -> Table:
+    """Tabulate where the bumps of held-out requests are, by bias, core and rim apart."""
+    by_bias = classified.groupby("bias", sort=False)
+    shares = by_bias.apply(lambda table: share_destinations(table).droplevel("step"))
+    return Table(shares.round(2).reset_index(), records)
+
+
+def _is_trained(record: Record) -> np.ndarray:
+    """Whether each combination is trained, (N, N) by y and x."""
+    labels = task_of(record.configuration).labels().numpy().astype(int)
+    trained = np.zeros((record.configuration.N,) * 2)
+    trained[labels[:, 1], labels[:, 0]] = 1
+    return trained
