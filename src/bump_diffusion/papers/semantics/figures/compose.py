@@ -30,9 +30,12 @@ def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of the judged runs that hold a geometry out.
 
     Returns what `composition.classify_requests` does, with the columns `bias`, `told` (what of the
-    answer it is handed) and seed; and the runs' records. Raises UserError for a geometry of which
-    not all of `COMPARED` have a run.
+    answer it is handed) and seed; and the runs' records: none, unless all of `COMPARED` have a run.
+    Raises UserError for a geometry that the frozen file does not have.
     """
+    known = sorted({name.rpartition("-profiles")[0] for name in CURE.conditions} - {""})
+    if geometry not in known:
+        raise UserError(f"geometry is {geometry!r}, it must be {' or '.join(known)}.")
     tables, records = [], []
     for name, condition in CURE.conditions.items():
         if not name.startswith(f"{geometry}-"):
@@ -46,12 +49,8 @@ def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
                 classified.assign(bias=bias, told=told.removeprefix("told "), seed=c.seed)
             )
             records.append(record)
-    biases = {table["bias"].iloc[0] for table in tables}
-    if not biases.issuperset(COMPARED):
-        raise UserError(
-            f"geometry is {geometry!r}, it must be one whose runs are there, such as quadrants; "
-            "bump-diffusion run cure --until-decided makes them."
-        )
+    if not {table["bias"].iloc[0] for table in tables}.issuperset(COMPARED):
+        return pd.DataFrame(), []
     return pd.concat(tables, ignore_index=True), records
 
 
@@ -66,17 +65,17 @@ def score_biases(classified: pd.DataFrame) -> pd.DataFrame:
 
 def describe_composition(classified: pd.DataFrame, records: list[Record]) -> Answer:
     """Say what networks draw of combinations that they were never trained on."""
-    core = score_biases(classified)["core"].groupby("bias").mean()
-    without, lines = (core[bias] for bias in COMPARED[:2])
-    answer = Answer(
-        Markdown(
+    text = "None of the networks that this page compares has been trained yet."
+    if records:
+        core = score_biases(classified)["core"].groupby("bias").mean()
+        without, lines = (core[bias] for bias in COMPARED[:2])
+        text = (
             "The network draws what it was trained on, and each x and each y was in it; of "
             f"combinations that were not it draws {without:.0%} right. If the label enters as two "
             "lines drawn beside the image, and in no other way, it draws "
             f"{lines:.0%} of them right ({name_runs(records)})."
-        ),
-        records,
-    )
+        )
+    answer = Answer(Markdown(text), records)
     answer.made_from["missing"] = list_missing(records, CURE)
     return answer
 
