@@ -68,7 +68,8 @@ float *EXPORT(images)(void) { return input; }
 float *EXPORT(noise)(void) { return predicted; }
 
 /* [6 blocks][count][256]: what is injected into layer2, layer3, layer4, up3, up2 and up1, the
-   timestep's part and, unless labels enter elsewhere, the label's. By block, so that a label can be exchanged or ablated at one. */
+   timestep's part and, unless labels enter elsewhere, the label's. By block, so that a label can be
+   exchanged or ablated at one. */
 float *EXPORT(embeddings)(void) { return label_input; }
 
 /* ---- Layers ---- */

@@ -107,7 +107,7 @@ function bumpNetworks() {
     }
 
     constructor(wasm, { width, channels, features, height, N }, count) {
-      Object.assign(this, { wasm, count, channels, features, N, pixels: height * N });
+      Object.assign(this, { wasm, count, channels, N, pixels: height * N });
       wasm.setup(width, channels - 1, features, height, N, count);
     }
 

@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from bump_diffusion.analysis.composition import classify_requests, score_regions
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.papers.semantics.confirm import Baseline, Quantity, Value
@@ -44,12 +46,17 @@ def region_accuracy(run: Record, region: str, tolerance: float = TOLERANCE) -> f
     The regions of a run on the full grid are those of the quadrants, which others are not trained
     on.
     """
+    scores = score_regions(classify_last(run, tolerance))["accuracy"]
+    return float(scores.get((run.configuration.steps, region), math.nan))
+
+
+def classify_last(run: Record, tolerance: float = TOLERANCE) -> pd.DataFrame:
+    """Classify the images at the end of training as `composition.classify_requests` does."""
     c = run.configuration
     last = run.images[run.images["step"] == c.steps]
     if c.held_out == "none":
         c = c.model_copy(update={"held_out": "quadrants"})
-    scores = score_regions(classify_requests(c, last, run.bumps, tolerance))["accuracy"]
-    return float(scores.get((c.steps, region), math.nan))
+    return classify_requests(c, last, run.bumps, tolerance)
 
 
 def _passes(accuracy: float, level: float) -> Value:

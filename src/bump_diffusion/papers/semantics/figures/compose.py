@@ -6,17 +6,14 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from bump_diffusion.analysis.composition import (
-    classify_requests,
-    score_regions,
-    share_destinations,
-)
+from bump_diffusion.analysis.composition import score_regions, share_destinations
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
+from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED
@@ -42,12 +39,8 @@ def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
             continue
         bias, told = condition.about.split("; ")[-2:]
         for record, _ in find_runs(name, frozen=CURE):
-            c = record.configuration
-            last = record.images[record.images["step"] == c.steps]
-            classified = classify_requests(c, last, record.bumps)
-            tables.append(
-                classified.assign(bias=bias, told=told.removeprefix("told "), seed=c.seed)
-            )
+            about = {"bias": bias, "told": told.removeprefix("told ")}
+            tables.append(classify_last(record).assign(**about, seed=record.configuration.seed))
             records.append(record)
     if not {table["bias"].iloc[0] for table in tables}.issuperset(COMPARED):
         return pd.DataFrame(), []
@@ -63,11 +56,16 @@ def score_biases(classified: pd.DataFrame) -> pd.DataFrame:
     return by_network.apply(lambda table: score_regions(table)["accuracy"].droplevel("step"))
 
 
+def average_core(classified: pd.DataFrame) -> pd.Series:
+    """Average the accuracy in the core over the networks of each bias, in the file's order."""
+    return score_biases(classified)["core"].groupby("bias", sort=False).mean()
+
+
 def describe_composition(classified: pd.DataFrame, records: list[Record]) -> Answer:
     """Say what networks draw of combinations that they were never trained on."""
     text = "None of the networks that this page compares has been trained yet."
     if records:
-        core = score_biases(classified)["core"].groupby("bias").mean()
+        core = average_core(classified)
         without, lines = (core[bias] for bias in COMPARED[:2])
         text = (
             "The network draws what it was trained on, and each x and each y was in it; of "
@@ -100,7 +98,7 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[F
         ax.grid(False)
     axes[0].set_ylabel("requested y")
     figure.colorbar(drawn_shares, ax=axes, label="share right", shrink=0.6, aspect=14)
-    core = score_biases(classified)["core"].groupby("bias").mean()
+    core = average_core(classified)
     shares = ", ".join(f"{bias} {core[bias]:.0%}" for bias in COMPARED)
     return figure, (
         "The share of right images at each requested position, for three ways in which the label "
@@ -110,7 +108,7 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[F
 
 def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
-    core = score_biases(classified)["core"].groupby("bias").mean()
+    core = average_core(classified)
     shares = ", ".join(f"{core[bias]:.0%} with {bias}" for bias in COMPARED)
     return Markdown(
         "Bright is right, dark is wrong, white was not tried. Inside the orange outlines no "
@@ -138,7 +136,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
         "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
     }
     legend_above(figure, styles, ncols=2)
-    core = scores["core"].groupby("bias", sort=False).mean()
+    core = average_core(classified)
     shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
     return figure, f"Right images of combinations that were never trained, by bias: {shares}."
 
@@ -146,7 +144,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
 def describe_biases(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `accuracy_by_bias`."""
     scores = score_biases(classified)
-    others = scores["core"].groupby("bias", sort=False).mean().drop(list(COMPARED))
+    others = average_core(classified).drop(list(COMPARED))
     return Markdown(
         f"Each mark is one network. All draw at least {scores['trained'].min():.0%} of what they "
         "are trained on (blue); they differ in what was left out (orange). Of the biases that are "

@@ -12,7 +12,11 @@ from bump_diffusion.papers.semantics.figures.confirmed import TITLES
 from bump_diffusion.papers.semantics.figures.learned import read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.figures.used import average_fates
-from bump_diffusion.papers.semantics.figures.x_and_y import find_split, follow_layers
+from bump_diffusion.papers.semantics.figures.x_and_y import (
+    count_together,
+    find_split,
+    follow_layers,
+)
 from bump_diffusion.runs.record import Record
 
 PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y"}
@@ -30,7 +34,7 @@ def describe_whole(images: list[Record], controls: list[Record], patched: list[R
     largest = fates.loc[max(fates.index.unique("N"))]
     needed = largest.loc["layer4", "correct"] < largest.loc["", "correct"] / 2
     shares, N = follow_layers(patched), patched[0].configuration.N
-    both = int((shares.xs("layer4", level="layer") >= 0.5).all(axis=1).sum())
+    both = count_together(shares)
     return Markdown(
         f"Networks that learn to draw a bump pass through the phases that the paper describes in "
         f"{count_of(passed, len(images))} runs. Training orders the layer that it looks at, "

@@ -47,6 +47,11 @@ def find_split(shares: pd.DataFrame) -> list[int]:
     return holds.index[(x4 != y4) & (x3 != x4) & (y3 != y4)].tolist()
 
 
+def count_together(shares: pd.DataFrame) -> int:
+    """Count the networks of `follow_layers` in which layer 4 takes both coordinates along."""
+    return int((shares.xs("layer4", level="layer") >= 0.5).all(axis=1).sum())
+
+
 def find_third_places(records: list[Record]) -> tuple[float, float]:
     """Compute where bumps go that end neither at their own place nor at the other's.
 
@@ -92,11 +97,11 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
 def describe_routes(records: list[Record]) -> Markdown:
     """Say in how many networks layer 4 takes both coordinates along, and in how many only one."""
     shares = follow_layers(records)
-    split, N = find_split(shares), records[0].configuration.N
-    both = (shares.xs("layer4", level="layer") >= 0.5).all(axis=1).sum()
+    N, total = records[0].configuration.N, len(records)
+    both, one = (count_of(n, total) for n in (count_together(shares), len(find_split(shares))))
     return Markdown(
-        f"In {count_of(int(both), len(records))} networks for {N} × {N} pixels layer 4 takes both "
-        f"coordinates along when it is exchanged; in {count_of(len(split), len(records))} it takes "
+        f"In {both} networks for {N} × {N} pixels layer 4 takes both "
+        f"coordinates along when it is exchanged; in {one} it takes "
         f"one, and layer 3, the layer before, takes the other ({name_runs(records)})."
     )
 
