@@ -67,6 +67,18 @@ class Pad {
   }
 }
 
+/* Outline the labels (rows of booleans) that were held out, around the middles of pixels. */
+function outline(svg, heldOut) {
+  const N = heldOut.length, edges = [], at = (x, y) => heldOut[y]?.[x] ?? false;
+  for (let y = 0; y <= N; y++) {
+    for (let x = 0; x <= N; x++) {
+      if (at(x, y) !== at(x - 1, y)) edges.push(`M${x} ${y}v1`);
+      if (at(x, y) !== at(x, y - 1)) edges.push(`M${x} ${y}h1`);
+    }
+  }
+  for (const path of svg.children) path.setAttribute("d", edges.join(""));
+}
+
 /* A map of points, one of which is marked: where a network holds each label. */
 class PointMap {
   constructor(svg, colours) {
@@ -182,6 +194,7 @@ class Networks extends Live {
     }));
     this.slider = root.querySelector(".live-training");
     this.choices = [...root.querySelectorAll(".live-choice")];
+    for (const svg of root.querySelectorAll(".live-held-out")) outline(svg, config.heldOut);
     for (const control of [this.slider, ...this.choices]) {
       control.addEventListener("input", () => this.update());
     }
@@ -200,6 +213,8 @@ class Networks extends Live {
     const title = [...new Set(checkpoints.map((checkpoint) => checkpoint.title))].join(" / ");
     this.root.querySelector(".live-title").textContent = title;
     this.slider.setAttribute("aria-valuetext", title);
+    const [column, row] = this.label.map(Math.round), { heldOut } = this.config;
+    this.root.classList.toggle("live-untrained", heldOut && heldOut[row][column]);
     checkpoints.forEach((checkpoint, i) => this.views[i].describe(checkpoint, this.label));
   }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from markupsafe import Markup
 
 from bump_diffusion.config import BLOCKS, LAYERS
@@ -81,6 +81,8 @@ def show_networks(
     label_map: LabelMap | None = None,
     outcomes: Mapping[str, str] | None = None,
     together: bool = False,
+    held_out: Bool[np.ndarray, "N N"] | None = None,
+    start: tuple[float, float] = (0.3, 0.6),
     choice: str = "How the position enters",
     assets: str = ASSETS,
 ) -> Live:
@@ -88,8 +90,9 @@ def show_networks(
 
     All have as many checkpoints, and images of one size. One at a time is shown, of the reader's
     `choice`, or, `together`, all side by side. `label_map` says what the checkpoints' points are,
-    `outcomes` gives the colour of each share. `still`, a drawing, stands where the network cannot
-    run.
+    `outcomes` gives the colour of each share. The labels (by y and x) that are `held_out` are
+    outlined. The first request is at `start`, in shares of N. `still`, a drawing, stands where the
+    network cannot run.
     """
     checkpoints = [checkpoint for each in networks.values() for checkpoint in each]
     c = checkpoints[0].record.configuration
@@ -102,7 +105,8 @@ def show_networks(
         "id": f"live-{checkpoints[0].weights}",
         "networks": shown,
         "frames": FRAMES,
-        "label": [0.3 * c.N, 0.6 * c.N],
+        "label": [share * c.N for share in start],
+        "heldOut": held_out is not None and held_out.tolist(),
         "map": label_map
         and {
             "title": label_map.title,

@@ -1,5 +1,7 @@
 """The page *Does it compose?*: combinations of x and y that were never trained."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,9 +9,15 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.composition import score_regions, share_destinations
+from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
-from bump_diffusion.page.axes import legend_above, panels
+from bump_diffusion.live.elements import Checkpoint, Live, show_networks
+from bump_diffusion.live.export import read_trajectory
+from bump_diffusion.metrics.sampling import generate
+from bump_diffusion.models.build import build_model
+from bump_diffusion.models.quantize import restore_state
+from bump_diffusion.page.axes import legend_above, panels, show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
@@ -114,6 +122,47 @@ def describe_plane(classified: pd.DataFrame) -> Markdown:
         "Bright is right, dark is wrong, white was not tried. Inside the orange outlines no "
         "combination was trained. The label as a vector leaves them dark; drawn beside the image, "
         f"it fills them. At least two pixels from what was trained, right are {shares}."
+    )
+
+
+def ask_beside(networks: Mapping[str, Record]) -> Live:
+    """Show trained networks, by name, side by side, that are asked for the same combination.
+
+    Their records have the extra "trajectory", and hold out the same combinations.
+    """
+    first = next(iter(networks.values()))
+    checkpoints = {
+        name: [Checkpoint(record, step, f"{step:,} steps") for step in read_trajectory(record)]
+        for name, record in networks.items()
+    }
+    return show_networks(
+        checkpoints,
+        draw_held_out(list(networks.values()), list(networks)),
+        together=True,
+        held_out=_is_trained(first) == 0,
+        start=(0.25, 0.3),
+    )
+
+
+@drawn
+def draw_held_out(records: list[Record], names: list[str]) -> tuple[Figure, str]:
+    """Draw what networks make of combinations in the core of what is held out: a row for each."""
+    task = task_of(records[0].configuration)
+    held = task.held_out_labels()
+    core = held[in_core(held, task.labels())]
+    labels = core[spaced_indices(len(core), 6)]
+    figure, axes = plt.subplots(len(records), len(labels), figsize=(WIDTH, 1.3 * len(records)))
+    for row, record, name in zip(axes, records, names, strict=True):
+        model = build_model(record.configuration).eval()
+        model.load_state_dict(restore_state(read_trajectory(record)[record.configuration.steps]))
+        images, *_ = generate(record.configuration, model, labels, ("held-out", "shown"))
+        for ax, image, label in zip(row, images, labels, strict=True):
+            show_pixels(ax, image[0], -1, 1)
+            ax.plot(*label, "+", color=REQUESTED, markersize=8)
+        row[0].set_title(name, loc="left")
+    return figure, (
+        f"What {len(records)} networks ({', '.join(names)}) draw of {len(labels)} combinations "
+        "that were never trained; + the requested position."
     )
 
 
