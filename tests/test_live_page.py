@@ -1,5 +1,7 @@
 """The live elements as a reader meets them: opened from a folder, without a network."""
 
+import base64
+import io
 import json
 import re
 
@@ -7,18 +9,25 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 from playwright.sync_api import expect
 
 from bump_diffusion.book import site
 from bump_diffusion.config import configure
+from bump_diffusion.data.splits import in_core
+from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.live.elements import Checkpoint, LabelMap, show_exchange, show_networks
 from bump_diffusion.live.export import read_trajectory, write_files
+from bump_diffusion.metrics.sampling import classify
 from bump_diffusion.page.tables import Table
-from bump_diffusion.papers.semantics.figures import live
+from bump_diffusion.papers.semantics.figures import compose, live
+from bump_diffusion.runs.experiments import experiment
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.run import train
-from bump_diffusion.runs.store import Store
+from bump_diffusion.runs.store import Store, default_store
 
 from .test_live import browser, needs_chromium, open_page  # noqa: F401
 
@@ -159,6 +168,43 @@ def test_networks_side_by_side_are_asked_the_same(browser, book):  # noqa: F811
         for i in (0, 1):
             expect(pads.nth(i)).to_have_attribute("aria-valuetext", "x 2.4, y 5.3 of 8 pixels")
         assert picture(pads.nth(0)) != picture(pads.nth(1))
+
+
+def test_of_what_was_never_trained_the_page_draws_what_the_records_say(browser, tmp_path):  # noqa: F811
+    """The shipped networks: without a bias nearly all are wrong, with lines nearly all right."""
+    records = [load_or_run(experiment(name))[0] for name in ("cure-live", "cure-live-lines")]
+    c = records[0].configuration
+    element = compose.ask_beside(dict(zip(("no bias", "lines"), records, strict=True)))
+    write_files(tmp_path / "_static" / "live", element.made_from["weights"], default_store())
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "page.html").write_text("<!doctype html><body>" + element.data)
+    held = task_of(c).held_out_labels()
+    labels = held[in_core(held, task_of(c).labels())][::9]
+    drawn = []
+    with open_page(browser, tmp_path / "book" / "page.html") as page:
+        pads, said = page.locator(".live-pad"), page.locator(".live-combination")
+        expect(pads.nth(1)).to_be_visible()
+        box = pads.nth(0).bounding_box()
+        for x, y in (labels + 0.5).tolist():
+            before = picture(pads.nth(1))  # the second to be drawn
+            at = {"x": x / c.N * box["width"], "y": y / c.N * box["height"]}
+            pads.nth(0).click(position=at, force=True)
+            wait_for_another(pads.nth(1), before)
+            expect(said).to_contain_text("never trained")
+            drawn.append([read_pixels(pad) for pad in pads.all()])
+        pads.nth(0).click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.25})
+        expect(said).to_contain_text("was in the training data")
+    without, lines = (
+        classify(c, torch.tensor(np.stack(images)), labels).metrics()["accuracy"]
+        for images in zip(*drawn, strict=True)
+    )
+    assert without < 0.2 and lines > 0.8
+
+
+def read_pixels(pad):
+    """The image (1, N, N) of a pad, from -1 to 1."""
+    png = base64.b64decode(picture(pad).partition(",")[2])
+    return np.array(Image.open(io.BytesIO(png)).convert("L"), dtype=np.float32)[None] / 127.5 - 1
 
 
 @pytest.mark.parametrize("obstacle", ["no JavaScript", "no SIMD", "no weights"])

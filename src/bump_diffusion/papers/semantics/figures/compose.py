@@ -157,8 +157,8 @@ def draw_held_out(records: list[Record], names: list[str]) -> tuple[Figure, str]
         model.load_state_dict(restore_state(read_trajectory(record)[record.configuration.steps]))
         images, *_ = generate(record.configuration, model, labels, ("held-out", "shown"))
         for ax, image, label in zip(row, images, labels, strict=True):
-            show_pixels(ax, image[0], -1, 1)
-            ax.plot(*label, "+", color=REQUESTED, markersize=8)
+            show_pixels(ax, image[0].numpy(), -1, 1)
+            ax.plot(*label.tolist(), "+", color=REQUESTED, markersize=8)
         row[0].set_title(name, loc="left")
     return figure, (
         f"What {len(records)} networks ({', '.join(names)}) draw of {len(labels)} combinations "
