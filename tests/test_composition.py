@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bump_diffusion.analysis.composition import (
     DESTINATIONS,
     classify_requests,
-    copy_nearest,
     score_regions,
     share_destinations,
 )
@@ -73,10 +73,13 @@ def test_regions_and_destinations_are_those_of_the_map():
 def test_a_copy_of_the_nearest_trained_bump_is_right_on_the_rim_alone(held_out):
     """Within a pixel: which is why the core is judged."""
     c = C.model_copy(update={"held_out": held_out})
-    classified = classify_requests(c, *copy_nearest(c))
+    held, trained = task_of(c).held_out_labels(), task_of(c).labels()
+    copies = trained[torch.cdist(held, trained).argmin(dim=1)]
+    places = {tuple(h): [tuple(t)] for h, t in zip(held.tolist(), copies.tolist(), strict=True)}
+    classified = classify_requests(c, *drawn(c, places, step=0))
     scores = score_regions(classified).loc[0]
     assert scores["accuracy"].to_dict() == {"core": 0, "rim": 1}
-    assert scores["images"].sum() == len(task_of(c).held_out_labels())
+    assert scores["images"].sum() == len(held)
     shares = share_destinations(classified)
     assert list(shares) == list(DESTINATIONS)
     assert shares.loc[(0, "core"), "nearest trained"] == 1

@@ -71,16 +71,3 @@ def share_destinations(classified: pd.DataFrame) -> pd.DataFrame:
     held = classified[classified["region"] != "trained"]
     shares = held.groupby(["step", "region"])["destination"].value_counts(normalize=True)
     return shares.unstack(fill_value=0.0).reindex(columns=DESTINATIONS, fill_value=0.0)
-
-
-def copy_nearest(c: Configuration) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draw the nearest trained bump for every held-out label: a network that only copies.
-
-    Returns the images and the bumps of such a record, at step 0.
-    """
-    task = task_of(c)
-    held, trained = task.held_out_labels(), task.labels()
-    copied = trained[torch.cdist(held, trained).argmin(dim=1)]
-    images = pd.DataFrame(held.numpy(), columns=["mu_x", "mu_y"])
-    bumps = pd.DataFrame(copied.numpy(), columns=["x", "y"])
-    return images.assign(step=0, set="held-out"), bumps.assign(step=0, image=range(len(held)))

@@ -11,35 +11,31 @@ VERDICTS = ("shown", "negligible", "not yet")
 
 
 def simulate_decisions(
-    cap: int,
-    effects: Sequence[float] = (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4),
-    repeats: int = 4000,
-    alpha: float = 0.05,
-    seed: int = 0,
+    cap: int, effects: Sequence[float] = (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4)
 ) -> pd.DataFrame:
     """Return a table of what a claim becomes that adds seeds until it is decided, at most to a cap.
 
     A row per true effect: its distance from the smallest effect of interest, in standard deviations
-    over seeds, the share of `repeats` experiments with Gaussian seeds that end in each verdict, and
+    over seeds, the share of 4,000 experiments with Gaussian seeds that end in each verdict, and
     the median number of seeds that they use.
     """
-    noise = np.random.default_rng(seed).normal(size=(repeats, cap))
+    noise = np.random.default_rng(0).normal(size=(4000, cap))
     rows = []
     for effect in effects:
-        verdicts, seeds = first_decision(noise + effect, 0.0, "mean", alpha)
+        verdicts, seeds = first_decision(noise + effect, 0.0, "mean")
         shares = {verdict: np.mean(verdicts == verdict) for verdict in VERDICTS}
         rows.append({"effect": effect, **shares, "seeds": np.median(np.minimum(seeds, cap))})
     return pd.DataFrame(rows)
 
 
-def measure_misses(cap: int, repeats: int = 20_000, seed: int = 0) -> pd.DataFrame:
+def measure_misses(cap: int) -> pd.DataFrame:
     """Return a table of how often a 95 % sequence ever misses the mean, by distribution.
 
     A row per distribution of the values over seeds, a column per kind of sequence: the share of
-    experiments in which the true mean is outside an interval after some seed up to the cap. The
-    "share" has NaN where values are not from 0 to 1.
+    20,000 experiments in which the true mean is outside an interval after some seed up to the cap.
+    The "share" has NaN where values are not from 0 to 1.
     """
-    generator, size = np.random.default_rng(seed), (repeats, cap)
+    generator, size = np.random.default_rng(0), (20_000, cap)
     failures = np.where(generator.random(size) < 0.1, 0.2, 0.99)
     samples = {
         "Gaussian": (generator.normal(size=size), 0.0),

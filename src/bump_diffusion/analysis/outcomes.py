@@ -27,15 +27,3 @@ def classify_kept(
     correct = images["correct_x"] & images["correct_y"]
     conditions = [count == 0, count > 1, ~correct, correct]
     return images.assign(outcome=np.select(conditions, OUTCOMES, ""))
-
-
-def share_outcomes(classified: pd.DataFrame) -> pd.DataFrame:
-    """Share of each outcome, and accuracies, by step and set of labels, of `classify_kept` images.
-
-    The columns are those of `Classification.metrics` but for `speckled`; each is in [0, 1].
-    """
-    columns = {outcome: classified["outcome"] == outcome for outcome in OUTCOMES}
-    columns["accuracy"] = columns["correct"]
-    columns |= {f"accuracy_{axis}": classified[f"correct_{axis}"] for axis in "xy"}
-    table = classified[["step", "set"]].assign(**columns)
-    return table.groupby(["step", "set"]).mean()

@@ -36,19 +36,18 @@ class Parameter:
     @property
     def choices(self) -> list[str]:
         """The words that it may be, if they are few."""
-        if self.name == "profile":
-            return ["own", *PROFILES]
-        annotation = getattr(self._field, "annotation", None)
-        return [word for word in get_args(annotation) if isinstance(word, str)]
+        return ["own", *PROFILES] if self.name == "profile" else self._schema.get("enum", [])
 
     @property
     def least(self) -> float | str:
         """The least number that it may be, "" without one."""
-        return 1 if self.name.endswith("seeds") else self._limit("ge", "gt")
+        if self.name.endswith("seeds"):
+            return 1
+        return self._schema.get("minimum", self._schema.get("exclusiveMinimum", ""))
 
     @property
     def most(self) -> float | str:
-        return self._limit("le", "lt")
+        return self._schema.get("maximum", self._schema.get("exclusiveMaximum", ""))
 
     @property
     def expected(self) -> str:
@@ -60,14 +59,10 @@ class Parameter:
         return " ".join([words, *(limit for limit in limits if not limit.endswith(" "))])
 
     @property
-    def _field(self) -> Any:
-        return Configuration.model_fields.get(FIELDS.get(self.name, self.name))
-
-    def _limit(self, *names: str) -> float | str:
-        """The bound of the field that has one of these names, "" without one."""
-        bounds = getattr(self._field, "metadata", ())
-        limits = (getattr(bound, name, None) for bound in bounds for name in names)
-        return next((limit for limit in limits if limit is not None), "")
+    def _schema(self) -> dict[str, Any]:
+        """What the field of a run that it sets may be, in JSON Schema; empty if it sets none."""
+        fields = Configuration.model_json_schema()["properties"]
+        return fields.get(FIELDS.get(self.name, self.name), {})
 
 
 def render_form(notebook: Path, repository: str = "") -> str:

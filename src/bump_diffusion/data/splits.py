@@ -19,33 +19,20 @@ CORE_DISTANCE = 2.0
 the nearest trained bump lies outside the tolerance there."""
 
 
-def _quadrants(x: Tensor, y: Tensor, N: int) -> Tensor:
-    return (x < N / 2) == (y < N / 2)
-
-
-def _donut(x: Tensor, y: Tensor, N: int) -> Tensor:
+def _is_inside_rim(values: Tensor, N: int) -> Tensor:
     rim = -(-3 * N // 16)
-    return _within(x, rim, N - 1 - rim) & _within(y, rim, N - 1 - rim)
+    return (values >= rim) & (values <= N - 1 - rim)
 
 
-def _corner(x: Tensor, y: Tensor, N: int) -> Tensor:
-    return (x >= N / 2) & (y >= N / 2)
-
-
-def _band(x: Tensor, y: Tensor, N: int) -> Tensor:
-    low, high = 13 * N // 32, 19 * N // 32
-    return _within(x, low, high) | _within(y, low, high)
-
-
-def _within(values: Tensor, low: int, high: int) -> Tensor:
-    return (values >= low) & (values <= high)
+def _is_in_middle(values: Tensor, N: int) -> Tensor:
+    return (values >= 13 * N // 32) & (values <= 19 * N // 32)
 
 
 REGIONS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "quadrants": _quadrants,
-    "donut": _donut,
-    "corner": _corner,
-    "band": _band,
+    "quadrants": lambda x, y, N: (x < N / 2) == (y < N / 2),
+    "donut": lambda x, y, N: _is_inside_rim(x, N) & _is_inside_rim(y, N),
+    "corner": lambda x, y, N: (x >= N / 2) & (y >= N / 2),
+    "band": lambda x, y, N: _is_in_middle(x, N) | _is_in_middle(y, N),
 }
 """By name: whether a label (x, y) in pixels is held out. Two opposite quadrants, where both
 coordinates lie in the same half; a central square that leaves a rim of 3/16 N; the square of the

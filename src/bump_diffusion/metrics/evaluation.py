@@ -86,9 +86,9 @@ class Observation:
     "Those of `Evaluation` that need the network: `samplers`, and what else a run keeps."
 
 
-def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False) -> Evaluation:
+def evaluate(c: Configuration, networks: Networks, step: int) -> Evaluation:
     """Measure a checkpoint after `step` training steps, beside the untrained network it was."""
-    return measure(c, observe(c, networks, step), step, umap)
+    return measure(c, observe(c, networks, step), step)
 
 
 @torch.inference_mode()

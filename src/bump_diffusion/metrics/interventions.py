@@ -5,18 +5,17 @@ that a block is given, or, by activation patching, a layer's output) is exchange
 images of each pair; where their bumps are drawn then tells who needed it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from bump_diffusion.config import BLOCKS, LAYERS, Configuration
 from bump_diffusion.data.bumps import Images, Labels
-from bump_diffusion.data.tasks import task_of
-from bump_diffusion.metrics.evaluation import Networks, mean_embedding
+from bump_diffusion.metrics.evaluation import Networks, mean_embedding, noised_inputs
 from bump_diffusion.metrics.layers import NOISE_LEVELS
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import (
@@ -26,11 +25,9 @@ from bump_diffusion.metrics.sampling import (
     evaluation_labels,
     generate,
 )
-from bump_diffusion.models.conditioning import Embeddings
 from bump_diffusion.models.hooks import patch_layers, read_layers
 from bump_diffusion.models.unet import TIME_FEATURES
 from bump_diffusion.seeds import generator
-from bump_diffusion.training.diffusion import add_noise, signal_shares
 
 PAIRS = 64
 """Pairs of requests."""
@@ -113,9 +110,13 @@ def compare_variation(c: Configuration, networks: Networks) -> pd.DataFrame:
     exchanged within pairs, over that of the prediction: above 0 where the layer matters at all, if
     not for the image in the end.
     """
+    labels = pair_requests(c).to(device_of(networks["trained"]))
+    *inputs, _ = noised_inputs(c, labels, NOISE_LEVELS, "changed")  # the last is noise alone
     rows = []
     for name, model in networks.items():
-        for x, t, embedding in _noised_pairs(c, model):
+        embedding = model.conditioning(labels)
+        for _, x, timestep in inputs:
+            t = torch.full((len(x),), timestep, device=x.device)
             outputs = read_layers(model, [*LAYERS, "output"], x, t, embedding)
             predicted = outputs["output"].float()
             for layer in LAYERS:
@@ -123,7 +124,7 @@ def compare_variation(c: Configuration, networks: Networks) -> pd.DataFrame:
                     added = model(x, t, embedding) - predicted
                 about_mean = outputs[layer] - outputs[layer].mean(dim=0)
                 variation = _relative_size(about_mean, outputs[layer])
-                rows.append((layer, int(t[0]), variation, _relative_size(added, predicted), name))
+                rows.append((layer, timestep, variation, _relative_size(added, predicted), name))
     return pd.DataFrame(rows, columns=["layer", "timestep", "variation", "change", "network"])
 
 
@@ -131,20 +132,6 @@ def _relative_size(part: Tensor, whole: Tensor) -> float:
     """The root mean square of one over that of the other, 0 where both are 0."""
     size = float(whole.square().mean().sqrt())
     return float(part.square().mean().sqrt()) / size if size > 0 else 0.0
-
-
-def _noised_pairs(
-    c: Configuration, model: nn.Module
-) -> Iterator[tuple[Images, Int[Tensor, " n"], Embeddings]]:
-    """True bumps at the pairs of requests at each noise level: the arguments of the network."""
-    device = device_of(model)
-    labels = pair_requests(c).to(device)
-    bumps = task_of(c).render(labels)
-    noise = torch.randn(bumps.shape, generator=generator(device, c.seed, "changed"), device=device)
-    alpha_bar = signal_shares(c, device)
-    for level in NOISE_LEVELS:
-        t = torch.full((len(labels),), round(level * (c.timesteps - 1)), device=device)
-        yield add_noise(bumps, alpha_bar[t], noise), t, model.conditioning(labels)
 
 
 def pair_requests(c: Configuration, pairs: int = PAIRS, differ: str = "xy") -> Labels:

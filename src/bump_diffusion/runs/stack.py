@@ -54,7 +54,6 @@ def train_together(
     wanted: Mapping[Configuration, Iterable[str]],
     store: Store,
     remake: bool = False,
-    workers: int | None = None,
     each_step: EachStep | None = None,
     until: float = inf,
 ) -> dict[Configuration, Exception]:
@@ -63,13 +62,12 @@ def train_together(
 
     They are made as by `train`, through interruptions and with locks. On one kind of CPU a record
     is the same bit for bit however often its run was interrupted and whatever it was stacked with.
-    `workers` processes measure, by default one per CPU core but one. `each_step` is called after
-    each step with the runs of the stack and the step, in place of a progress bar. After `until`
-    (`time.monotonic`) no step is taken: runs that are trained are finished, and the others go on
-    when this is called again.
+    Processes measure, one per CPU core but one. `each_step` is called after each step with the runs
+    of the stack and the step, in place of a progress bar. After `until` (`time.monotonic`) no step
+    is taken: runs that are trained are finished, and the others go on when this is called again.
     """
     describe_code()  # before training, in which files may change; the answer is kept
-    workers = workers or max(1, loky.cpu_count() - 1)
+    workers = max(1, loky.cpu_count() - 1)
     with one_thread(), Processes(workers) as pool, ExitStack() as locks:
         driver = _Driver(store, pool, each_step, until)
         for group in group_runs(wanted):
