@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bump_diffusion.config import (
     DROPPED_AFTER_FORMAT_2,
+    FORMAT,
     PROFILES,
     Configuration,
     configure,
@@ -184,6 +185,20 @@ def test_a_run_of_two_experiments_is_planned_once_with_the_extras_of_both():
         **dict.fromkeys((0, 1, 2), ("umap", "patching", "interventions")),
         **dict.fromkeys((3, 4), ("umap", "patching")),
     }
+
+
+def test_a_field_that_was_added_renames_no_shipped_record():
+    for folder in SHIPPED.glob("[!.]*"):
+        stored = json.loads((folder / "configuration.json").read_bytes())
+        if stored.pop("format") == FORMAT:
+            assert Configuration(**stored).id == folder.name
+
+
+def test_weights_of_the_run_s_own_seed_give_the_run_its_usual_name():
+    usual, same, other = (configure("quick", seed=3, init_seed=i) for i in (None, 3, 4))
+    assert same == usual and same.id == usual.id != other.id
+    assert (usual.weights_seed, other.weights_seed) == (3, 4)
+    assert configure("quick", init_seed=0) == configure("quick")
 
 
 def test_a_configuration_knows_the_names_of_earlier_records_of_its_training():

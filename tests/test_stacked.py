@@ -194,7 +194,8 @@ def test_images_generated_together_are_those_of_each_network(sampler):
 
 def test_what_can_be_stacked_is_known():
     c = configure("quick")
-    same = [c.model_copy(update=u) for u in ({"seed": 1}, {"sigma": 2.0}, {"d_x": 0.5})]
+    alike = [{"seed": 1, "init_seed": 2}, {"sigma": 2.0}, {"d_x": 0.5}]
+    same = [c.model_copy(update=u) for u in alike]
     assert all(stack_key(other) == stack_key(c) for other in same)
     different = [{"width": 24}, {"steps": 3}, {"N": 32}, {"conditioning": "scalar"}]
     assert all(stack_key(c.model_copy(update=u)) != stack_key(c) for u in different)

@@ -34,7 +34,7 @@ from bump_diffusion.runs.schedule import steps_between
 from bump_diffusion.runs.store import SHIPPED, Store
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.device import one_thread, pick_device
-from bump_diffusion.training.trainer import Trainer, training_labels
+from bump_diffusion.training.trainer import Trainer, draw_noise, training_labels
 
 from .conftest import BIN
 
@@ -126,6 +126,23 @@ def test_average_starts_as_a_mean_and_ends_with_the_decay():
 def test_seeds_give_other_networks_and_one_seed_the_same():
     a, b, c = (build_model(configure("smoke", seed=s)).output.weight for s in (0, 0, 1))
     assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_initial_weights_and_data_have_seeds_of_their_own():
+    both, weights, data = (
+        Trainer(configure("smoke", seed=seed, init_seed=init_seed), CPU)
+        for seed, init_seed in ((1, None), (2, 1), (1, 2))
+    )
+    labels = [training_labels(trainer.c, 0, 3) for trainer in (both, weights, data)]
+    assert torch.equal(labels[0], labels[2]) and not torch.equal(labels[0], labels[1])
+    first = [dict(trainer.model.named_parameters()) for trainer in (both, weights, data)]
+    for name, values in first[0].items():
+        assert torch.equal(values, first[1][name])
+    assert not torch.equal(first[0]["output.weight"], first[2]["output.weight"])
+    noise = torch.empty(3, 8, 1, 8, 8)
+    for trainer, drawn in zip((both, weights, data), noise, strict=True):
+        draw_noise(trainer.c, 0, torch.empty(8, dtype=torch.long), drawn)
+    assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
 
 
 def test_training_reduces_the_loss(tmp_path):

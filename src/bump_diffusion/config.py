@@ -129,7 +129,9 @@ class Configuration(BaseModel):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     "Decay of the exponential moving average of the weights, which is what is evaluated."
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    "Determines the initial weights and every random draw."
+    "Determines the initial weights, unless `init_seed` does, and every random draw."
+    init_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    "Determines the initial weights in place of the seed: of both, one can change alone."
 
     # Evaluation
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 7
@@ -148,6 +150,13 @@ class Configuration(BaseModel):
     "Sampler steps under which both samplers are compared at every trained checkpoint."
     probe_layer: Layer = "layer4"
     "The layer that is probed in any case, and whose dimensions and UMAP embedding are taken."
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_equal_seed(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Drop an `init_seed` that is the seed, so that a run has one name."""
+        same = fields.get("init_seed") == fields.get("seed", cls.model_fields["seed"].default)
+        return {**fields, "init_seed": None} if same else fields
 
     @model_validator(mode="after")
     def _check_together(self) -> "Configuration":
@@ -211,6 +220,11 @@ class Configuration(BaseModel):
                 f"{field} is {given!r}, it must be {value!r} where {other} is "
                 f"{getattr(self, other)!r}"
             )
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed that the initial weights are drawn from."""
+        return self.seed if self.init_seed is None else self.init_seed
 
     @property
     def id(self) -> str:

@@ -8,8 +8,8 @@ from bump_diffusion.seeds import generator
 
 
 def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
-    """The untrained network of a configuration, its initial weights drawn from the seed."""
+    """The untrained network of a configuration, its initial weights drawn from their seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator("cpu", c.seed, "weights").initial_seed())
+        torch.manual_seed(generator("cpu", c.weights_seed, "weights").initial_seed())
         model = UNet(c)
     return model.to(device, memory_format=torch.channels_last)
