@@ -196,6 +196,26 @@ def test_seeds_that_contradict_earlier_ones_decide_nothing():
     assert decide(steps[:6], 5, "mean").verdict == "negligible"
 
 
+def test_a_verdict_is_withdrawn_where_it_contradicts_the_estimate():
+    """Few zeros decide, and then most seeds have the effect: the intersection stays at zero."""
+    values = [0, -0.0426, 0, 0.02, 0, *[0.98] * 6]
+    options = {"resolution": 0.02, "limits": (-1, 1)}
+    assert decide(values[:5], 0.2, "mean", **options).verdict == "negligible"
+    decision = decide(values, 0.2, "mean", **options)
+    assert decision.mean == pytest.approx(0.5325, abs=1e-4)
+    assert decision.verdict == "not yet" and not decision.consistent
+    assert decision.low < 0.2 < decision.mean < decision.high
+
+
+def test_a_verdict_is_withdrawn_where_the_last_interval_alone_would_not_decide():
+    values = [0.0, 0.01, -0.01, 0.0, 0.0, 1.0, -1.0]
+    lows, highs = confidence_sequence(np.array(values), "mean", resolution=0.02)
+    assert lows.max() < np.mean(values) < highs.min() < 0.2 < highs[-1]
+    decision = decide(values, 0.2, "mean", resolution=0.02)
+    assert (decision.verdict, decision.consistent) == ("not yet", False)
+    assert (decision.low, decision.high) == (lows[-1], highs[-1])
+
+
 def test_more_seeds_are_expected_for_a_smaller_effect():
     start = np.array([-0.8, 0.9, -0.1])
     more = [expect_more(start + effect, 0, "mean") for effect in (0.8, 1.2, 2.0, 4.0)]

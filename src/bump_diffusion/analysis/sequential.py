@@ -49,9 +49,10 @@ class Decision(NamedTuple):
     """What the seeds so far say of an effect.
 
     The verdict is "shown" where the interval from `low` to `high` lies above the smallest effect of
-    interest, "negligible" where it lies below, else "not yet". `consistent` is False where the
-    intervals of the sequence have no value in common, so that the values do not follow the model:
-    the verdict is then "not yet" and the interval is the last one.
+    interest, "negligible" where it lies below, else "not yet". `consistent` is False where the mean
+    of all values is not in what the intervals of the sequence have in common, or the last interval
+    decides less than that does: the values do not follow the model. The verdict is then "not yet"
+    and the interval is the last one.
     """
 
     verdict: str
@@ -75,18 +76,15 @@ def decide(
     can be. For kind and resolution see `confidence_sequence`. Values that are NaN are left out.
     """
     values = _drop_nan(values)
+    if not len(values):
+        return Decision("not yet", math.nan, *limits, True)
     lows, highs = np.clip(confidence_sequence(values, kind, alpha, resolution), *limits)
-    low, high = lows.max(initial=limits[0]), highs.min(initial=limits[1])
-    consistent = bool(low <= high)
-    if not consistent:
-        low, high = lows[-1], highs[-1]
-    verdict = "not yet"
-    if consistent and low > smallest:
-        verdict = "shown"
-    elif consistent and high < smallest:
-        verdict = "negligible"
-    mean = float(values.mean()) if len(values) else math.nan
-    return Decision(verdict, mean, float(low), float(high), consistent)
+    low, high, mean = float(lows.max()), float(highs.min()), float(values.mean())
+    last = float(lows[-1]), float(highs[-1])
+    verdict = _compare(low, high, smallest)
+    if low <= mean <= high and verdict == _compare(*last, smallest):
+        return Decision(verdict, mean, low, high, True)
+    return Decision("not yet", mean, *last, False)
 
 
 def confidence_sequence(
@@ -160,7 +158,8 @@ def first_decision(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the first verdict that is not "not yet", and its number of seeds (else infinity).
 
-    Both have the shape of the values without their last axis.
+    Both have the shape of the values without their last axis. Later seeds may take it back
+    (`Decision.consistent`).
     """
     seeds = []
     for side in ("above", "below"):
@@ -198,6 +197,10 @@ def expect_more(
     so_far = np.broadcast_to(values, (len(further), len(values)))
     _, seeds = first_decision(np.hstack([so_far, further]), smallest, kind, alpha, resolution)
     return max(float(np.median(seeds)) - len(values), 0.0)
+
+
+def _compare(low: float, high: float, smallest: float) -> str:
+    return "shown" if low > smallest else "negligible" if high < smallest else "not yet"
 
 
 def _drop_nan(values: ArrayLike) -> np.ndarray:

@@ -158,10 +158,11 @@ def judge(
     """Judge each cell, a criterion under a condition, by the runs of each condition.
 
     Columns: claim, criterion, condition, `seeds` (runs), `values` (the defined ones, in order of
-    the seeds), `estimate`, `low` and `high` (the ends of the confidence sequence), `smallest`,
-    `control` (the mean of what the control has), `verdict`, `more` (seeds that a cell not decided
-    is expected to need), `e` (the larger of the e-values for and against), `supports` (whether the
-    verdict supports the paper) and `rejected` (by e-Benjamini-Hochberg over all cells with a run).
+    the seeds), `estimate`, `low` and `high` (the ends of the confidence sequence), `consistent`
+    (`sequential.Decision`), `smallest`, `control` (the mean of what the control has), `verdict`,
+    `more` (seeds that a cell not decided is expected to need), `e` (the larger of the e-values for
+    and against), `supports` (whether the verdict supports the paper) and `rejected` (whether a
+    verdict is kept by e-Benjamini-Hochberg over all cells of the file, with runs or without).
     """
     rows = []
     for name, criterion in frozen.criteria.items():
@@ -186,6 +187,7 @@ def judge(
                     "estimate": decision.mean,
                     "low": decision.low,
                     "high": decision.high,
+                    "consistent": decision.consistent,
                     "smallest": criterion.smallest,
                     "control": float(pd.Series([v.control for v in of_runs], dtype=float).mean()),
                     "verdict": decision.verdict,
@@ -197,4 +199,5 @@ def judge(
                 }
             )
     table = pd.DataFrame(rows)
-    return table.assign(rejected=reject(table["e"], frozen.alpha))
+    kept = reject(table["e"], frozen.alpha) & (table["verdict"] != "not yet")
+    return table.assign(rejected=kept)
