@@ -172,8 +172,7 @@ def test_a_tolerance_chosen_afterwards_gives_what_the_images_give(tolerance, mon
     monkeypatch.setattr(outcomes, "TOLERANCE", tolerance)
     anew = classify_images(bump_height(images), requested, c.sigma).metrics()
     for outcome in OUTCOMES:
-        assert (later["outcome"] == outcome).mean() == pytest.approx(anew[outcome]) and anew[
-            outcome
-        ]
+        assert (later["outcome"] == outcome).mean() == pytest.approx(anew[outcome])
+        assert anew[outcome] > 0
     for axis in "xy":
         assert later[f"correct_{axis}"].mean() == pytest.approx(anew[f"accuracy_{axis}"])

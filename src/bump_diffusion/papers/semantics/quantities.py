@@ -18,18 +18,20 @@ Quantity = Callable[[pd.DataFrame], float]
 experiment gives (`verdicts`); NaN where it is undefined."""
 
 
-def representation_phases(run: pd.DataFrame) -> float:
-    return float(run["phase_representation"].drop_duplicates().tolist() == list(PHASES))
+def passes_phases(side: str) -> Quantity:
+    """Make the quantity that is 1 for a run with all phases of a side, in order, else 0."""
+    return lambda run: float(run[f"phase_{side}"].drop_duplicates().tolist() == list(PHASES))
+
+
+def reads(column: str) -> Quantity:
+    """Make the quantity of a column that has one value for all checkpoints of a run."""
+    return lambda run: float(run[column].iloc[0])
 
 
 def order_learned(run: pd.DataFrame) -> float:
     # Below 0 nothing is read, and how far below is not more of nothing: it counts as 0.
     trained, untrained = run[["order", "order_untrained"]].iloc[-1].clip(lower=0)
     return float(trained - untrained)
-
-
-def generation_phases(run: pd.DataFrame) -> float:
-    return float(run["phase_generation"].drop_duplicates().tolist() == list(PHASES))
 
 
 def sides_agree(run: pd.DataFrame) -> float:
@@ -68,14 +70,6 @@ def rise_together(run: pd.DataFrame) -> float:
     return float((run["accuracy_x"] - run["accuracy_y"]).abs().max())
 
 
-def coupled(run: pd.DataFrame) -> float:
-    return float(run["index"].iloc[0])
-
-
-def coupled_in_images(run: pd.DataFrame) -> float:
-    return float(run["index_2d"].iloc[0])
-
-
 def costly(run: pd.DataFrame) -> float:
     return math.log2(run["cost"].iloc[0])
 
@@ -84,10 +78,6 @@ def of_untrained(quantity: Quantity) -> Quantity:
     """Make a quantity one of the untrained network on the same images."""
     names = ["manifold", "order", "phase_representation"]
     return lambda run: quantity(run.assign(**{n: run[f"{n}_untrained"] for n in names}))
-
-
-def max_axis_gap_of_baseline(run: pd.DataFrame) -> float:
-    return float(run["max_axis_gap_1d"].iloc[0])
 
 
 class Criterion(NamedTuple):
@@ -108,10 +98,13 @@ SHARE = (0.0, 1.0)
 
 CRITERIA = {
     "representation-phases": Criterion(
-        representation_phases, SHARE, of_untrained(representation_phases), ("representation",)
+        passes_phases("representation"),
+        SHARE,
+        of_untrained(passes_phases("representation")),
+        ("representation",),
     ),
     "order-learned": Criterion(order_learned),
-    "generation-phases": Criterion(generation_phases, SHARE, sides=("generation",)),
+    "generation-phases": Criterion(passes_phases("generation"), SHARE, sides=("generation",)),
     "sides-agree": Criterion(
         sides_agree, (-1.0, 1.0), of_untrained(sides_agree), ("generation", "representation")
     ),
@@ -123,10 +116,10 @@ CRITERIA = {
     ),
     "order-first": Criterion(order_first, control=of_untrained(order_first)),
     "order-used": Criterion(order_used, SHARE),
-    "rise-together": Criterion(rise_together, SHARE, max_axis_gap_of_baseline),
-    "coupled": Criterion(coupled, coupling=("joint", "separate", "index")),
+    "rise-together": Criterion(rise_together, SHARE, reads("max_axis_gap_1d")),
+    "coupled": Criterion(reads("index"), coupling=("joint", "separate", "index")),
     "coupled-in-images": Criterion(
-        coupled_in_images, coupling=("joint", "separate_2d", "index_2d")
+        reads("index_2d"), coupling=("joint", "separate_2d", "index_2d")
     ),
     "costly": Criterion(costly),
 }

@@ -28,7 +28,8 @@ def decide_networks(
     `records` are runs as those of `three-phases`, `controls` as those of `controls`, which hold
     interventions, if there are any.
     """
-    decisions = _decide_from("three-phases", _trained(records), records, chapter)
+    trained = frame(records).query("step > 0")
+    decisions = _decide_from("three-phases", trained, records, chapter)
     if controls:
         interventions = gather(controls, "interventions")
         decisions += _decide_from("controls", interventions, controls, chapter)
@@ -42,7 +43,7 @@ def decide_axes(images: Sequence[Record], lines: Sequence[Record]) -> list[Decis
     `imbalance-judged`; `lines` those of the baseline, as `lines-judged`.
     """
     imbalanced = [r for r in images if r.configuration.d_x != r.configuration.d_y]
-    table = _trained(imbalanced)
+    table = frame(imbalanced).query("step > 0")
     to_lines, to_balanced = couple_to_lines(imbalanced, lines), couple_to_balanced(images)
     table = table.join(to_lines[to_lines.columns.difference(table.columns)], on="record")
     table = table.join(to_balanced[["separate", "index"]].add_suffix("_2d"), on="record")
@@ -81,10 +82,6 @@ def decide_claims(
         decisions += decide_networks(load("larger-images", seeds), controls)
         decisions += decide_axes(load("larger-imbalance"), load("larger-lines"))
     return decisions
-
-
-def _trained(records: Sequence[Record]) -> pd.DataFrame:
-    return frame(records).query("step > 0")
 
 
 def _decide_from(

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import PHASES, THRESHOLDS, first_phases, pass_in_order
@@ -77,10 +78,8 @@ def find_failures(
         of_kind = arrays["kind"][:, kept] == OUTCOMES.index(kind)
         samples = []
         for checkpoint, i in np.argwhere(of_kind & in_phase[:, None]):
-            image, bumps = (
-                arrays["images"][checkpoint, i],
-                arrays["position"][checkpoint, [kept[i]]],
-            )
+            image = arrays["images"][checkpoint, i]
+            bumps = arrays["position"][checkpoint, [kept[i]]]
             if kind == "several":  # a record keeps positions of single bumps alone
                 levels = torch.from_numpy(image)[None, None] / 127.5 - 1
                 height = bump_height(levels, record.configuration.polarity)
@@ -152,8 +151,7 @@ def align_embeddings(embeddings: np.ndarray) -> np.ndarray:
     points /= np.where(size > 0, size, 1)
     for before, now in itertools.pairwise(points):
         now[:] = now @ orthogonal_procrustes(now, before)[0]
-    axes = np.linalg.svd(points[-1], full_matrices=False)[2][:2]
-    return points @ axes.T
+    return points @ PCA(2).fit(points[-1]).components_.T
 
 
 def animate_points(paths: dict[str, np.ndarray], colours: np.ndarray, labels: list[str]) -> str:

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from bump_diffusion.analysis.frame import gather
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES
 from bump_diffusion.runs.record import Record
 
-LAYERS_SHOWN = {"layer4": "layer 4", "up3": "up 3"}
+LAYERS_SHOWN = ("layer4", "up3")
 
 LEGEND = {
     "trained": "trained",
@@ -54,14 +54,15 @@ def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
     )
     styles = {name: FEATURE_STYLES[name] for name in table["features"].unique()}
     for row, scheme in zip(axes, schemes, strict=True):
-        for ax, (layer, title) in zip(row, LAYERS_SHOWN.items(), strict=True):
+        for ax, layer in zip(row, LAYERS_SHOWN, strict=True):
             part = table[(table["conditioning"] == scheme) & (table["layer"] == layer)]
             for name, (_, colour, line) in styles.items():
                 order = part[part["features"] == name]
                 mean = order.groupby("noise")["order"].mean()
                 ax.plot(mean.index, mean, color=colour, ls=line)
                 ax.plot(order["noise"], order["order"], "o", ms=3, alpha=0.6, color=colour)
-            ax.set(title=f"{title}, {scheme}", ylim=(-0.05, 1.05), xticks=[0, 0.25, 0.5, 1])
+            title = f"{spell_layer(layer)}, {scheme}"
+            ax.set(title=title, ylim=(-0.05, 1.05), xticks=[0, 0.25, 0.5, 1])
         row[0].set_ylabel("order ($R^2$)")
     figure.supxlabel(NOISE, fontsize=10)
     legend = {

@@ -1,7 +1,10 @@
 """The chapter *The model*: noising, labels, denoising, samplers."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
@@ -15,13 +18,10 @@ from bump_diffusion.metrics.probes import Probe
 from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.unet import UNet
-from bump_diffusion.page.axes import curve, legend_above, panels_over_training, show_pixels
+from bump_diffusion.page.axes import curve, panels_over_training, show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.papers.semantics.palette import (
-    REQUESTED,
-    SCHEME_COLOURS,
-    setting_colours,
-)
+from bump_diffusion.papers.semantics.figures.watch import KINDS
+from bump_diffusion.papers.semantics.palette import REQUESTED, SCHEME_COLOURS, setting_colours
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
@@ -107,31 +107,28 @@ def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
     )
 
 
+def _draw_outcomes(table: pd.DataFrame, **style: Any) -> Figure:
+    """Draw the share of each kind of image over training, a panel a kind; `style` is of `curve`."""
+    figure, axes = panels_over_training(table, 2, 2, height=4.8, sharey=True)
+    for ax, (kind, title) in zip(axes.flat, KINDS.items(), strict=True):
+        curve(ax, table, kind, legend=ax is axes[0, 0], **style)
+        ax.set(title=title, ylim=(-0.02, 1.02), ylabel="share of images")
+    axes[0, 0].get_legend().remove()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
 @drawn
 def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
     """Draw the kinds of image from the same networks over training, under different samplers."""
     table = gather(records, "samplers")
     table["images_seen"] = table["step"] * table["batch_size"]
-    titles = {
-        "correct": "one bump, right place",
-        "misplaced": "one bump, wrong place",
-        "several": "several bumps",
-        "none": "no bump",
-    }
-    counts = sorted(table["sampler_steps"].unique())
-    colours = setting_colours(counts)
-    lines = {"ancestral": "-", "ddim": ":"}
-    figure, axes = panels_over_training(frame(records), 2, 2, height=4.8, sharey=True)
-    for ax, (kind, title) in zip(axes.flat, titles.items(), strict=True):
-        for (sampler, count), shares in table.groupby(["sampler", "sampler_steps"]):
-            curve(ax, shares, kind, color=colours[count], linestyle=lines[sampler])
-        ax.set(title=title, ylim=(-0.02, 1.02), ylabel="share of images")
-    styles = {
-        f"{sampler}, {count:g} steps": {"color": colours[count], "linestyle": line}
-        for sampler, line in lines.items()
-        for count in counts
-    }
-    legend_above(figure, styles, ncols=2)
+    table["denoising steps"] = table["sampler_steps"].astype(int)
+    colours = setting_colours(sorted(table["denoising steps"].unique()))
+    lines = {"ancestral": "", "ddim": (1, 1)}
+    style = {"hue": "denoising steps", "palette": colours, "style": "sampler", "dashes": lines}
+    figure = _draw_outcomes(table, **style)
     last = table[table["step"] == table["step"].max()].groupby(["sampler", "sampler_steps"])
     ends = last["correct"].mean()
     return figure, (
@@ -169,11 +166,7 @@ def outcomes_by_clipping(records: list[Record]) -> tuple[Figure, str]:
     """
     table = frame(records).query("step > 0")
     table["clipping"] = table["clip_sample"].map({True: "clipped", False: "not clipped"})
-    figure, axes = panels_over_training(table, 2, 2, height=4.6, sharey=True)
-    for ax, kind in zip(axes.flat, OUTCOMES, strict=True):
-        curve(ax, table, kind, hue="clipping", style="clipping", legend=kind == OUTCOMES[0])
-        ax.set(title=kind, ylim=(-0.02, 1.02), ylabel="share of images")
-    axes[0, 0].legend(title=None)
+    figure = _draw_outcomes(table, hue="clipping", style="clipping")
     mean = table.groupby(["clipping", "step"])[list(OUTCOMES)].mean()
     difference = (mean.loc["clipped"] - mean.loc["not clipped"]).abs().to_numpy().max()
     ends = mean["correct"].groupby("clipping").last()

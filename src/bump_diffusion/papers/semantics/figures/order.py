@@ -1,11 +1,13 @@
 """The chapter *Is the order learned or put in?*: probes with controls, and interventions."""
 
-import itertools
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame, gather, split
@@ -89,19 +91,20 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
 def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     """Draw R^2 of position at layer 4 at the end, as published and with each control."""
     probes = gather(records, "probes").query("step == step.max()")
-    schemes, names = probes["conditioning"].unique(), list(reversed(CONTROLS))
-    r2 = probes.set_index(["features", "target", "reduction", "conditioning"])["r2"].sort_index()
+    names = {read: name for name, read in CONTROLS.items()}
+    reads = zip(probes["features"], probes["target"], strict=True)
+    probes["control"] = [names.get(read, "") for read in reads]
+    schemes = {s: SCHEME_COLOURS[s] for s in probes["conditioning"].unique()}
     figure, axes = panels(["from the\nUMAP embedding", "from all\nfeatures"], 3.4)
+    style = {"hue": "conditioning", "palette": schemes, "size": 3, "dodge": True, "jitter": False}
     for ax, reduction in zip(axes, ("umap", "direct"), strict=True):
-        for (i, scheme), (j, name) in itertools.product(enumerate(schemes), enumerate(names)):
-            values = r2[*CONTROLS[name], reduction, scheme]
-            y = j + 0.22 * (len(schemes) // 2 - i)
-            ax.plot(values, [y] * len(values), "o", markersize=3, color=SCHEME_COLOURS[scheme])
-        ax.set(xlim=(-0.3, 1.05), xlabel=r"$R^2$")
-        ax.set_yticks(range(len(names)), names)
-    dots = {s: {"marker": "o", "ls": "", "color": SCHEME_COLOURS[s]} for s in schemes}
+        part = probes[probes["reduction"] == reduction]
+        sns.stripplot(part, x="r2", y="control", order=CONTROLS, **style, legend=False, ax=ax)
+        ax.set(xlim=(-0.3, 1.05), xlabel=r"$R^2$", ylabel="")
+    dots = {s: {"marker": "o", "ls": "", "color": colour} for s, colour in schemes.items()}
     legend_above(figure, dots, ncols=3)
-    means = ", ".join(f"{name} {r2[*CONTROLS[name], 'direct'].mean():.2f}" for name in CONTROLS)
+    mean = part.groupby("control")["r2"].mean()
+    means = ", ".join(f"{name} {mean[name]:.2f}" for name in CONTROLS)
     return figure, f"Probes of layer 4 at the end, by conditioning; means, all features: {means}."
 
 
@@ -161,8 +164,7 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
             mean = r2[*read, scheme].unstack().reindex(index=LAYERS, columns=columns)
             image = ax.imshow(mean, vmin=0, vmax=1, cmap="viridis", aspect="auto")
             ax.grid(False)
-            ax.set_xticks(range(len(columns)), columns)
-            ax.tick_params(axis="x", rotation=90)
+            ax.set_xticks(range(len(columns)), columns, rotation=90)
             ax.set_yticks(range(len(LAYERS)), LAYERS)
         row[0].set_ylabel(control.replace(", ", ",\n"))
     for ax, scheme in zip(axes[0], schemes, strict=True):
@@ -177,12 +179,26 @@ def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
     )
 
 
+def gather_fates(records: list[Record]) -> pd.DataFrame:
+    """Stack the records' interventions, with the shares of all `FATES`."""
+    table = gather(records, "interventions")
+    # What is misplaced by one's own request but lies at the other's is a fate of its own.
+    return table.assign(elsewhere=(table["misplaced"] - table["at_other"]).clip(lower=0))
+
+
+def draw_fates(ax: Axes, heights: Sequence[float], shares: pd.DataFrame) -> None:
+    """Draw the shares of images of each of `FATES`, a bar a row, at these heights."""
+    starts = shares.cumsum(axis=1).shift(axis=1, fill_value=0)
+    for fate, (_, colour) in FATES.items():
+        ax.barh(heights, shares[fate], left=starts[fate], color=colour, height=0.85)
+    ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+    ax.grid(False)
+
+
 @drawn
 def interventions(records: list[Record]) -> tuple[Figure, str]:
     """Draw the images when a block's label, or a layer's features, are exchanged or taken away."""
-    table = gather(records, "interventions")
-    # What is misplaced by one's own request but lies at the other's is a fate of its own.
-    table["elsewhere"] = (table["misplaced"] - table["at_other"]).clip(lower=0)
+    table = gather_fates(records)
     table["intervention"] = pd.Categorical(table["intervention"], table["intervention"].unique())
     table = table.sort_values("intervention", kind="stable")
     groups = table.groupby(["conditioning", "intervention", "layer"], sort=False, observed=True)
@@ -191,17 +207,11 @@ def interventions(records: list[Record]) -> tuple[Figure, str]:
     heights = -np.arange(len(rows)) - 0.6 * rows.get_level_values("intervention").codes
     figure, axes = panels(schemes, 0.2 * len(rows) + 1.6)
     for ax, scheme in zip(axes, schemes, strict=True):
-        widths = mean.loc[scheme].reindex(rows)
-        starts = widths.cumsum(axis=1).shift(axis=1, fill_value=0)
-        for fate, (_, colour) in FATES.items():
-            ax.barh(heights, widths[fate], left=starts[fate], color=colour, height=0.85)
-        ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
-        ax.grid(False)
+        draw_fates(ax, heights, mean.loc[scheme].reindex(rows))
     names = [f"{intervention} {layer}".strip() for intervention, layer in rows]
     axes[0].set_yticks(heights, names)
     legend_above(figure, dict(FATES.values()), ncols=3)
-    about = f"share of images, mean over {table['seed'].nunique()} seeds"
-    figure.supxlabel(about)
+    figure.supxlabel(f"share of images, mean over {table['seed'].nunique()} seeds")
     stay = [f"{s} {mean.loc[(s, 'other features', 'layer4'), 'correct']:.0%}" for s in schemes]
     return figure, f"Fates of images. At their own place with layer 4 exchanged: {', '.join(stay)}."
 

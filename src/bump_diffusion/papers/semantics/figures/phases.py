@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
 
 from bump_diffusion.analysis.boundaries import log_edges
 from bump_diffusion.analysis.frame import frame, split
@@ -145,12 +146,10 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size)
     for row, (features, target) in zip(axes, rows, strict=True):
         for ax, column in zip(row, columns, strict=True):
-            points = record.arrays[f"umap_{features}"][column].astype(float)
-            points = points - points.mean(axis=0)
-            main_axes = np.linalg.svd(points, full_matrices=False)[2][:2]
+            embedding = record.arrays[f"umap_{features}"][column].astype(float)
             requested, found = record.arrays["labels"], record.arrays["position"][column]
             colours = position_colours(requested if target == "request" else found, N)
-            ax.scatter(*(points @ main_axes.T).T, c=colours, s=5, lw=0)
+            ax.scatter(*PCA(2).fit_transform(embedding).T, c=colours, s=5, lw=0)
             hide_ticks(ax)
         row[0].set_ylabel(f"{FEATURE_STYLES[features][0]},\nby {target}")
     for ax, images in zip(axes[0], run["images_seen"].iloc[columns], strict=True):

@@ -5,6 +5,7 @@ import numpy as np
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
+from sklearn.decomposition import PCA
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import first_phases, pass_in_order
@@ -58,7 +59,8 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
     for row, (features, name) in enumerate(FEATURES.items()):
         for column, index in enumerate(shown):
             panel = figure.add_subplot(grid[row, column])
-            points = _main_axes(record.arrays[f"umap_{features}"][index])
+            embedding = record.arrays[f"umap_{features}"][index].astype(float)
+            points = PCA(2).fit_transform(embedding)
             panel.scatter(*points.T, c=colours[: len(points)], s=5, lw=0)
             hide_ticks(panel)
             if column == 0:
@@ -89,12 +91,6 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
         f"not. At the end {run['correct'].iloc[-1]:.0%} "
         "are correct."
     )
-
-
-def _main_axes(points: np.ndarray) -> np.ndarray:
-    """The two main axes of points (n, 3): (n, 2)."""
-    points = points.astype(float) - points.mean(axis=0, dtype=float)
-    return points @ np.linalg.svd(points, full_matrices=False)[2][:2].T
 
 
 def describe_phases(records: list[Record]) -> Markdown:

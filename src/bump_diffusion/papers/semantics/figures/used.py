@@ -4,26 +4,16 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from bump_diffusion.analysis.frame import gather
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.diagram import Diagram, arrow, box, bump, text
 from bump_diffusion.page.drawing import drawn
-from bump_diffusion.papers.semantics.figures.order import FATES
-from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
+from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
 from bump_diffusion.papers.semantics.figures.x_and_y import NEAR, find_third_places
 from bump_diffusion.runs.record import Record
 
 EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
 """The layers that are shown; those left out carry the noise too, and spoil every image."""
-
-SPELT = {
-    "layer2": "layer 2",
-    "layer3": "layer 3",
-    "layer4": "layer 4",
-    "up3": "up 3",
-    "up2": "up 2",
-}
-"""How pages write the layers' names, where that is not the code's."""
 
 A, B = "#0072B2", "#D55E00"
 """The colours of the two requests of a drawing."""
@@ -34,9 +24,8 @@ def average_fates(records: list[Record]) -> pd.DataFrame:
 
     A row per image size N and layer ("" for nothing), a column for each of `order.FATES`.
     """
-    table = gather(records, "interventions")
+    table = gather_fates(records)
     table = table[table["intervention"].isin(["nothing", "other features"])]
-    table["elsewhere"] = (table["misplaced"] - table["at_other"]).clip(lower=0)
     return table.groupby(["N", "layer"])[list(FATES)].mean()
 
 
@@ -47,15 +36,10 @@ def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
     sizes = mean.index.unique("N")
     figure, axes = panels([f"{N} × {N} pixels" for N in sizes], 3.3)
     for ax, N in zip(axes, sizes, strict=True):
-        shares = mean.loc[N].reindex(EXCHANGED)
-        starts = shares.cumsum(axis=1).shift(axis=1, fill_value=0)
-        for fate, (_, colour) in FATES.items():
-            ax.barh(range(len(shares)), shares[fate], left=starts[fate], color=colour)
-        ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel="share of images")
-        ax.grid(False)
-    axes[0].set_yticks(
-        range(len(EXCHANGED)), [SPELT.get(layer, layer) or "nothing" for layer in EXCHANGED]
-    )
+        draw_fates(ax, range(len(EXCHANGED)), mean.loc[N].reindex(EXCHANGED))
+        ax.set_xlabel("share of images")
+    names = [spell_layer(layer) or "nothing" for layer in EXCHANGED]
+    axes[0].set_yticks(range(len(EXCHANGED)), names)
     axes[0].invert_yaxis()
     legend_above(figure, dict(FATES.values()), ncols=2)
     stay = [f"{mean.loc[(N, 'layer4'), 'correct']:.0%} on {N} by {N} pixels" for N in sizes]
@@ -95,7 +79,7 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
         f"{mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a third place. Of "
         f"such bumps {near:.0%} miss the other's place by at most {NEAR} pixels, and "
         f"{one_axis:.0%} have moved along one axis alone, which the next page follows. "
-        f"{SPELT.get(follows, follows).capitalize()}, which comes later and has all that the "
+        f"{spell_layer(follows).capitalize()}, which comes later and has all that the "
         f"layers before it know, takes {at_other[follows]:.0%} to the other's place. The "
         "bottleneck is fed by layer 4 alone, so that exchanging either does the same."
     )

@@ -14,11 +14,11 @@ from bump_diffusion.papers.semantics.figures.imbalance import (
     placement_coupling,
 )
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
-from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
+from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs, spell_layer
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
 from bump_diffusion.runs.record import Record
 
-ROUTES = {"layer3": "layer 3", "layer4": "layer 4"}
+ROUTES = ("layer3", "layer4")
 
 NEAR = 2
 """Pixels along each axis within which a bump has nearly reached a place."""
@@ -73,7 +73,8 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
     """Draw the share of bumps that follow layer 3, and layer 4, along x and along y, by seed."""
     shares = follow_layers(records)
     seeds = shares.index.unique("seed")
-    figure, axes = panels([f"{name} exchanged" for name in ROUTES.values()], 1.3 + 0.4 * len(seeds))
+    titles = [f"{spell_layer(layer)} exchanged" for layer in ROUTES]
+    figure, axes = panels(titles, 1.3 + 0.4 * len(seeds))
     for ax, layer in zip(axes, ROUTES, strict=True):
         part = shares.xs(layer, level="layer").reindex(seeds)
         for (axis, colour), up in zip(AXIS_COLOURS.items(), (-0.2, 0.2), strict=True):
