@@ -1,6 +1,7 @@
 """The short pages: their sentences say what the records hold, their figures are numbered."""
 
 import re
+from functools import cache
 
 import nbformat
 import numpy as np
@@ -13,6 +14,7 @@ from bump_diffusion.book.captions import arrange_pages
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.unet import Block
 from bump_diffusion.papers.semantics import factorized
+from bump_diffusion.papers.semantics.confirmed import find_unreachable
 from bump_diffusion.papers.semantics.figures import (
     confirmed,
     introduction,
@@ -35,6 +37,9 @@ pytestmark = pytest.mark.usefixtures("shipped_only")
 def load(*names, **fields):
     """The shipped records of experiments."""
     return load_or_run(unite(*(experiment(name, **fields) for name in names)))
+
+
+load_judged = cache(confirmed.load)
 
 
 def numbers(markdown):
@@ -255,7 +260,7 @@ def test_code_is_in_one_fold_where_the_parameters_are_hidden(tmp_path):
 
 
 def test_a_scoreboard_is_old_when_a_run_that_it_lacks_comes():
-    judged, records = confirmed.load()
+    judged, records = load_judged()
     page = confirmed.render_scoreboard(judged, records, "larger")
     planned = {c.id for run in confirmed.FROZEN.conditions["larger"].plan() for c in run[0]}
     known = {record.id for record in records}
@@ -264,7 +269,7 @@ def test_a_scoreboard_is_old_when_a_run_that_it_lacks_comes():
 
 
 def test_a_test_that_the_control_leaves_no_room_for_is_named():
-    judged = confirmed.load()[0].query("condition == 'larger'")
+    judged = load_judged()[0].query("condition == 'larger'")
     full = judged[judged["criterion"] == "order-added"].assign(control=0.97, seeds=1)
     gap = judged[judged["criterion"] == "order-added"].assign(control=0.5, seeds=1)
     told = [
@@ -274,7 +279,35 @@ def test_a_test_that_the_control_leaves_no_room_for_is_named():
     assert told == [True, False]
 
 
+def test_a_share_that_its_cap_keeps_from_a_verdict_is_named():
+    """All zeros, the surest way to negligible, take 22 seeds at 0.25 and 69 at 0.1."""
+    criterion = confirmed.FROZEN.criteria["order-used-x"]
+    for smallest, seeds in ((0.25, 22), (0.1, 69)):
+        of = criterion.model_copy(update={"smallest": smallest})
+        assert find_unreachable([0.0], of, seeds, 0.05) == []
+        assert find_unreachable([0.0], of, seeds - 1, 0.05) == ["negligible"]
+    assert find_unreachable([0.0] * 6, criterion, 7, 0.05) == ["shown", "negligible"]
+    assert find_unreachable([], confirmed.FROZEN.criteria["order-added"], 1, 0.05) == []
+    judged = load_judged()[0].query("criterion == 'order-used-x' and condition == 'table'")
+    cell = judged.assign(values=[[0.0] * 4], seeds=4, verdict="not yet", more=np.inf)
+    page = confirmed.render_scoreboard(cell, [], "table").data
+    assert "could not be negligible with 12 seeds; unlikely to be decided" in page
+    assert "could not be negligible with 12 seeds" in confirmed.tabulate(cell, []).data
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(-0.78, 0.48, "or opposite;"), (-0.9, -0.6, "opposite;"), (-0.4, 0.4, "")],
+)
+def test_a_negligible_effect_that_may_be_opposite_is_named(low, high, words):
+    judged = load_judged()[0].query("criterion == 'disordered-phase'").iloc[:1]
+    cell = judged.assign(verdict="negligible", low=low, high=high)
+    page = confirmed.render_scoreboard(cell, [], *cell["condition"]).data
+    assert f"<small>{words}" in page and ("opposite" in page) == bool(words)
+    assert ("opposite" in confirmed.tabulate(cell, []).data) == bool(words)
+
+
 def test_no_test_is_decided_before_any_is():
-    judged = confirmed.load()[0].assign(verdict="not yet")
+    judged = load_judged()[0].assign(verdict="not yet")
     assert "of the 0" not in confirmed.render_answer(judged, []).data
     assert confirmed.NAMES.keys() == confirmed.FROZEN.criteria.keys()

@@ -201,3 +201,21 @@ def judge(
     table = pd.DataFrame(rows)
     kept = reject(table["e"], frozen.alpha) & (table["verdict"] != "not yet")
     return table.assign(rejected=kept)
+
+
+def find_unreachable(
+    values: Sequence[float], criterion: Criterion, cap: int, alpha: float
+) -> list[str]:
+    """List the verdicts that a share cannot have up to the cap, though all further values be best.
+
+    For a "mean" nothing is known of values to come: none.
+    """
+    if criterion.kind != "share":
+        return []
+    unreachable = []
+    for verdict, side, best in (("shown", "above", 1.0), ("negligible", "below", 0.0)):
+        at_best = np.array([*values, *[best] * (cap - len(values))])
+        evidence = weigh_evidence(at_best, criterion.smallest, side, "share")
+        if (evidence[len(values) :] < 1 / alpha).all():
+            unreachable.append(verdict)
+    return unreachable

@@ -16,7 +16,14 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirm import Baseline
-from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN, Frozen, find_runs, judge
+from bump_diffusion.papers.semantics.confirmed import (
+    CURE,
+    FROZEN,
+    Frozen,
+    find_runs,
+    find_unreachable,
+    judge,
+)
 from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
 from bump_diffusion.runs.record import Record
 
@@ -113,17 +120,13 @@ def _describe(cell) -> dict[str, str]:
     criterion = FROZEN.criteria[cell.criterion]
     known = len(cell.values)
     seeds = str(known) if known == cell.seeds else f"{known} of {cell.seeds}"
-    reading = "supports the paper" if cell.supports else "against the paper"
+    reading = ["supports the paper" if cell.supports else "against the paper"]
     if cell.verdict == "not yet":
-        more = cell.more
         cap = FROZEN.conditions[cell.condition].cap
-        reading = "no run yet" if not cell.seeds else f"of at most {cap} seeds"
-        if known + more > cap and not _lacks_room(cell):
-            reading += "; unlikely to be decided"
-        elif np.isfinite(more):
-            reading += f"; about {more:.0f} more are needed"
-    if _lacks_room(cell) and cell.verdict != "shown":
-        reading += "; could not be shown, as the control leaves no room"
+        reading = [f"of at most {cap} seeds" if cell.seeds else "no run yet"]
+        if np.isfinite(cell.more) and known + cell.more <= cap:
+            reading.append(f"about {cell.more:.0f} more are needed")
+    other_way = [way] if (way := _other_way(cell)) else []
     return {
         "ours": criterion.ours,
         "about": f"{FROZEN.conditions[cell.condition].about}; it supports the paper if "
@@ -133,16 +136,42 @@ def _describe(cell) -> dict[str, str]:
         "control": "" if np.isnan(cell.control) else short(cell.control),
         "seeds": seeds,
         "verdict": cell.verdict,
-        "reading": reading,
+        "reading": "; ".join([*other_way, *reading, *_list_limits(cell, FROZEN)]),
     }
+
+
+def _other_way(cell) -> str:
+    """Whether a negligible effect may be as large the other way: "negligible" bounds one side."""
+    if cell.verdict != "negligible" or cell.low >= -cell.smallest:
+        return ""
+    return "opposite" if cell.high < -cell.smallest else "or opposite"
+
+
+def _list_limits(cell, frozen: Frozen) -> list[str]:
+    """What keeps a cell from a verdict, whatever its further networks give, or most likely."""
+    limits, cap = [], frozen.conditions[cell.condition].cap
+    lacks_room = _lacks_room(cell)
+    if lacks_room and cell.verdict != "shown":
+        limits.append("could not be shown, as the control leaves no room")
+    if cell.verdict != "not yet":
+        return limits
+    if not cell.consistent:
+        limits.append("its networks contradict its earlier ones")
+    criterion = frozen.criteria[cell.criterion]
+    if unreachable := find_unreachable(cell.values, criterion, cap, frozen.alpha):
+        limits.append(f"could not be {' or '.join(unreachable)} with {cap} seeds")
+    is_started = cell.seeds >= frozen.first
+    if is_started and len(cell.values) + cell.more > cap and not lacks_room:
+        limits.append("unlikely to be decided")
+    return limits
 
 
 def _lacks_room(cell) -> bool:
     """Whether the control is so near to its limit that no effect of interest fits above it.
 
-    Effects from -1 to 1 are R² of a trained network, at most 1, less that of the control.
+    Effects from -1 to 1 are a share or R² of a network, at most 1, less that of the control.
     """
-    is_difference = FROZEN.criteria[cell.criterion].limits == (-1, 1)
+    is_difference = CRITERIA[cell.criterion].limits == (-1, 1)
     return is_difference and cell.control + cell.smallest > 1
 
 
@@ -209,13 +238,13 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
         f"Effects in units of the smallest effect that would matter ({abouts}). A bar is an "
         "interval, with an arrow where it leaves the axis; there is none before enough networks "
         "are there. Ticks are single networks, a dot is their mean. A bar to the right of the "
-        f"dashed line is shown, one to the left of it negligible, one across it not decided "
-        f"yet. So far: {tally}."
+        f"dashed line is shown, one to the left of it negligible (no effect, too small a one, or "
+        f"the opposite), one across it not decided yet. So far: {tally}."
     )
 
 
 def tabulate(judged: pd.DataFrame, records: Sequence[Record], frozen: Frozen = FROZEN) -> Table:
-    """Tabulate every cell: effect, interval, control, seeds, verdict, e-value."""
+    """Tabulate every cell: effect, interval, control, seeds, verdict, its limits, e-value."""
     rows = [
         {
             "claim": cell.claim,
@@ -226,7 +255,8 @@ def tabulate(judged: pd.DataFrame, records: Sequence[Record], frozen: Frozen = F
             "control": "" if np.isnan(cell.control) else short(cell.control),
             "seeds": len(cell.values),
             "undefined": cell.seeds - len(cell.values),
-            "verdict": cell.verdict,
+            "verdict": ", ".join(filter(None, [cell.verdict, _other_way(cell)])),
+            "limits": "; ".join(_list_limits(cell, frozen)),
             "e-value": short(cell.e) if cell.e < 1e6 else "above a million",
             "holds in the whole table": "yes" if cell.rejected else "",
         }
