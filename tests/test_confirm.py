@@ -22,6 +22,7 @@ STEPS = (0, 250, 500, 1000, 2000, 2500)
 FROZEN_DIGESTS = {
     "cure": "1a3e51246a9ad1d3d3dc1bd196b9d509f166dc47432610ba685bb4e4cd48d54f",
     "edition-2": "309b69cc491a27d434416b5d4d7012fc96ffaf0b25daf8e4b1d646627bb01551",
+    "routing": "01d64a82461d19f31649f98fccdacf1949d3395a88a6d86a17e1afe91ac74779",
 }
 """Of the frozen files: a changed one would judge runs that were made for another."""
 
@@ -223,11 +224,11 @@ def test_the_command_adds_seeds_until_each_cell_is_decided_or_capped(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "arguments", ["claims", "cure", "quick --until-decided", "claims --until-decided --seeds 3"]
+    "arguments", ["claims", "routing", "quick --until-decided", "claims --until-decided --seeds 3"]
 )
 def test_the_frozen_criteria_are_not_asked_for_other_runs(run, arguments):
     done = run("bump-diffusion", "run", *arguments.split(), check=2)
-    assert "claims or cure and --until-decided go together" in done.stderr
+    assert "claims or cure or routing and --until-decided go together" in done.stderr
 
 
 def test_seeds_count_in_their_order_up_to_the_first_missing(monkeypatch):

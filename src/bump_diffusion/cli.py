@@ -118,7 +118,7 @@ def train_command(
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="With claims or cure: add seeds, in order, until each cell is decided or has its cap.",
+    help="With claims, cure or routing: add seeds until each cell is decided or has its cap.",
 )
 @REMAKE
 def run_command(
@@ -132,7 +132,7 @@ def run_command(
     """Make the records of an experiment that are missing.
 
     NAME is an experiment of src/bump_diffusion/papers/*/experiments.yml, "all" for each of them
-    that the book's pages ask for, "claims" or "cure" with --until-decided for those of the
+    that the book's pages ask for, "claims", "cure" or "routing" with --until-decided for those of
     frozen criteria, or a YAML file of the same fields. A list in --set varies the field: --set
     sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the end.
     """
@@ -248,8 +248,8 @@ def verify_command(record: str | None, checksums: bool) -> None:
 def ship_command(name: str) -> None:
     """Copy an experiment's local records to data/records and list them in the manifest.
 
-    NAME is an experiment, as for `bump-diffusion run`, all of whose records are there, or "claims"
-    or "cure" for the finished runs of frozen criteria.
+    NAME is an experiment, as for `bump-diffusion run`, all of whose records are there, or "claims",
+    "cure" or "routing" for the finished runs of frozen criteria.
     """
     from bump_diffusion.papers.semantics.confirmed import EDITIONS, plan_finished
 

@@ -76,9 +76,9 @@ def sides_agree(run: Record, baseline: Baseline) -> Value:
 
 def order_first(run: Record, baseline: Baseline) -> Value:
     table = _trained(run)
-    accuracy = _time(table, "accuracy", 0.5)
+    accuracy = find_time(table, "accuracy", 0.5)
     return _less(
-        *(math.log2(accuracy / _time(table, o, ORDER)) for o in ("order", "order_untrained"))
+        *(math.log2(accuracy / find_time(table, o, ORDER)) for o in ("order", "order_untrained"))
     )
 
 
@@ -111,13 +111,13 @@ def placed_together(run: Record, baseline: Baseline) -> Value:
 
 def axes_apart_alone(run: Record, baseline: Baseline) -> Value:
     d_x, d_y = run.configuration.d_x, run.configuration.d_y
-    times = (_time(_given_one_bump(baseline[d]), "x", 0.5) for d in (d_x, d_y))
+    times = (find_time(_given_one_bump(baseline[d]), "x", 0.5) for d in (d_x, d_y))
     return Value(_log_ratio(*times))
 
 
 def axes_still_apart(run: Record, baseline: Baseline) -> Value:
     shares = _given_one_bump(run)
-    apart = _log_ratio(*(_time(shares, axis, 0.5) for axis in "xy"))
+    apart = _log_ratio(*(find_time(shares, axis, 0.5) for axis in "xy"))
     return Value(apart, axes_apart_alone(run, baseline).effect)
 
 
@@ -183,7 +183,7 @@ def _trained(run: Record) -> pd.DataFrame:
     return frame([run]).query("step > 0")
 
 
-def _time(table: pd.DataFrame, measure: str, level: float) -> float:
+def find_time(table: pd.DataFrame, measure: str, level: float) -> float:
     """Training images until a measure reaches a level; all of them if it never does."""
     time = learning_time(table, measure, level)
     return float(table["images_seen"].max()) if math.isnan(time) else time
@@ -193,7 +193,7 @@ def _doublings(table: pd.DataFrame, first: str, then: str, level: float) -> floa
     """Doublings of training images from where one measure reaches a level to where another does."""
     if not (table[first] >= level).any():
         return 0.0
-    return max(_log_ratio(_time(table, then, level), _time(table, first, level)), 0.0)
+    return max(_log_ratio(find_time(table, then, level), find_time(table, first, level)), 0.0)
 
 
 def _log_ratio(time: float, other: float) -> float:

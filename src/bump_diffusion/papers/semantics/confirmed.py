@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bump_diffusion.analysis.sequential import decide, expect_more, reject, weigh_evidence
 from bump_diffusion.config import Configuration
-from bump_diffusion.papers.semantics import confirm, cure
+from bump_diffusion.papers.semantics import confirm, cure, routing
 from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.record import Record
@@ -23,7 +23,7 @@ CONFIRMATORY_FROM = 100
 FIRST_SEEDS = 4
 """Fewer have no finite interval (`sequential.EFFECT_VARIANCE`)."""
 
-QUANTITIES = {**confirm.QUANTITIES, **cure.QUANTITIES}
+QUANTITIES = {**confirm.QUANTITIES, **cure.QUANTITIES, **routing.QUANTITIES}
 """By the criteria's names."""
 
 Plan = dict[Configuration, tuple[str, ...]]
@@ -40,27 +40,31 @@ class Condition(BaseModel):
     where: dict[str, Any] = Field(default_factory=dict)
     "Fields of the experiment's runs that the condition is about."
     baseline: str = ""
-    """The experiment of what stands beside each run, if anything: of the same seed and the same
-    held-out labels, at the spacings of the run's axes."""
+    """The experiment of what stands beside each run, if anything: with the same held-out labels,
+    at the spacings of the run's axes, and with what they share."""
+    shares: Literal["seed", "weights_seed"] = "seed"
+    "Which seed of a run its baseline has: that of the data, or that of the initial weights."
+    paired: bool = False
+    "Whether the runs count in pairs, each second one beside the one before it."
     cap: int
-    "The most seeds."
+    "The most seeds: runs, or pairs of them."
 
     def plan(self) -> list[tuple[Plan, Plan]]:
-        """The run of each seed, and its baseline, in the order of the seeds."""
-        runs = experiment(self.experiment, seeds=self.cap, **self.where)
-        lines = experiment(self.baseline, seeds=self.cap) if self.baseline else {}
-        return [
-            (
-                {c: extras},
-                {
-                    line: more
-                    for line, more in lines.items()
-                    if (line.seed, line.held_out) == (c.seed, c.held_out)
-                    and line.d_x in (c.d_x, c.d_y)
-                },
-            )
-            for c, extras in runs.items()
-        ]
+        """The run of each seed, and what stands beside it, in the order of the seeds."""
+        runs = [{c: extras} for c, extras in experiment(self.experiment, **self.where).items()]
+        if self.paired:
+            return list(zip(runs[::2], runs[1::2], strict=True))[: self.cap]
+        lines = experiment(self.baseline) if self.baseline else {}
+        return [(run, self._choose_lines(*run, lines)) for run in runs[: self.cap]]
+
+    def _choose_lines(self, c: Configuration, lines: Plan) -> Plan:
+        return {
+            line: extras
+            for line, extras in lines.items()
+            if getattr(line, self.shares) == getattr(c, self.shares)
+            and line.held_out == c.held_out
+            and line.d_x in (c.d_x, c.d_y)
+        }
 
 
 class Criterion(BaseModel):
@@ -105,13 +109,13 @@ class Frozen(BaseModel):
         return {name for c in self.conditions.values() for name in (c.experiment, c.baseline)}
 
 
-FROZEN, CURE = (
-    Frozen(**yaml.safe_load((files(__package__) / f"frozen/{name}.yml").read_bytes()))
-    for name in ("edition-2", "cure")
-)
-
-EDITIONS = {"claims": FROZEN, "cure": CURE}
+EDITIONS = {
+    name: Frozen(**yaml.safe_load((files(__package__) / f"frozen/{file}.yml").read_bytes()))
+    for name, file in {"claims": "edition-2", "cure": "cure", "routing": "routing"}.items()
+}
 """By the names under which `bump-diffusion run` knows them."""
+
+FROZEN, CURE, ROUTING = EDITIONS.values()
 
 
 def find_runs(

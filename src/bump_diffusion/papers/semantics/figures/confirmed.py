@@ -17,7 +17,7 @@ from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.papers.semantics.confirmed import (
-    CURE,
+    EDITIONS,
     FROZEN,
     Frozen,
     find_runs,
@@ -64,8 +64,8 @@ NAMES = {
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
-CRITERIA = {**CURE.criteria, **FROZEN.criteria}
-"""By name; what both editions have is the same in both."""
+CRITERIA = {name: c for frozen in EDITIONS.values() for name, c in frozen.criteria.items()}
+"""By name; what two frozen files have has the same limits in both."""
 
 Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
 
