@@ -22,7 +22,7 @@ STEPS = (0, 250, 500, 1000, 2000, 2500)
 FROZEN_DIGESTS = {
     "cure": "1a3e51246a9ad1d3d3dc1bd196b9d509f166dc47432610ba685bb4e4cd48d54f",
     "edition-2": "309b69cc491a27d434416b5d4d7012fc96ffaf0b25daf8e4b1d646627bb01551",
-    "routing": "01d64a82461d19f31649f98fccdacf1949d3395a88a6d86a17e1afe91ac74779",
+    "routing": "78dde1204ec070954000846eb8783e6feff542060f3f6dee97fdc5dc0970be3e",
 }
 """Of the frozen files: a changed one would judge runs that were made for another."""
 
