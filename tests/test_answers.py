@@ -210,6 +210,22 @@ def test_the_network_is_drawn_with_an_arrow_into_every_block():
         assert re.sub(r"(\d)", r" \1", name) in page.text
 
 
+@pytest.mark.parametrize("draw", [task.draw_network, used.draw_exchange])
+def test_type_in_a_drawing_has_eleven_pixels_on_a_phone(draw):
+    """On one of 390 pixels, from one edge to the other (`book.css`)."""
+    tags = Tags(draw(Markdown("A caption.")).data).tags
+    width = float(next(a["viewbox"] for tag, a in tags if tag == "svg").split()[2])
+    sizes = [float(a["font-size"]) for tag, a in tags if tag == "text"]
+    assert min(sizes) * 390 / width >= 11
+
+
+def test_an_untrained_network_says_how_many_numbers_layer_4_gives():
+    c = next(iter(experiment("larger-images")))
+    channels, side = 4 * c.width, c.N // 8
+    values = (c.N, c.N, 4, channels, side, side, channels * side**2)
+    assert set(values) <= {*numbers(task.describe_probed_layer(c))}
+
+
 def test_pages_draw_what_a_new_record_holds(smoke_record):
     drawing = three_phases.embedding_and_outcomes(
         smoke_record, caption=three_phases.describe_embedding(smoke_record)

@@ -41,7 +41,7 @@ VERDICT_COLOURS = {
     "reproduced": "#889955",
     BY_CONTROL: "#0066ff",
     "not reproduced": "#dd66bb",
-    "undecided": "#776666",
+    "undecided": "#867575",
     "not judged": "#bb11bb",
 }
 

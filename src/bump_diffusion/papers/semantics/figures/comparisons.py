@@ -169,7 +169,7 @@ def phase_diagram(
 ) -> tuple[Figure, str]:
     """Draw the phase from each side over training (along x) and a field of the runs (along y).
 
-    A cell is the median phase of the seeds, paler where they differ; lines are the boundaries of
+    A cell is the median phase of the seeds, fainter where they differ; lines are the boundaries of
     `boundaries`. `over` is "images_seen" (equal training steps) or "epochs" (images over those in
     the data set).
     """
@@ -182,7 +182,7 @@ def phase_diagram(
             ax.plot([x, x], [height - 0.5, height + 0.5], color=INK, lw=1.2)
     figure.supylabel(FIELD_NAMES[field])
     seeds = table["seed"].nunique()
-    median = f"median phase of {seeds} seeds, paler where they differ"
+    median = f"median phase of {seeds} seeds, fainter where they differ"
     figure.supxlabel(
         f"{'one seed' if seeds == 1 else median}; lines: A ends, C begins;\n"
         "blank: before the first checkpoint, or after the last",
@@ -199,7 +199,7 @@ def draw_phase_bars(
 ) -> tuple[Figure, list[tuple[Axes, int, pd.DataFrame]]]:
     """Draw a bar of phases over training for each group of runs, in a panel for each side.
 
-    `height` is the figure's, in inches, `half` half of a bar's; phases are paler where runs differ.
+    `height` is the figure's, in inches, `half` half of a bar's; phases are faint where runs differ.
     Also returns the panel, the position along y and the `median_phases` of each bar.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, height), sharex=True)

@@ -16,9 +16,9 @@ LAYERS_SHOWN = ("layer4", "up3")
 
 LEGEND = {
     "trained": "trained",
-    "untrained": "untrained",
+    "untrained": "not trained",
     "ablated": "trained, label ablated",
-    "untrained, ablated": "untrained, label ablated",
+    "untrained, ablated": "not trained, label ablated",
 }
 
 NOISE = "noise in the image (share of timesteps)"
@@ -44,7 +44,8 @@ def read_order(records: list[Record], inputs: tuple[str, ...] = ("bump", "noise"
 def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
     """Draw the order in layer 4 and in up3 against noise, trained and not, with the label and not.
 
-    A row of panels for each conditioning; lines are means over seeds, points are runs.
+    A row of panels for each conditioning; lines are means over seeds, points are runs: dots if
+    trained, rings if not.
     """
     table = read_order(records)
     schemes = list(table["conditioning"].unique())
@@ -52,29 +53,34 @@ def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
     figure, axes = plt.subplots(
         len(schemes), 2, figsize=size, sharex=True, sharey=True, squeeze=False
     )
-    styles = {name: FEATURE_STYLES[name] for name in table["features"].unique()}
+    styles = {name: _style(name) for name in table["features"].unique()}
     for row, scheme in zip(axes, schemes, strict=True):
         for ax, layer in zip(row, LAYERS_SHOWN, strict=True):
             part = table[(table["conditioning"] == scheme) & (table["layer"] == layer)]
-            for name, (_, colour, line) in styles.items():
+            for name, style in styles.items():
                 order = part[part["features"] == name]
                 mean = order.groupby("noise")["order"].mean()
-                ax.plot(mean.index, mean, color=colour, ls=line)
-                ax.plot(order["noise"], order["order"], "o", ms=3, alpha=0.6, color=colour)
+                ax.plot(mean.index, mean, **style | {"marker": ""})
+                ax.plot(order["noise"], order["order"], **style | {"ls": "", "clip_on": False})
             title = f"{spell_layer(layer)}, {scheme}"
             ax.set(title=title, ylim=(-0.05, 1.05), xticks=[0, 0.25, 0.5, 1])
         row[0].set_ylabel("order ($R^2$)")
     figure.supxlabel(NOISE, fontsize=10)
-    legend = {
-        LEGEND[name]: {"color": colour, "ls": line} for name, (_, colour, line) in styles.items()
-    }
-    legend_above(figure, legend, ncols=2)
+    legend_above(figure, {LEGEND[name]: style for name, style in styles.items()}, ncols=2)
     clean = _mean(table, schemes[0], "layer4", 0)
     return figure, (
         f"Order in layer 4 and up 3 against the noise in the image, for {', '.join(schemes)} "
         f"conditioning. In a clean image, label ablated, layer 4, {schemes[0]}: "
         f"{clean['ablated']:.2f} trained, {clean['untrained, ablated']:.2f} untrained."
     )
+
+
+def _style(features: str) -> dict[str, object]:
+    """Lines and points; those of untrained networks are open, to be seen around the others."""
+    _, colour, line = FEATURE_STYLES[features]
+    is_open = features.startswith("untrained")
+    marker = {"marker": "o", "ms": 6, "mfc": "none"} if is_open else {"marker": "o", "ms": 3}
+    return {"color": colour, "ls": line, **marker}
 
 
 def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
@@ -107,8 +113,11 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
     layer4 = _mean(table, scheme, "layer4", 1)
     return Markdown(
         f"How well a position can be read in networks for {N} × {N} pixels, from a true, clean "
-        "image (left in each panel) to pure noise "
-        f"(right). Upper row ({other}), layer 4: with the label, even an untrained network has "
+        "image (left in each panel) to pure noise (right). A line is the mean of the "
+        f"{table.groupby('conditioning')['record'].nunique().max()} networks whose values are the "
+        "points: dots on a solid line if trained, rings on a dotted one if not; brown with the "
+        f"label, violet without it. Upper row ({other}), layer 4: with the label, even an "
+        "untrained network has "
         f"order in pure noise (R² {noise['untrained']:.2f}), which is the label's own; without it, "
         f"a clean image gives R² {clean['untrained, ablated']:.2f} to an untrained network and "
         f"{clean['ablated']:.2f} to a trained one, and noise gives nothing to either. Lower row "

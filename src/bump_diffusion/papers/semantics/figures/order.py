@@ -33,7 +33,7 @@ CONTROLS = {
 FATES = {
     "correct": ("at its own place", OUTCOME_COLOURS["correct"]),
     "at_other": ("at the other's place", AT_OTHER),
-    "elsewhere": ("elsewhere", OUTCOME_COLOURS["misplaced"]),
+    "elsewhere": ("at a third place", OUTCOME_COLOURS["misplaced"]),
     "several": ("several bumps", OUTCOME_COLOURS["several"]),
     "none": ("no bump", OUTCOME_COLOURS["none"]),
 }

@@ -15,8 +15,8 @@ from bump_diffusion.runs.record import Record
 EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
 """The layers that are shown; those left out carry the noise too, and spoil every image."""
 
-A, B = "#0072B2", "#D55E00"
-"""The colours of the two requests of a drawing."""
+A, B = "#D55E00", "#0072B2"
+"""The colours of the two requests of a drawing, as of the live exchange below it."""
 
 
 def average_fates(records: list[Record]) -> pd.DataFrame:
@@ -73,9 +73,11 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
     follows = at_other.idxmax()
     near, one_axis = find_third_places(patched)
     return Markdown(
-        "What becomes of images when one layer's output is exchanged between two requests. Were "
-        "the place of a bump held in layer 4 alone, the whole bar of layer 4 would be “at the "
-        f"other's place”. It is {at_other['layer4']:.0%} on {largest} × {largest} pixels, and "
+        "What becomes of images when one layer's output is exchanged between two requests; a bar "
+        "is a layer, and all images. Green, the bump stays where it was asked for; purple, it "
+        "lies where the other request asks for it; blue, at neither place. Were the place of a "
+        "bump held in layer 4 alone, the whole bar of layer 4 would be purple. It is so to "
+        f"{at_other['layer4']:.0%} on {largest} × {largest} pixels, and "
         f"{mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a third place. Of "
         f"such bumps {near:.0%} miss the other's place by at most {NEAR} pixels, and "
         f"{one_axis:.0%} have moved along one axis alone, which the next page follows. "
@@ -93,12 +95,12 @@ def draw_exchange(caption: Markdown) -> Diagram:
         (150, "B", B, (0.25, 0.3)),
     ):
         parts += [text(22, y + 42, name, 18), arrow((36, y + 36), (60, y + 36))]
-        parts += [box(60, y + 8, 56, 56, colour), text(88, y + 41, "layer 4", 13)]
+        parts += [box(60, y + 8, 56, 56, colour), text(88, y + 41, "layer 4", 14)]
         parts += [box(190, y + 8, 20, 56), bump(236, y, 66, other, colour)]
         parts += [arrow((210, y + 36), (236, y + 36))]
     parts += [arrow((116, 76), (150, 76), (150, 200), (190, 200), colour=A)]
     parts += [arrow((116, 186), (162, 186), (162, 62), (190, 62), colour=B)]
-    parts += [text(180, 242, "later layers", 13), text(269, 242, "image", 13)]
+    parts += [text(180, 242, "later layers", 14), text(269, 242, "image", 14)]
     parts += [text(395, 60, "label (x, y)", 14), arrow((395, 68), (395, 92), dashed="3 4")]
     parts += [text(395, 112, "×", 24), text(395, 140, "mean label", 14)]
     parts += [arrow((395, 148), (395, 176)), box(365, 176, 60, 44), text(395, 203, "block", 14)]

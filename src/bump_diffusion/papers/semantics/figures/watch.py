@@ -9,6 +9,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
+from bump_diffusion.analysis.phases import THRESHOLDS
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.page.axes import (
@@ -31,6 +32,9 @@ KINDS = {
     "misplaced": "one bump at a wrong place",
     "correct": "one bump at the right place",
 }
+
+COLUMNS = 7
+"""Checkpoints at which samples are shown."""
 
 
 @drawn
@@ -55,7 +59,7 @@ def loss_curve(records: list[Record]) -> tuple[Figure, str]:
 def samples_over_training(record: Record) -> tuple[Figure, str]:
     """Show samples of one run for the same requests at several checkpoints, requests marked."""
     seen, correct = (record.checkpoints[name].to_numpy() for name in ("images_seen", "correct"))
-    columns = spaced_indices(len(seen), 7)
+    columns = spaced_indices(len(seen), COLUMNS)
     labels = record.arrays["labels"][choose_shown(len(record.arrays["labels"])).numpy()]
     rows = spaced_indices(len(labels), 6)
     figure, axes = plt.subplots(
@@ -77,22 +81,33 @@ def samples_over_training(record: Record) -> tuple[Figure, str]:
 def describe_learning_run(record: Record) -> Markdown:
     """Say in a sentence what a run looks like from its first to its last checkpoint."""
     run = record.checkpoints.query("step > 0")
-    first, last = (run.iloc[i][list(OUTCOMES)] for i in (0, -1))
+    (begun, first), (ended, last) = (
+        (run["images_seen"].iloc[i], run.iloc[i][list(OUTCOMES)].astype(float)) for i in (0, -1)
+    )
     return Markdown(
-        f"At first most images show {KINDS[first.astype(float).idxmax()]}, after "
-        f"{run['images_seen'].iloc[-1]:,} training images most show "
-        f"{KINDS[last.astype(float).idxmax()]} ({last.max():.0%})."
+        f"After {begun:,} training images most of what this network draws shows "
+        f"{KINDS[first.idxmax()]}; after {ended:,}, {last.max():.0%} of its images show "
+        f"{KINDS[last.idxmax()]}."
     )
 
 
 def describe_samples(record: Record) -> Markdown:
     """Say what to see in `samples_over_training`."""
-    run, N = record.checkpoints.query("step > 0"), record.configuration.N
+    run, N = record.checkpoints, record.configuration.N
+    shown = run.iloc[spaced_indices(len(run), COLUMNS)]
+    most = shown[list(OUTCOMES)].astype(float).idxmax(axis=1).map(KINDS)
+    stretches = (most != most.shift()).cumsum()
+    told = [
+        f"{kind.iloc[0]} (from {thousands(shown.loc[kind.index[0], 'images_seen'])})"
+        for _, kind in most.groupby(stretches)
+    ]
     return Markdown(
-        f"One network for images of {N} × {N} pixels learns to draw. A row is a request, marked by "
-        "a cross; a column is a time in training, from the random start (left) to the end (right). "
-        f"Right is one bump at the cross: {run['correct'].iloc[-1]:.0%} of all images after "
-        f"{thousands(run['images_seen'].iloc[-1])} training images."
+        f"One network learns to draw images of {N} × {N} pixels. A row is one request: the cross "
+        "marks where the bump should be. A column is a time in training, under the number of "
+        "images that the network had seen by then, from the untrained network (left) to the end "
+        "(right). To see is how noise gives way to grey patches, and these to one bump under the "
+        f"cross. Of all images drawn at these times, most show {', then '.join(told)}; at the end "
+        f"{run['correct'].iloc[-1]:.0%} are right."
     )
 
 
@@ -107,3 +122,35 @@ def outcomes_over_training(records: list[Record]) -> tuple[Figure, str]:
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1), ncols=4, title=None)
     ends = means_at_end(table, dict(zip(OUTCOMES, OUTCOMES, strict=True)))
     return figure, f"Shares of images of each kind against images seen. At the end, {ends}."
+
+
+def describe_outcomes(record: Record) -> Markdown:
+    """Say what to see in `outcomes_over_training` of one run."""
+    run = record.checkpoints.query("step > 0")
+    peak, end = run.loc[run["misplaced"].idxmax()], run.iloc[-1]
+    return Markdown(
+        "The same training in numbers: of all images drawn at a checkpoint, the share of each "
+        f"kind. Single bumps at wrong places come and go: most of them, {peak['misplaced']:.0%}, "
+        f"are drawn after {thousands(peak['images_seen'])} images, when {peak['correct']:.0%} are "
+        f"right. At the end {end['misplaced']:.0%} are misplaced and {end['correct']:.0%} right."
+    )
+
+
+def describe_bars(record: Record) -> Markdown:
+    """Say what the letters of `phases.phase_bars` stand for, and which one run passes."""
+    run = frame([record]).query("step > 0")
+    passed = {}
+    for side in THRESHOLDS:
+        phases = run[f"phase_{side}"]
+        passed[side] = ", ".join(phases[phases != phases.shift()])
+    agree = (run["phase_generation"] == run["phase_representation"]).mean()
+    return Markdown(
+        "The phase of each checkpoint, twice. The upper bar (generation) goes by what is drawn: "
+        "A as long as fewer than half of the images show a single bump; from then on B, or C once "
+        "at least half of these bumps are at the right place. The lower bar (representation) "
+        "goes by what can be read from layer 4 without the label (R² of at least one half): A, not "
+        "even where the drawn bump lies; B, where it lies, but not where it was requested; C, the "
+        f"request too. Here the upper bar passes {passed['generation']}, the lower one "
+        f"{passed['representation']}; they agree at {agree:.0%} of the checkpoints. A letter that "
+        "comes back is a share that crosses one half more than once."
+    )
