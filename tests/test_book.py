@@ -22,7 +22,9 @@ from playwright.sync_api import sync_playwright
 
 from bump_diffusion.book import build
 from bump_diffusion.book.site import PDF
+from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
+from bump_diffusion.files import ROOT
 from bump_diffusion.papers.semantics.confirmed import EDITIONS
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.store import Store
@@ -118,6 +120,20 @@ def test_a_constant_is_described_by_its_whole_sentence(site):
     """Also beyond a colon, before which a type would stand in another style of docstrings."""
     code = (site.html / "book" / "code" / "runs.html").read_text("utf-8")
     assert "Runs of one experiment at most: all are held in memory." in code
+
+
+def test_no_page_names_a_folder_of_the_machine(site):
+    """As the default of an argument may, or a path in an output."""
+    for page in (*site.html.rglob("*.html"), site.html / "_static" / "texts.js"):
+        text = page.read_text("utf-8")
+        for folder in (ROOT, site.folder):
+            assert str(folder) not in text, (page, folder)
+
+
+def test_a_configuration_s_fields_are_explained_one_by_one(site):
+    page = (site.html / "book" / "code" / "package.html").read_text("utf-8")
+    assert "Annotated[int, Ge(" not in page  # as pydantic's signature is
+    assert all(f">{name}</span>" in page for name in Configuration.model_fields)
 
 
 def test_every_module_that_is_listed_has_its_page(site):

@@ -65,11 +65,11 @@ def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
 
 
 def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
-    """Lay out the book as Jupyter Book reads it, with the files that its page of code shows."""
+    """Lay out the book as Jupyter Book reads it, with the files that its pages of code show."""
     discard(stage)
     shutil.copytree(source, stage / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     shown = [ROOT / name for name in ("_toc.yml", "README.md", "CITATION.cff")]
-    for file in (*shown, *PACKAGE.rglob("*.yml")):
+    for file in (*shown, *PACKAGE.rglob("*.yml"), *PACKAGE.glob("config.py")):
         target = stage / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
