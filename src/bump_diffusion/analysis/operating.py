@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bump_diffusion.analysis.sequential import first_decision
+from bump_diffusion.analysis.sequential import decide, first_decision
 
 VERDICTS = ("shown", "negligible", "not yet")
 
@@ -26,6 +26,47 @@ def simulate_decisions(
         shares = {verdict: np.mean(verdicts == verdict) for verdict in VERDICTS}
         rows.append({"effect": effect, **shares, "seeds": np.median(np.minimum(seeds, cap))})
     return pd.DataFrame(rows)
+
+
+def simulate_all_or_nothing(
+    cap: int,
+    first: int,
+    smallest: float,
+    resolution: float,
+    shares: Sequence[float] = (0.05, 0.1, 0.22, 0.3, 0.5, 0.8),
+) -> pd.DataFrame:
+    """Return a table of what a "mean" becomes whose seeds have all of an effect, or none of it.
+
+    A row per share of seeds that have 0.98, the others 0, with a spread of 0.02: the true mean, and
+    the shares of 1,000 experiments that end in each verdict if seeds are added from the `first` on
+    until `decide` decides, at most to the cap; and the share that is wrong at the cap if all seeds
+    are run whatever is decided on the way.
+    """
+    generator = np.random.default_rng(0)
+    rows = []
+    for share in shares:
+        has_all = generator.random((1000, cap)) < share
+        values = 0.98 * has_all + generator.normal(0, 0.02, has_all.shape)
+        ends = [
+            [_decide(seeds[:n], smallest, resolution) for n in range(first, cap + 1)]
+            for seeds in values
+        ]
+        stopped = pd.Series(next((v for v in each if v != "not yet"), "not yet") for each in ends)
+        mean = 0.98 * share
+        wrong = "negligible" if mean > smallest else "shown"
+        rows.append(
+            {
+                "share of seeds": share,
+                "true mean": mean,
+                **{verdict: np.mean(stopped == verdict) for verdict in VERDICTS},
+                "wrong if all seeds are run": np.mean([each[-1] == wrong for each in ends]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _decide(values: np.ndarray, smallest: float, resolution: float) -> str:
+    return decide(values, smallest, "mean", resolution=resolution).verdict
 
 
 def measure_misses(cap: int) -> pd.DataFrame:

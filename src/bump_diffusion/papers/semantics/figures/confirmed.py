@@ -1,7 +1,6 @@
 """The chapter *Verdicts*: what the frozen criteria say of the runs that there are."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +8,6 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from bump_diffusion.analysis.operating import simulate_decisions
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, drawn
@@ -281,14 +279,3 @@ def tabulate_criteria() -> Table:
             for name, criterion in FROZEN.criteria.items()
         )
     )
-
-
-def tabulate_power() -> Table:
-    """Tabulate what the rule decides of simulated seeds, by their distance from the threshold."""
-    return Table(simulate_decisions(max(c.cap for c in FROZEN.conditions.values())).round(2))
-
-
-def show_deviations() -> Markdown:
-    """Show the log of what was done otherwise than the frozen file says."""
-    papers = files("bump_diffusion.papers.semantics")
-    return Markdown((papers / "frozen/deviations.md").read_text("utf-8").partition("\n")[2])
