@@ -24,13 +24,13 @@ def show(name: str) -> Markdown:
 def tabulate_conditions() -> Table:
     """Tabulate the fields of each condition's runs, and of their baselines, in all frozen files."""
     rows = []
-    for edition, frozen in EDITIONS.items():
+    for frozen in EDITIONS.values():
         for name, condition in frozen.conditions.items():
             run, lines = condition.plan()[0]
             (first,) = run
             rows.append(
                 {
-                    "file": edition,
+                    "edition": frozen.edition,
                     "condition": name,
                     "experiment": condition.experiment,
                     "seeds": f"{first.seed} to {first.seed + condition.cap - 1}",
@@ -105,7 +105,7 @@ def tabulate_all_or_nothing() -> Table:
         "not, as may be in composes more and held-out gap, judged as the former is. The rule "
         "is not made for this: its first networks may agree by chance, and look exact. A true "
         f"mean of {worst['true mean']:.3f}, above the smallest of {criterion.smallest:g}, is "
-        f"called negligible in {worst['negligible']:.0%} of experiments, where at most 5 % are "
-        "promised. The frozen rule stays; such verdicts are to be read beside those of "
+        f"called negligible in {100 * worst['negligible']:.0f} % of experiments, where at most 5 % "
+        "are promised. The frozen rule stays; such verdicts are to be read beside those of "
         "composes, a share of networks, which assumes nothing of the values.",
     )
