@@ -145,8 +145,14 @@ def test_a_conditions_fields_are_listed_for_each_frozen_file():
     table = rules.tabulate_conditions().data
     for edition in EDITIONS.values():
         assert all(f"{name}</" in table for name in edition.conditions)
-    assert "N 32, steps 4000, evaluation_images 256" in table
-    assert "held_out latin-32, split the seed, rendering lines, injection none" in table
+    for fields in (
+        "N 32, steps 4000, evaluation_images 256, seed 100 to 119<",
+        "held_out latin-32, rendering lines, injection none, split the seed, seed 200 to 211<",
+        "axes x, seed 100 to 111, d_x 0.1, 1.0<",
+        "N 32, steps 4000, seed 300 to 307, init_seed 103, 0, 3<",
+        "held_out latin-32, split 300, seed 301, 303 to 379<",
+    ):
+        assert fields in table, fields
 
 
 def test_few_tests_cannot_hold_in_the_whole_table():

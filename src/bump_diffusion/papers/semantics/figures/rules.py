@@ -1,17 +1,19 @@
 """What the chapter *Verdicts* folds: how a verdict is computed, and what the rule is worth."""
 
+from collections.abc import Sequence
 from importlib.resources import files
+from itertools import pairwise
 
 import pandas as pd
 from IPython.display import Markdown
 
 from bump_diffusion.analysis.operating import simulate_all_or_nothing, simulate_decisions
-from bump_diffusion.config import Configuration, configure
+from bump_diffusion.config import configure
 from bump_diffusion.page.tables import Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirmed import CURE, EDITIONS, FROZEN, Plan
 
-COMMON = configure("quick")
+COMMON = configure("quick").model_dump()
 """Fields that the runs of a condition have unless the table says otherwise."""
 
 
@@ -26,34 +28,44 @@ def tabulate_conditions() -> Table:
     rows = []
     for frozen in EDITIONS.values():
         for name, condition in frozen.conditions.items():
-            run, lines = condition.plan()[0]
-            (first,) = run
+            runs, baselines = zip(*condition.plan(), strict=True)
             rows.append(
                 {
-                    "edition": frozen.edition,
+                    "file": frozen.edition,
                     "condition": name,
                     "experiment": condition.experiment,
-                    "seeds": f"{first.seed} to {first.seed + condition.cap - 1}",
-                    "fields": _list_fields(run),
-                    "baseline": _list_fields(lines),
+                    "fields": _list_fields(runs),
+                    "baseline": _list_fields(baselines),
                 }
             )
-    fields = ", ".join(f"{f} {v}" for f, v in COMMON.model_dump().items() if f != "seed")
-    note = f"Each field that is not named is as in all of them: {fields}."
+    fields = ", ".join(f"{field} {value}" for field, value in COMMON.items() if field != "seed")
+    note = (
+        "Runs are in the order of the values; where several fields have several, the last one "
+        f"varies fastest. Each field that is not named is as in all of them: {fields}."
+    )
     return Table(pd.DataFrame(rows), note=note)
 
 
-def _list_fields(plan: Plan) -> str:
-    return "; or ".join(", ".join(_differ_from_common(c)) or "none" for c in plan)
+def _list_fields(plans: Sequence[Plan]) -> str:
+    """List the fields that runs have, and not all in common; those that vary least often first."""
+    runs = [c.model_dump() for plan in plans for c in plan]
+    values = {field: [run[field] for run in runs] for field in COMMON if runs}
+    named = {f: v for f, v in values.items() if len(set(v)) > 1 or v[0] != COMMON[f]}
+    in_order = sorted(named, key=lambda f: sum(a != b for a, b in pairwise(named[f])))
+    return ", ".join(
+        f"{f} the seed"
+        if f == "split" and named[f] == named["seed"]
+        else f"{f} {_list_values([*dict.fromkeys(named[f])])}"
+        for f in in_order
+    )
 
 
-def _differ_from_common(c: Configuration) -> list[str]:
-    common = COMMON.model_dump()
-    return [
-        f"{field} {'the seed' if field == 'split' else value}"
-        for field, value in c.model_dump().items()
-        if field != "seed" and value != common[field]
-    ]
+def _list_values(values: Sequence) -> str:
+    """Write values one by one, but many whole numbers as "300 to 319" or "300, 302 to 318"."""
+    if len(values) > 3 and len(steps := {b - a for a, b in pairwise(values)}) == 1:
+        start = values[:1] if steps == {1} else values[:2]
+        return f"{', '.join(map(str, start))} to {values[-1]}"
+    return ", ".join(map(str, values))
 
 
 def describe_whole_table(judged: pd.DataFrame) -> Markdown:
