@@ -19,6 +19,7 @@ from bump_diffusion.papers.semantics.figures import (
     confirmed,
     introduction,
     learned,
+    live,
     phase_diagrams,
     task,
     three_phases,
@@ -197,6 +198,20 @@ def test_the_start_has_an_answer_to_each_claim(images, patched):
     assert links == [f"{name}.html" for name in introduction.PAGES.values()]
     assert "1 of 2 decided, 1 shown" in page.text and "none of 1 decided yet" in page.text
     assert "Nothing" not in introduction.describe_standing(judged).data
+
+
+def test_a_map_is_told_beside_what_its_layer_holds():
+    records = load("trajectories")
+    values = []
+    for record in records:
+        probes = record.probes.query(
+            "step == step.max() and features == 'trained' and input == 'sample'"
+            " and layer == 'layer4' and points == 64"
+        )
+        worse = probes[probes["target"] == "requested"].groupby("reduction")["r2"].min()
+        values += [max(worse[name], 0) for name in ("direct", "umap")]
+        values.append(record.checkpoints["correct"].iloc[-1])
+    assert says(live.describe_map(records), 16, 16, *values)
 
 
 def test_the_network_is_drawn_with_an_arrow_into_every_block():

@@ -58,18 +58,34 @@ class Results:
     def tabulate_rows(self, *, with_libraries: bool) -> pd.DataFrame:
         """Tabulate the rows with peers in `LIBRARIES`, or those with other peers or none.
 
-        Medians with their spread, the ratio to the better peer, the aim and the peak of memory.
+        Medians with their spread, the ratio to the better peer, the aim and whether it is met; in
+        the second table the peak of memory too, which is in `tabulate_memory` for the first.
         """
         columns = {
-            True: ["ratio", "aim", "met", *LIBRARIES, "peak MiB, in this order"],
-            False: ["beside", "ratio", "aim", "met", "peak MiB"],
+            True: [*LIBRARIES, "ratio", "aim"],
+            False: ["beside", "ratio", "aim", "peak MiB"],
         }
         rows = [
             _describe_row(row)
             for row in self.rows
             if row["peers"].keys().isdisjoint(LIBRARIES) != with_libraries
         ]
-        return pd.DataFrame(rows, columns=["measured", "unit", OURS, *columns[with_libraries]])
+        return pd.DataFrame(rows, columns=["measured", OURS, *columns[with_libraries]])
+
+    def tabulate_memory(self) -> pd.DataFrame:
+        """Tabulate the peak of memory, MiB, of each contender where both `LIBRARIES` are."""
+        found = {
+            row["name"]: {OURS: row["ours"]} | row["peers"]
+            for row in self.rows
+            if row["peers"].keys() >= set(LIBRARIES)
+        }
+        return pd.DataFrame(
+            [
+                {"measured": name} | {of: f"{one['peak_mib']:,.0f}" for of, one in each.items()}
+                for name, each in found.items()
+            ],
+            columns=["measured", OURS, *LIBRARIES],
+        )
 
 
 def read_results(device: str) -> Results:
@@ -90,9 +106,11 @@ def _describe_row(row: dict[str, Any]) -> dict[str, str]:
     if row["ratio"] is not None and _has_reached(row, "ours"):
         ratio = f"{'' if _has_reached(row, row['better_peer']) else '> '}{row['ratio']:.2f}"
     if row["least_ratio"] is not None:
-        aim = f"ratio at least {row['least_ratio']:g}"
+        aim = f"at least {row['least_ratio']:g}"
     elif row["most"] is not None:
         aim = f"at most {row['most']:g} {row['unit']}"
+    if row["met"] is not None:
+        aim += ": met" if row["met"] else ": not met"
     order = sorted(row["peers"], key=[*LIBRARIES, *row["peers"]].index)
     contenders = {"ours": row["ours"]} | {peer: row["peers"][peer] for peer in order}
     peaks = [found["peak_mib"] for found in contenders.values() if found["peak_mib"] is not None]
@@ -100,15 +118,12 @@ def _describe_row(row: dict[str, Any]) -> dict[str, str]:
     texts = {name: _describe_contender(row, name, found) for name, found in contenders.items()}
     ours = texts.pop("ours")
     return {
-        "measured": row["name"],
-        "unit": row["unit"],
+        "measured": f"{row['name']} ({row['unit']})",
         OURS: ours,
         "beside": "; ".join(f"{peer}: {text}" for peer, text in texts.items()),
         "ratio": ratio,
         "aim": aim,
-        "met": {None: "", True: "yes", False: "no"}[row["met"]],
         "peak MiB": memory,
-        "peak MiB, in this order": memory,
         **dict.fromkeys(LIBRARIES, ""),
         **texts,
     }

@@ -1,6 +1,6 @@
 """Numbers in words, as tables and sentences show them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -12,14 +12,19 @@ def short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def with_range(values: Iterable[float], unit: str = "", missing: str = "never") -> str:
+def with_range(
+    values: Iterable[float],
+    unit: str = "",
+    missing: str = "never",
+    write: Callable[[float], str] = short,
+) -> str:
     """The mean of the values with their range, and how many are `missing` (NaN)."""
     values = np.array(list(values), dtype=float)
     known = values[~np.isnan(values)]
     lacking = f"{missing} in {len(values) - len(known)} of {len(values)}"
     if not len(known):
         return lacking
-    text = f"{short(known.mean())}{unit}"
+    text = f"{write(known.mean())}{unit}"
     if len(known) > 1:
-        text += f" ({short(known.min())} to {short(known.max())})"
+        text += f" ({write(known.min())} to {write(known.max())})"
     return text + (f"; {lacking}" if len(known) < len(values) else "")

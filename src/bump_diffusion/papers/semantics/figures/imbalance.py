@@ -146,13 +146,16 @@ def describe_placement(records: list[Record]) -> Markdown:
 def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
     """Tabulate the coupling index and the learning times of each data set; beside lines the cost.
 
-    `couplings` come from `factorized.couple_to_lines` or `couple_to_balanced`. Means over seeds
-    with their range; different images and lines are those in the data sets, repeats not counted.
+    `couplings` come from `factorized.couple_to_lines` or `couple_to_balanced`. A column for each
+    data set. Means over seeds with their range; different images and lines are those in the data
+    sets, repeats not counted.
     """
-    rows = []
+    columns = {}
     for (d_x, d_y), runs in couplings.groupby(DATA_SET, sort=False):
-        row = {"d_x": f"{d_x:g}", "d_y": f"{d_y:g}", "seeds": f"{len(runs)}"}
-        row["coupling index"] = with_range(runs["index"], missing="undefined")
+        row = columns[f"d_x = {d_x:g}, d_y = {d_y:g}"] = {"seeds": f"{len(runs)}"}
+        row["coupling index"] = with_range(
+            runs["index"], missing="undefined", write="{:.2f}".format
+        )
         if "cost" in runs:
             row["examples to 90 %, images over lines"] = with_range(runs["cost"])
             row["different images"] = f"{runs['images'].iloc[0]:,}"
@@ -160,8 +163,8 @@ def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
         for column, title in LEARNING_TIMES.items():
             if column in runs:
                 row[title] = with_range(runs[column] / 1000, "k")
-        rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(columns)
+    return table.rename_axis("mean (range of seeds)").reset_index()
 
 
 def describe_cost(couplings: pd.DataFrame) -> Markdown:
