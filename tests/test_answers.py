@@ -118,6 +118,34 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
     assert "32 pixels, where it is needed" in text.data
 
 
+def test_the_bottleneck_is_told_by_size_beside_what_the_paper_says():
+    larger, small = load("larger-controls"), load("controls", conditioning="sinusoidal")
+    values = []
+    for records in (larger, small):
+        tables = [r.interventions.set_index(["intervention", "layer"])["correct"] for r in records]
+        rows = ("nothing", ""), ("other features", "bottleneck")
+        values += [np.mean([table.loc[row] for table in tables]) for row in rows]
+    text = used.describe_bottleneck([*small, *larger])
+    assert says(text, 32, *values[:2], 16, *values[2:])
+    assert "no run on 32 × 32 pixels begins at the full rate" in text.data
+
+
+def test_signs_are_told_without_more_than_the_intervals_say():
+    judged = confirmed.load()[0]
+    cells = judged[judged["criterion"] == "order-first"].head(2)
+    told = [
+        confirmed.describe_order_first(
+            cells.assign(estimate=estimates, low=low, high=high, seeds=8, values=[[0.1] * 8] * 2)
+        ).data
+        for estimates, low, high in (
+            ([0.3, -0.1], -0.5, 0.6),
+            ([0.3, 0.1], [0.2, -0.2], 0.6),
+        )
+    ]
+    assert "signs differ, and no interval leaves out 0" in told[0]
+    assert "signs agree, and 1 of 2 intervals leave out 0" in told[1]
+
+
 def test_third_places_are_near_the_other_s_or_on_one_axis_of_it(patched):
     third, near, one_axis = 0, 0, 0
     for record in patched:

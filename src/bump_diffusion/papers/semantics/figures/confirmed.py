@@ -241,6 +241,30 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
     )
 
 
+def describe_order_first(judged: pd.DataFrame) -> Markdown:
+    """Say whether order comes before accuracy, where the signs of the effect may differ."""
+    cells = judged[(judged["criterion"] == "order-first") & (judged["seeds"] > 0)]
+    effects = "\n".join(
+        f"- {FROZEN.conditions[cell.condition].about}: {describe_interval(cell)}"
+        for cell in cells.itertuples()
+    )
+    signs = "differ" if cells["estimate"].min() < 0 < cells["estimate"].max() else "agree"
+    apart = int(((cells["low"] > 0) | (cells["high"] < 0)).sum())
+    told = (
+        f"{apart} of {len(cells)} intervals leave out 0"
+        if apart
+        else "no interval leaves out 0: these networks do not tell whether order comes first, nor "
+        "whether that depends on the size of the images"
+    )
+    return Markdown(
+        "**Which comes first, order or accuracy?** How long order comes before accuracy, in "
+        "doublings of the training images, beyond what an untrained network shows (below 0, it "
+        f"comes after):\n\n{effects}\n\nThe signs {signs}, and {told}. "
+        "[Edition 1](claims.ipynb) counts the other way round, from accuracy to order, and does "
+        "not take off what the untrained network shows: there, order comes first below 0."
+    )
+
+
 def tabulate(judged: pd.DataFrame, records: Sequence[Record], frozen: Frozen = FROZEN) -> Table:
     """Tabulate every cell: effect, interval, control, seeds, verdict, its limits, e-value."""
     rows = [

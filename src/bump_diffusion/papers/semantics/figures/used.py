@@ -10,6 +10,7 @@ from bump_diffusion.page.drawing import drawn
 from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
 from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
 from bump_diffusion.papers.semantics.figures.x_and_y import NEAR, find_third_places
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.record import Record
 
 EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
@@ -65,6 +66,38 @@ def describe_use(records: list[Record]) -> Markdown:
     )
 
 
+def describe_bottleneck(records: list[Record]) -> Markdown:
+    """Say what the paper reports of the bottleneck beside what its exchange does here.
+
+    And whether any experiment begins at the full learning rate on the larger images.
+    """
+    mean, parts = average_fates(records), []
+    sizes = sorted({record.configuration.N for record in records}, reverse=True)
+    for N in sizes:
+        untouched, exchanged = (mean.loc[(N, layer), "correct"] for layer in ("", "bottleneck"))
+        much = "much" if exchanged < untouched / 2 else "little"
+        parts.append(
+            f"{much} on {N} × {N} pixels, where exchanging it takes the share of correct images "
+            f"from {untouched:.0%} to {exchanged:.0%}"
+        )
+    planned = [c for name in EXPERIMENTS for c in experiment(name) if c.axes == "xy"]
+    largest = sizes[0]
+    full_rate = sum(c.warmup == 0 for c in planned if largest == c.N)
+    on_these = f"on {largest} × {largest} pixels"
+    if full_rate:
+        known = f"{full_rate} runs {on_these} begin at the full rate."
+    else:
+        known = (
+            f"no run {on_these} begins at the full rate, so what it would do there is not known."
+        )
+    return Markdown(
+        "The paper says that its bottleneck, the layer behind layer 4, carries little signal. By "
+        f"this measure ours carries {', but '.join(parts)}. These networks raise the learning rate "
+        "slowly at the start of training (*warm-up*). Without it the bottleneck "
+        f"[shuts](bottleneck.ipynb) on small images; in this book {known}"
+    )
+
+
 def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
     """Say what to see in `fates_by_layer`; `patched` tell where third places are."""
     mean = average_fates(records)
@@ -76,8 +109,8 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
         "What becomes of images when one layer's output is exchanged between two requests; a bar "
         "is a layer, and all images. Green, the bump stays where it was asked for; purple, it "
         "lies where the other request asks for it; blue, at neither place. Were the place of a "
-        "bump held in layer 4 alone, the whole bar of layer 4 would be purple. It is so to "
-        f"{at_other['layer4']:.0%} on {largest} × {largest} pixels, and "
+        "bump held in layer 4 alone, the whole bar of layer 4 would be purple. On "
+        f"{largest} × {largest} pixels it is {at_other['layer4']:.0%} of it, and "
         f"{mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a third place. Of "
         f"such bumps {near:.0%} miss the other's place by at most {NEAR} pixels, and "
         f"{one_axis:.0%} have moved along one axis alone, which the next page follows. "
