@@ -1,5 +1,6 @@
 """The data of the paper: grids of 2D Gaussian bumps, rendered when they are needed."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +28,7 @@ def axis_positions(N: int, d: float) -> Float[Tensor, " n"]:
     the sizes that the paper states (arXiv 2402.03305, section 2). `d` may be any positive number
     up to `N`; 1e-9 of a step is forgiven, so that 32 / 0.1 counts 320 and not 321 positions.
     """
-    count = max(1, int(-(-N // d) if abs(N / d - round(N / d)) > 1e-9 else round(N / d)))
+    count = max(1, math.ceil(N / d - 1e-9))
     return torch.arange(count, dtype=torch.float32) * d
 
 

@@ -93,10 +93,7 @@ def evaluate(c: Configuration, networks: Networks, step: int) -> Evaluation:
 
 @torch.inference_mode()
 def observe(
-    c: Configuration,
-    networks: Networks,
-    step: int,
-    generated: Generated | None = None,
+    c: Configuration, networks: Networks, step: int, generated: Generated | None = None
 ) -> Observation:
     """Generate images for each set of `requested_labels` and read the features of several layers.
 

@@ -71,11 +71,7 @@ def _shuffle(c: Configuration, name: str, count: int) -> Int[Tensor, " n"]:
 
 
 def generate(
-    c: Configuration,
-    model: nn.Module,
-    labels: Labels,
-    key: tuple[int | str, ...],
-    keep_at: int = 0,
+    c: Configuration, model: nn.Module, labels: Labels, key: tuple[int | str, ...], keep_at: int = 0
 ) -> tuple[Images, Images, int]:
     """Sample an image per label, by draws of the configuration's seed and `key`.
 

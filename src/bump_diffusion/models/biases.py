@@ -11,12 +11,7 @@ from torch import Tensor, nn
 
 from bump_diffusion.config import BLOCKS, BOTTLENECKS, Configuration
 from bump_diffusion.data.bumps import Images, Labels
-from bump_diffusion.models.conditioning import (
-    CONDITIONINGS,
-    LABEL_FEATURES,
-    AxisValues,
-    Embeddings,
-)
+from bump_diffusion.models.conditioning import CONDITIONINGS, LABEL_FEATURES, AxisValues, Embeddings
 from bump_diffusion.seeds import generator
 
 Profiles = Float[Tensor, "n 2 N"]

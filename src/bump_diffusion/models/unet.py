@@ -8,12 +8,7 @@ from torch import Tensor, nn
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import Images
-from bump_diffusion.models.biases import (
-    AxisProfiles,
-    count_injected,
-    draw_beside,
-    embed_labels,
-)
+from bump_diffusion.models.biases import AxisProfiles, count_injected, draw_beside, embed_labels
 from bump_diffusion.models.conditioning import Embeddings, positional_encoding
 from bump_diffusion.models.hooks import read_layers
 

@@ -110,11 +110,7 @@ def find_experiment(name: str) -> Experiment:
 
 
 def experiment(
-    name: str,
-    /,
-    profile: str | None = None,
-    seeds: int | None = None,
-    **overrides: Any,
+    name: str, /, profile: str | None = None, seeds: int | None = None, **overrides: Any
 ) -> dict[Configuration, tuple[str, ...]]:
     """Plan an experiment, by its name or from a YAML file of its fields.
 

@@ -18,13 +18,7 @@ from tqdm import tqdm
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
-from bump_diffusion.files import (
-    discard,
-    system_errors_in_a_sentence,
-    to_json,
-    to_npz,
-    to_parquet,
-)
+from bump_diffusion.files import discard, system_errors_in_a_sentence, to_json, to_npz, to_parquet
 from bump_diffusion.metrics.evaluation import (
     Evaluation,
     Generated,
@@ -134,15 +128,8 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
     c = trainer.c
     networks = {"trained": trainer.average.module, "untrained": build_model(c, trainer.device)}
     kept = steps_kept(c)
-    bar = tqdm(
-        total=c.steps,
-        initial=trainer.step,
-        desc=f"{c.id} {c.conditioning} seed {c.seed}",
-        unit="step",
-        mininterval=1,
-        disable=each_step is not None,
-    )
-    with bar:
+    about = f"{c.id} {c.conditioning} seed {c.seed}"
+    with count_steps(c, step=trainer.step, about=about, silent=each_step is not None) as bar:
         while True:
             step = trainer.step
             if step in c.evaluation_steps:
@@ -163,6 +150,12 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
                 each_step()
             if time.monotonic() - run.saved > CHECKPOINT_SECONDS:
                 run.save(trainer)
+
+
+def count_steps(c: Configuration, step: int, about: str, silent: bool) -> tqdm:
+    """A progress bar of the steps of a run, or of several at once, from `step` on."""
+    style = {"unit": "step", "mininterval": 1, "disable": silent}
+    return tqdm(total=c.steps, initial=step, desc=about, **style)
 
 
 def steps_kept(c: Configuration) -> set[int]:

@@ -1,10 +1,10 @@
 """The records that the repository ships, and the manifest that lists them."""
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
@@ -17,15 +17,12 @@ MANIFEST = ROOT / "data" / "manifest.json"
 
 def read_manifest() -> dict[str, str]:
     """The shipped records' digests by name."""
-    try:
-        manifest = json.loads(MANIFEST.read_bytes())
-        if not all(isinstance(digest, str) for digest in manifest.values()):
-            raise ValueError("not a mapping of names to digests")
-    except FileNotFoundError:
+    if not MANIFEST.exists():
         return {}
-    except (ValueError, AttributeError, RecursionError):
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(MANIFEST.read_bytes())
+    except ValidationError:
         raise UserError(f"{MANIFEST} cannot be read; restore it from the repository.") from None
-    return manifest
 
 
 def shipped_faults() -> Iterator[str]:

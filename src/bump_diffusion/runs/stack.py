@@ -14,7 +14,6 @@ from typing import Any
 
 import loky
 from filelock import BaseFileLock, Timeout
-from tqdm import tqdm
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.files import system_errors_in_a_sentence
@@ -27,6 +26,7 @@ from bump_diffusion.runs.provenance import describe_code
 from bump_diffusion.runs.run import (
     CHECKPOINT_SECONDS,
     collect,
+    count_steps,
     evaluate_between,
     observe_run,
     open_run,
@@ -197,14 +197,8 @@ class _Driver:
         on_gpu = trainers[0].device.type == "cuda"
         stack = Stack(trainers, alone=max_stack(c) == 1 or (on_gpu and len(runs) == 1))
         evaluation_steps, kept, saved = set(c.evaluation_steps), steps_kept(c), time.monotonic()
-        with tqdm(
-            total=c.steps,
-            initial=stack.step,
-            desc=f"{len(runs)} run{'s' * (len(runs) > 1)}",
-            unit="step",
-            mininterval=1,
-            disable=self.each_step is not None,
-        ) as bar:
+        about = f"{len(runs)} run{'s' * (len(runs) > 1)}"
+        with count_steps(c, stack.step, about, silent=self.each_step is not None) as bar:
             while True:
                 if stack.step in evaluation_steps:
                     self.evaluate(stack, runs)

@@ -156,7 +156,7 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
         ax.set_title(thousands(images))
     figure.supxlabel(
         f"{IMAGES_SEEN} (top). Colour: blue to orange along x, dark to light along y;\n"
-        "grey where not exactly one bump was found",
+        "grey where not exactly one bump was found"
     )
     names = {f"r2_{f}_umap_requested_x": FEATURE_STYLES[f][0] for f in ("trained", "ablated")}
     return figure, (
