@@ -19,6 +19,7 @@ from bump_diffusion.config import LAYERS, configure
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import choose_shown
+from bump_diffusion.papers.semantics.confirm import placement_coupling
 from bump_diffusion.papers.semantics.figures import comparisons, gallery, phases, watch
 from bump_diffusion.papers.semantics.figures.bottleneck import tabulate_variation
 from bump_diffusion.papers.semantics.figures.comparisons import (
@@ -32,7 +33,6 @@ from bump_diffusion.papers.semantics.figures.gallery import (
 )
 from bump_diffusion.papers.semantics.figures.imbalance import (
     placed_given_one_bump,
-    placement_coupling,
     tabulate_couplings,
     times_by_data_set,
 )

@@ -11,11 +11,9 @@ from bump_diffusion.analysis.learning import explain_on_grid, learning_times, ov
 from bump_diffusion.analysis.phases import ORDER, first_phases
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.papers.semantics.claims import BY_CONTROL
+from bump_diffusion.papers.semantics.confirm import placement_coupling
 from bump_diffusion.papers.semantics.figures.claims import group_by_claim
-from bump_diffusion.papers.semantics.figures.imbalance import (
-    placed_given_one_bump,
-    placement_coupling,
-)
+from bump_diffusion.papers.semantics.figures.imbalance import placed_given_one_bump
 from bump_diffusion.papers.semantics.figures.larger import (
     tabulate_transfers,
     transfer_fractions,

@@ -101,12 +101,7 @@ def routed_apart(run: Record, baseline: Baseline) -> Value:
 
 
 def placed_together(run: Record, baseline: Baseline) -> Value:
-    shares = _given_one_bump(run).dropna()
-    independent = shares["x"] * shares["y"]
-    room = (shares[["x", "y"]].min(axis=1) - independent).sum()
-    if room < LEAST_ROOM:
-        return Value(math.nan)
-    return Value(float((shares["both"] - independent).sum() / room))
+    return Value(placement_coupling(_given_one_bump(run).dropna(), LEAST_ROOM))
 
 
 def axes_apart_alone(run: Record, baseline: Baseline) -> Value:
@@ -218,6 +213,19 @@ def _moved(run: Record, layer: str, axis: str) -> Value:
     if min(counts.get(layer, 0), counts.get("", 0)) < FEWEST_BUMPS:
         return Value(math.nan)
     return Value(max(shares[layer] - shares[""], 0.0), shares[""])
+
+
+def placement_coupling(shares: pd.DataFrame, least_room: float = 0.0) -> float:
+    """Compute where the share right in both axes lies between independent (0) and joint (1).
+
+    Independent is the product of the axes' shares, joint the lesser of them. Over all rows of
+    `shares` (x, y, both); NaN where the two differ by less than `least_room`, or not at all.
+    """
+    independent = shares["x"] * shares["y"]
+    room = (shares[["x", "y"]].min(axis=1) - independent).sum()
+    if room < least_room or room <= 0:
+        return math.nan
+    return float((shares["both"] - independent).sum() / room)
 
 
 def _given_one_bump(run: Record) -> pd.DataFrame:

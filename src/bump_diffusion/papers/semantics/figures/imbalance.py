@@ -26,6 +26,7 @@ from bump_diffusion.page.axes import (
 from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range
+from bump_diffusion.papers.semantics.confirm import placement_coupling
 from bump_diffusion.papers.semantics.factorized import measure_composed
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
 from bump_diffusion.runs.record import Record
@@ -87,16 +88,6 @@ def placed_given_one_bump(record: Record) -> pd.DataFrame:
     measures = {"x": "accuracy_x", "y": "accuracy_y", "both": "correct"}
     shares = pd.DataFrame({name: table[of] / single for name, of in measures.items()})[enough]
     return shares.assign(product=shares["x"] * shares["y"])
-
-
-def placement_coupling(table: pd.DataFrame) -> float:
-    """Compute where the share right in both axes lies between independent (0) and joint (1).
-
-    Independent is the product of the axes' shares, joint the lesser of them. Over all rows of
-    `placed_given_one_bump`; NaN where the two do not differ.
-    """
-    room = (table[["x", "y"]].min(axis=1) - table["product"]).sum()
-    return float((table["both"] - table["product"]).sum() / room) if room > 0 else math.nan
 
 
 @drawn
