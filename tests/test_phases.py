@@ -23,7 +23,7 @@ from bump_diffusion.metrics.outcomes import classify_images
 from bump_diffusion.metrics.probes import Probe
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.figures.comparisons import count_phases
-from bump_diffusion.papers.semantics.figures.phases import describe_phases
+from bump_diffusion.papers.semantics.figures.phases import tabulate_without_b
 
 N = 16
 LABELS = label_grid(N, 1.0, 1.0)
@@ -111,15 +111,12 @@ def test_an_r2_that_is_undefined_in_one_axis_is_undefined():
     assert np.isnan(frame([Run((table, probes))])["manifold"].item())
 
 
-def test_the_reason_of_a_missing_phase_is_told():
-    assert "in this order" in describe_phases([Run(phase_a(1), phase_b(2), phase_c(3))]).data
-    # What the untrained network shows is not a phase of learning.
-    assert "phases B, C" in describe_phases([Run(phase_a(0), phase_b(1), phase_c(2))]).data
-    without_b = describe_phases([Run(phase_a(0), phase_a(1), phase_c(2))]).data
-    assert (
-        "phases A, C; no checkpoint is in B" in without_b and "before C (at 32 images" in without_b
-    )
-    assert describe_phases([Run(phase_a(0), phase_a(1))]).data == "- Sinusoidal, seed 0: phases A."
+def test_runs_that_go_from_a_to_c_past_b_are_shown_where_they_come_nearest_to_it():
+    assert tabulate_without_b([Run(phase_a(1), phase_b(2), phase_c(3))]).empty
+    assert tabulate_without_b([Run(phase_a(0), phase_a(1))]).empty  # never in C
+    (row,) = tabulate_without_b([Run(phase_a(0), phase_a(1), phase_c(2))]).to_dict("records")
+    assert (row["conditioning"], row["seed"], row["images seen"]) == ("sinusoidal", 0, "32")
+    assert row["one bump at the right place"] == "0%"
 
 
 @given(st.lists(st.lists(st.sampled_from("ABC"), min_size=1, max_size=12), min_size=1))

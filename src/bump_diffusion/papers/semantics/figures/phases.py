@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Markdown
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
@@ -35,6 +34,7 @@ from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
+from bump_diffusion.papers.semantics.figures.watch import KINDS
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, PHASE_COLOURS, position_colours
 from bump_diffusion.runs.record import Record
 
@@ -91,32 +91,21 @@ def summarize(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["conditioning", "seed"])
 
 
-def describe_phases(records: list[Record]) -> Markdown:
-    """Say of each run which phases of generation it shows, and why one is missing.
+def tabulate_without_b(records: list[Record]) -> pd.DataFrame:
+    """Tabulate the runs whose generation goes from A to C past B, each when it is nearest to B.
 
-    For a run without phase B it says how close it came: the largest share of misplaced single bumps
-    before phase C, and what the other images showed then.
+    That is the checkpoint before C with the largest share of images with one misplaced bump.
     """
-    lines = []
+    rows = []
     for _, run in frame(records).query("step > 0").groupby("record", sort=False):
-        first = first_phases(run, "generation")
-        images = first.iloc[0].dropna().sort_values()
-        before_c = run[run["images_seen"] < images.get("C", 0)]
-        text = f"phases {', '.join(images.index)}"
-        if pass_in_order(first).item():
-            text = "A, B and C first occur in this order"
-        elif "B" not in images and len(before_c):
-            peak = before_c.loc[before_c["misplaced"].idxmax()]
-            text += (
-                "; no checkpoint is in B. Images with one misplaced bump are at most "
-                f"{peak['misplaced']:.0%} before C (at {peak['images_seen']:,} images seen), when "
-                f"{peak['none']:.0%} show no bump and {peak['several']:.0%} several: at no "
-                "evaluated checkpoint did most images show one bump while most of these were "
-                "misplaced"
-            )
-        c = run.iloc[-1]
-        lines.append(f"- {c['conditioning'].capitalize()}, seed {c['seed']}: {text}.")
-    return Markdown("\n".join(lines))
+        first = first_phases(run, "generation").iloc[0]
+        before_c = run[run["images_seen"] < first["C"]]
+        if np.isnan(first["B"]) and len(before_c):
+            nearest = before_c.loc[before_c["misplaced"].idxmax()]
+            shares = {title: f"{nearest[kind]:.0%}" for kind, title in KINDS.items()}
+            seen = {"images seen": f"{nearest['images_seen']:,}"}
+            rows.append({**nearest[["conditioning", "seed"]], **seen, **shares})
+    return pd.DataFrame(rows, columns=["conditioning", "seed", "images seen", *KINDS.values()])
 
 
 @drawn
