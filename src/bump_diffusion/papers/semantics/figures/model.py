@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame, gather
@@ -137,26 +136,26 @@ def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
     )
 
 
-def describe_samplers(records: list[Record]) -> Markdown:
-    """Say how far few steps, and the deterministic sampler, are from the most ancestral steps."""
-    table = gather(records, "samplers")
-    mean = table.groupby(["sampler", "sampler_steps", "step"])[list(OUTCOMES)].mean()
-    most, last = table["sampler_steps"].max(), table["step"].max()
-    reference = mean.loc["ancestral", most]
-    sentences = []
-    for sampler, count in mean.index.droplevel("step").unique().drop(("ancestral", most)):
-        shares = mean.loc[sampler, count]
-        off, end = (shares - reference).abs(), shares.loc[last]
-        sentences.append(
-            f"{sampler} with {count:g} steps differs by at most {off['correct'].max():.2f} in the "
-            f"share of correct images and {off.max().max():.2f} in that of any kind, and ends at "
-            f"{end['correct']:.0%} correct, {end['none']:.0%} without a bump, "
-            f"{end['several']:.0%} with several"
-        )
-    return Markdown(
-        f"Ancestral sampling with {most:g} steps ends at {reference.loc[last, 'correct']:.0%} "
-        f"correct images. From it, {'; '.join(sentences)}."
-    )
+def tabulate_samplers(records: list[Record]) -> pd.DataFrame:
+    """Tabulate how far each sampler is from the most ancestral steps, and what it draws at the end.
+
+    The largest difference over training in the share of correct images, and of any kind of image;
+    means over seeds.
+    """
+    table = gather(records, "samplers").astype({"sampler_steps": int})
+    sampler = ["sampler", "sampler_steps"]
+    mean = table.groupby([*sampler, "step"])[list(OUTCOMES)].mean()
+    reference = mean.loc["ancestral", table["sampler_steps"].max()]
+    off = mean.sub(reference, axis=0, level="step").abs().groupby(sampler).max()
+    end = mean.xs(table["step"].max(), level="step")
+    shares = {
+        "correct: differ by": off["correct"],
+        "any kind: differ by": off.max(axis=1),
+        "correct at the end": end["correct"],
+        "no bump": end["none"],
+        "several": end["several"],
+    }
+    return pd.DataFrame(shares).map("{:.0%}".format).rename_axis(["sampler", "steps"]).reset_index()
 
 
 @drawn
