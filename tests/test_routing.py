@@ -11,6 +11,7 @@ import pytest
 from bump_diffusion.config import configure
 from bump_diffusion.papers.semantics import routing
 from bump_diffusion.papers.semantics.confirmed import ROUTING, judge, plan_next
+from bump_diffusion.papers.semantics.figures import routing as page
 from bump_diffusion.papers.semantics.routing import QUANTITIES, find_routes, find_settled, follow
 from bump_diffusion.runs.store import SHIPPED, Store
 
@@ -151,3 +152,65 @@ def test_pairs_are_of_neighbouring_seeds_that_are_used_once():
     table = judge({name: [] for name in ROUTING.conditions}, ROUTING)
     wanted = [len(plan) for plan in plan_next(table, ROUTING)]
     assert wanted == [2] * 8 + [1] * 4 + [2] * 4
+
+
+def as_records(*runs):
+    """Simulated records with the names that figures tell them by."""
+    for i, run in enumerate(runs):
+        run.id, run.format, run.extras = f"run-{i}", 3, {"patching"}
+    return list(runs)
+
+
+def test_the_page_counts_networks_of_one_seed_by_where_x_and_y_are():
+    other = simulated(SPLIT, seed=4, init_seed=1)
+    records = as_records(simulated(SPLIT, seed=1), simulated(seed=2), simulated(seed=3), other)
+    networks = page.measure_networks(records)
+    assert networks.loc["run-0", ["x", "y"]].tolist() == pytest.approx([0.9, -0.9], abs=0.01)
+    assert page.select_plain(networks)["seed"].tolist() == [1, 2, 3]
+    assert page.select_plain(networks)["split"].tolist() == [True, False, False]
+    assert networks["settled"].tolist() == pytest.approx([5 / 9] * 4)
+
+
+def test_the_page_compares_networks_with_the_one_that_they_share_a_seed_with(monkeypatch):
+    known, like, unlike = as_records(
+        simulated(SPLIT, seed=103),
+        simulated(SPLIT, seed=300, init_seed=103),
+        simulated(seed=103, init_seed=300),
+    )
+    runs = {"same-weights": [(like, {1.0: known})], "same-data": [(unlike, {1.0: known})] * 2}
+    monkeypatch.setattr(page, "find_runs", lambda name, frozen: runs[name])
+    monkeypatch.setattr(
+        page, "Answer", lambda text, records: SimpleNamespace(data=text.data, made_from={})
+    )
+    relatives, records = page.compare_relatives(), [known, like, unlike]
+    assert relatives["known"].tolist() == [103] * 3
+    assert relatives["alike"].tolist() == [True, False, False]
+    networks = page.measure_networks(records)
+    text = page.describe_routes(networks, relatives, records).data
+    assert "1 of 1 networks with the same initial weights" in text
+    assert "none of 2 networks with the same data" in text
+    figure, alt = page.relatives_of_split.__wrapped__(records, networks, relatives)
+    assert len(figure.axes) == 1 and "1 of 1" in alt and "0 of 2" in alt
+
+
+@pytest.mark.usefixtures("shipped_only")
+def test_the_page_s_numbers_are_those_of_the_shipped_networks():
+    records = page.load()
+    networks = page.measure_networks(records)
+    plain = page.select_plain(networks)
+    assert {0, 1, 2, 3, 4, 100, 101, 102, 103} <= set(plain["seed"])
+    split = plain.loc[plain["split"], "seed"].tolist()
+    assert {0, 3, 103} <= set(split)
+    text = page.describe_routes(networks, page.compare_relatives(), records).data
+    assert f"In {len(split)} of {len(plain)} networks" in text
+    watched = page.select_watched(records)
+    assert {r.configuration.seed for r in watched} >= {100, 101, 102, 103}
+    assert "all 4" in page.describe_settling(watched[:4]).data
+
+
+def test_the_page_says_so_where_nothing_has_been_trained():
+    networks = page.measure_networks([])
+    answer = page.describe_routes(networks, page.compare_relatives().head(0), [])
+    assert "has been trained yet" in answer.data
+    (c,) = ROUTING.conditions["larger"].plan()[0][0]
+    assert c.id in answer.made_from["missing"]

@@ -287,7 +287,7 @@ def tabulate(judged: pd.DataFrame, records: Sequence[Record], frozen: Frozen = F
     return Table(pd.DataFrame(rows), records)
 
 
-def tabulate_criteria() -> Table:
+def tabulate_criteria(frozen: Frozen = FROZEN) -> Table:
     """Tabulate the frozen criteria, in the paper's sense and in ours."""
     return Table(
         pd.DataFrame(
@@ -300,6 +300,6 @@ def tabulate_criteria() -> Table:
                 "smallest of interest": f"{criterion.smallest:g}: {criterion.reason}",
                 "supports the paper if": criterion.supports,
             }
-            for name, criterion in FROZEN.criteria.items()
+            for name, criterion in frozen.criteria.items()
         )
     )
