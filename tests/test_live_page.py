@@ -71,6 +71,15 @@ def picture(locator):
     return locator.locator("canvas").evaluate("canvas => canvas.toDataURL()")
 
 
+def swipe(locator, *points):
+    """Move a finger over points given in shares of an element's sides."""
+    box, finger = locator.bounding_box(), locator.page.context.new_cdp_session(locator.page)
+    for kind, (x, y) in zip(["Start", *["Move"] * (len(points) - 1)], points, strict=True):
+        point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        finger.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
 def wait_for_another(locator, before):
     expect(locator).to_be_visible()
     for _ in range(100):
@@ -114,17 +123,17 @@ def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa
         expect(pad).to_have_attribute("aria-valuetext", "x 2.9, y 2.8 of 8 pixels")
         moved = wait_for_another(pad, first)
         pad.scroll_into_view_if_needed()
-        box, scrolled = pad.bounding_box(), page.evaluate("scrollY")
-        finger = page.context.new_cdp_session(page)
-        for kind, x, y in (("Start", 0.5, 0.5), ("Move", 0.7, 0.3), ("Move", 0.95, 0.05)):
-            point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-            finger.send(
-                "Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": [point]}
-            )
-        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        scrolled = page.evaluate("scrollY")
+        swipe(pad, (0.5, 0.5), (0.7, 0.3), (0.95, 0.05))
         expect(pad).to_have_attribute("aria-valuetext", re.compile("x 7.0, y 0.0"))
         wait_for_another(pad, moved)
         assert page.evaluate("scrollY") == scrolled
+        strip = page.locator(".live-strip").first
+        strip.scroll_into_view_if_needed()
+        scrolled = page.evaluate("scrollY")
+        swipe(strip, *((0.5, -0.5 * step) for step in range(5)))
+        page.wait_for_function(f"scrollY > {scrolled}")
+        expect(pad).to_have_attribute("aria-valuetext", re.compile("x 7.0, y 0.0"))
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
