@@ -137,10 +137,13 @@ class Partial:
         """The state of the network at a step whose weights are kept."""
         return safetensors.torch.load_file(self._weights_path(step))
 
-    def keeps_weights_of(self, step: int) -> bool:
-        """Whether a step's weights are still needed when the steps around it are evaluated."""
-        return "trajectory" in self.extras and self.has_evaluation(step)
-
-    def drop_weights(self, steps: Iterable[int]) -> list[Path]:
-        """List weights no more; returns their files, to be deleted once the checkpoint is saved."""
-        return [self._weights_path(step) for step in steps if self.weights.pop(str(step), None)]
+    def drop_weights(self, steps: Iterable[int], trainer: Trainer) -> None:
+        """Delete weights, but a trajectory's, once the checkpoint lists them no more."""
+        needed = self.evaluations if "trajectory" in self.extras else {}
+        dropped = [step for step in steps if str(step) in self.weights.keys() - needed.keys()]
+        for step in dropped:
+            del self.weights[str(step)]
+        if dropped:
+            self.save(trainer)
+        for step in dropped:
+            self._weights_path(step).unlink(missing_ok=True)

@@ -138,7 +138,7 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
                     _evaluate(run, c, networks, step)
                     run.save(trainer)
                 accuracy = evaluate_between(run, c, networks, step, partial(run.save, trainer))
-                _drop_weights(run, trainer, kept & set(range(step)))
+                run.drop_weights(kept & set(range(step)), trainer)
                 bar.set_postfix(correct=f"{accuracy:.0%}")
             elif step in kept:
                 run.save_weights(step, networks["trained"])
@@ -179,14 +179,6 @@ def evaluate_between(
             accuracy[step] = evaluation.metrics["accuracy"]
             save()
     return accuracy[last]
-
-
-def _drop_weights(run: Partial, trainer: Trainer, steps: Iterable[int]) -> None:
-    """Delete weights that are needed no more, once the checkpoint does not list them."""
-    if dropped := run.drop_weights(s for s in steps if not run.keeps_weights_of(s)):
-        run.save(trainer)
-        for path in dropped:
-            path.unlink(missing_ok=True)
 
 
 def observe_run(
