@@ -27,8 +27,7 @@ class Diagram(Page):
             parts=parts,
             alt=alt,
             caption=caption.data,
-            function=f"{function.__module__}.{function.__name__}",
-            link=f"{function.__module__.replace('.', '/')}.html#{function.__name__}",
+            function=function,
         )
 
 

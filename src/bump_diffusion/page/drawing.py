@@ -84,8 +84,7 @@ class Drawing(Page):
             caption=caption and caption.data,
             width=round(figure.get_figwidth() * CSS_PIXELS_PER_INCH),
             least_width=round(LEAST_TYPE / _smallest_type(figure) * figure.get_figwidth()),
-            function=f"{function.__module__}.{function.__name__}",
-            link=f"{function.__module__.replace('.', '/')}.html#{function.__name__}",
+            function=function,
             fields=PROVENANCE_FIELDS,
             origin=next((s.origin for s in sources if isinstance(s, Measured)), ""),
         )
