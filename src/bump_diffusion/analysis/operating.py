@@ -1,6 +1,7 @@
 """What the sequential decisions of this project are worth, by simulation."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -47,10 +48,8 @@ def simulate_all_or_nothing(
     for share in shares:
         has_all = generator.random((1000, cap)) < share
         values = 0.98 * has_all + generator.normal(0, 0.02, has_all.shape)
-        ends = [
-            [_decide(seeds[:n], smallest, resolution) for n in range(first, cap + 1)]
-            for seeds in values
-        ]
+        judge = partial(decide, smallest=smallest, kind="mean", resolution=resolution)
+        ends = [[judge(v[:n]).verdict for n in range(first, cap + 1)] for v in values]
         stopped = pd.Series(next((v for v in each if v != "not yet"), "not yet") for each in ends)
         mean = 0.98 * share
         wrong = "negligible" if mean > smallest else "shown"
@@ -63,10 +62,6 @@ def simulate_all_or_nothing(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _decide(values: np.ndarray, smallest: float, resolution: float) -> str:
-    return decide(values, smallest, "mean", resolution=resolution).verdict
 
 
 def measure_misses(cap: int) -> pd.DataFrame:
