@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -36,6 +37,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BIN = Path(sys.executable).parent
+SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=20"]
+FIRST = ["test_book", "test_sweep", "test_training"]
+"""The longest files, which would leave one test process waiting for the other if begun late."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files; end with the one that needs what the first of them builds."""
+    order = {name: place for place, name in enumerate([*FIRST, "", "test_rebuild"])}
+    items.sort(key=lambda item: order.get(item.path.stem, order[""]))
 
 
 @pytest.fixture
@@ -49,6 +59,47 @@ def smoke_record(tmp_path_factory):
     return train(
         configure("smoke"), Store(tmp_path_factory.mktemp("smoke")), extras=["weights", "umap"]
     )
+
+
+class Site:
+    """A build folder and the command that fills it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.html = folder / "build" / "html"
+        self.environment = {
+            **os.environ,
+            "BUMP_DIFFUSION_STORE": str(folder / "store"),
+            "BUMP_DIFFUSION_BUILD": str(folder / "build"),
+        }
+
+    def build(self, *arguments: str) -> str:
+        return self.command("book", *arguments)
+
+    def command(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(BIN / "bump-diffusion"), *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, worker_id):
+    """The book in the smoke profile, built by the first test process that asks for it."""
+    folder = tmp_path_factory.getbasetemp()
+    site = Site((folder if worker_id == "master" else folder.parent) / "site")
+    site.folder.mkdir(exist_ok=True)
+    with FileLock(site.folder / "lock"):
+        made = site.folder / "made.txt"
+        if not site.html.exists():
+            made.write_text(site.command("run", "all", "--profile", "smoke", "--seeds", "1"))
+            site.build(*SMOKE)
+    site.made = made.read_text()
+    return site
 
 
 @pytest.fixture(scope="module")
