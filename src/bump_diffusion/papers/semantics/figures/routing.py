@@ -152,7 +152,8 @@ def places(records: list[Record], networks: pd.DataFrame) -> tuple[Figure, str]:
     split = select_plain(networks).query("split")
     for network, height in zip(split.itertuples(), itertools.cycle((8, -17))):
         text, at = f"seed {network.seed}", (network.x, network.y)
-        ax.annotate(text, at, (0, height), textcoords="offset points", ha="center")
+        side = "left" if network.x < 0 else "right"
+        ax.annotate(text, at, (0, height), textcoords="offset points", ha=side)
     _corner_axes(ax)
     ax.set(xlabel="x goes with", ylabel="y goes with")
     styles = {
