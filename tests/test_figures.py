@@ -41,6 +41,7 @@ from bump_diffusion.papers.semantics.figures.larger import (
     tabulate_transfers,
     transfer_fractions,
 )
+from bump_diffusion.papers.semantics.figures.learned import read_order_added
 from bump_diffusion.papers.semantics.figures.order import tabulate_order_by_timestep
 from bump_diffusion.papers.semantics.figures.phases import count_phases_by_threshold
 from bump_diffusion.papers.semantics.figures.spread import phases_at_the_end
@@ -361,3 +362,22 @@ def test_profiles_are_told_apart_by_the_size_of_their_images():
     assert sort_by_size(["medium", "smoke", "quick"]) == ["smoke", "quick", "medium"]
     with pytest.raises(UserError, match=r"must differ in the size .* \(here 16, 16 pixels\)"):
         sort_by_size(["quick", "full-rate"])
+
+
+def test_order_that_training_adds_is_beyond_the_untrained_network_on_the_same_images():
+    """Noise is the same at each step: there the untrained network is looked at in step 0 alone."""
+    rows = []
+    for step, axis in itertools.product((0, 10, 20), "xy"):
+        for timestep, trained in ((0, step / 40), (999, 0.3 + step / 100)):
+            about = (timestep, "up3", 64, "direct", "requested", axis, step)
+            rows.append((*about, "trained", trained + 0.1 * (axis == "x")))
+            if timestep == 0:
+                rows.append((*about, "untrained", step / 100 - 0.1 * (axis == "y")))
+            rows.append((*about, "ablated", 0.9))
+    columns = ["timestep", "layer", "points", "reduction", "target", "axis", "step"]
+    probes = pd.DataFrame(rows, columns=[*columns, "features", "r2"])
+    c = configure("quick")
+    record = SimpleNamespace(id="run", configuration=c, probes=probes)
+    added = read_order_added([record]).set_index(["timestep", "step"])["added"].to_dict()
+    expected = {(0, 10): 0.25, (0, 20): 0.4, (999, 10): 0.1, (999, 20): 0.2}
+    assert added == pytest.approx(expected)

@@ -6,10 +6,13 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import gather
-from bump_diffusion.page.axes import legend_above
+from bump_diffusion.metrics.evaluation import PROBED_LAYERS
+from bump_diffusion.page.axes import IMAGES_SEEN, curve, legend_above, panels_over_training
+from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
-from bump_diffusion.papers.semantics.palette import FEATURE_STYLES
+from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
 
 LAYERS_SHOWN = ("layer4", "up3")
@@ -124,6 +127,65 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
         f"({scheme}): labels bring no order, and in pure noise all that is read was learned: "
         f"R² {up3['trained']:.2f} in up 3, {layer4['trained']:.2f} in layer 4, and untrained "
         f"{up3['untrained']:.2f} in up 3."
+    )
+
+
+def load_watched() -> list[Record]:
+    """Find the judged runs that differ in how the label enters; nothing is trained."""
+    return [run for name in SCHEME_COLOURS for run, _ in find_runs(name)]
+
+
+def read_order_added(records: list[Record]) -> pd.DataFrame:
+    """Read how much order training has added by each checkpoint, by layer and noise.
+
+    A row per run, trained checkpoint, layer of `PROBED_LAYERS` and timestep of the input (generated
+    images at 0, noised true bumps, pure noise at the last): `added` is R^2 of the requested
+    position, the lower of the two axes', at least 0, with the label present; minus the same of the
+    untrained network on the same images, which has all that label and image bring.
+    """
+    table = gather(records, "probes")
+    table = table[
+        (table["points"] == table.groupby("record")["points"].transform("max"))
+        & (table["reduction"] == "direct")
+        & (table["target"] == "requested")
+        & table["layer"].isin(PROBED_LAYERS)
+    ]
+    keys = ["record", "conditioning", "seed", "layer", "timestep"]
+    by = table.groupby([*keys, "step", "features"])["r2"].min().clip(lower=0).unstack()
+    # Bumps and noise are the same at each step, so that there step 0 is the untrained network.
+    at_first = by["trained"].xs(0, level="step").reindex(by.index.droplevel("step")).to_numpy()
+    added = by["trained"] - by["untrained"].fillna(pd.Series(at_first, by.index))
+    added = added.rename("added").reset_index().query("step > 0")
+    batches = {record.id: record.configuration.batch_size for record in records}
+    return added.assign(images_seen=added["step"] * added["record"].map(batches))
+
+
+@drawn
+def order_added_in_training(records: list[Record]) -> tuple[Figure, str]:
+    """Draw the order that training adds against images seen, by layer and by noise in the image."""
+    table = read_order_added(records)
+    timesteps = sorted(table["timestep"].unique())
+    shape = len(PROBED_LAYERS), len(timesteps)
+    caption = f"{IMAGES_SEEN}; order beyond the untrained network's ($R^2$)"
+    figure, axes = panels_over_training(table, *shape, 6.2, caption, sharey=True)
+    for row, layer in zip(axes, PROBED_LAYERS, strict=True):
+        for ax, timestep in zip(row, timesteps, strict=True):
+            part = table[(table["layer"] == layer) & (table["timestep"] == timestep)]
+            for scheme, colour in SCHEME_COLOURS.items():
+                curve(ax, part[part["conditioning"] == scheme], "added", color=colour)
+            ax.axhline(0, color=QUIET, lw=0.8)
+        row[0].set_ylabel(spell_layer(layer))
+    for ax, timestep in zip(axes[0], timesteps, strict=True):
+        ax.set_title(f"t = {timestep}")
+    styles = {f"{scheme} label": {"color": colour} for scheme, colour in SCHEME_COLOURS.items()}
+    legend_above(figure, styles, ncols=3)
+    last = table[table["step"] == table.groupby("record")["step"].transform("max")]
+    noise = last[(last["timestep"] == timesteps[-1]) & (last["conditioning"] == "table")]
+    means = noise.groupby("layer")["added"].mean().reindex(PROBED_LAYERS)
+    return figure, (
+        "Order that training adds, over training, in four layers at four amounts of noise. At the "
+        "end, in pure noise with a table: "
+        f"{', '.join(f'{spell_layer(layer)} {value:.2f}' for layer, value in means.items())}."
     )
 
 
