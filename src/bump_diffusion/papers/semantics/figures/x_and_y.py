@@ -13,9 +13,8 @@ from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_g
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs, spell_layer
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
+from bump_diffusion.papers.semantics.routing import ROUTES, find_routes, follow, is_split
 from bump_diffusion.runs.record import Record
-
-ROUTES = ("layer3", "layer4")
 
 NEAR = 2
 """Pixels along each axis within which a bump has nearly reached a place."""
@@ -25,23 +24,18 @@ INDEPENDENT = 0.1
 
 
 def follow_layers(records: list[Record]) -> pd.DataFrame:
-    """Compute how many bumps follow an exchanged layer, along each axis.
+    """Compute how many bumps follow an exchanged layer at the end of training, along each axis.
 
-    A row per seed and layer of `ROUTES`; columns x and y: of the images with one bump, the share
-    that is nearer to the other's request than to its own along the axis. NaN where none shows one.
+    A row per seed and layer of `ROUTES`, columns x and y: the shares of `routing.follow`.
     """
-    table = transfer_fractions(records)
-    table = table[table["layer"].isin(ROUTES)].dropna(subset=["fraction_x", "fraction_y"])
-    nearer = table[["fraction_x", "fraction_y"]].gt(0.5).set_axis(["x", "y"], axis=1)
-    every = pd.MultiIndex.from_product([table["seed"].unique(), ROUTES], names=["seed", "layer"])
-    return nearer.groupby([table["seed"], table["layer"]]).mean().reindex(every)
+    last = {r.configuration.seed: follow(r).loc[r.configuration.steps] for r in records}
+    return pd.concat(last, names=["seed", "axis", "layer"]).unstack("axis")
 
 
 def find_split(shares: pd.DataFrame) -> list[int]:
     """List the seeds of `follow_layers` in which one axis takes layer 4 and the other layer 3."""
-    holds = (shares >= 0.5).unstack("layer")
-    (x3, x4), (y3, y4) = ([holds[axis, layer] for layer in ROUTES] for axis in "xy")
-    return holds.index[(x4 != y4) & (x3 != x4) & (y3 != y4)].tolist()
+    routes = find_routes(shares.unstack("layer"))
+    return routes.index[routes.apply(is_split, axis=1)].tolist()
 
 
 def count_together(shares: pd.DataFrame) -> int:
