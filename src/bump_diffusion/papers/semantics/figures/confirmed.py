@@ -9,7 +9,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above
-from bump_diffusion.page.colours import INK
+from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.page.words import short
@@ -36,7 +36,7 @@ TITLES = {
 COLOURS = {
     "shown": VERDICT_COLOURS["reproduced"],
     "negligible": VERDICT_COLOURS["not reproduced"],
-    "not yet": VERDICT_COLOURS["undecided"],
+    "not yet": QUIET,  # which is lighter in the dark theme
 }
 
 NAMES = {
