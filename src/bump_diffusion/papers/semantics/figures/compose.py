@@ -17,14 +17,14 @@ from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
-from bump_diffusion.page.axes import legend_above, panels, show_pixels, spaced_indices
+from bump_diffusion.page.axes import panels, show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
 from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
-from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED
+from bump_diffusion.papers.semantics.palette import REQUESTED
 from bump_diffusion.runs.record import Record
 
 COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
@@ -34,8 +34,9 @@ COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
 def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of the judged runs that hold a geometry out.
 
-    Returns what `composition.classify_requests` does, with the columns `bias`, `told` (what of the
-    answer it is handed) and seed; and the runs' records: none, unless all of `COMPARED` have a run.
+    Returns what `composition.classify_requests` does, with the columns condition, `bias`, `told`
+    (what of the answer it is handed), record and seed; and the runs' records: none, unless all of
+    `COMPARED` have a run.
     Raises UserError for a geometry that the frozen file does not have.
     """
     known = sorted({name.rpartition("-profiles")[0] for name in CURE.conditions} - {""})
@@ -47,8 +48,9 @@ def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
             continue
         bias, told = condition.about.split("; ")[-2:]
         for record, _ in find_runs(name, frozen=CURE):
-            about = {"bias": bias, "told": told.removeprefix("told ")}
-            tables.append(classify_last(record).assign(**about, seed=record.configuration.seed))
+            about = {"condition": name, "bias": bias, "told": told.removeprefix("told ")}
+            about |= {"record": record.id, "seed": record.configuration.seed}
+            tables.append(classify_last(record).assign(**about))
             records.append(record)
     if not {table["bias"].iloc[0] for table in tables}.issuperset(COMPARED):
         return pd.DataFrame(), []
@@ -166,38 +168,16 @@ def draw_held_out(records: list[Record], names: list[str]) -> tuple[Figure, str]
     )
 
 
-@drawn
-def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
-    """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
-    scores = score_biases(classified)
-    biases = scores.index.droplevel("seed").unique()
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.45 * len(biases)))
-    for y, (bias, told) in enumerate(biases):
-        of_bias = scores.loc[(bias, told)]
-        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.15), "|", color=FOUND, ms=9)
-        ax.plot(of_bias["core"], np.full(len(of_bias), y + 0.15), "o", color=REQUESTED, ms=5)
-    labels = [f"{bias}\n(told {told})" for bias, told in biases]
-    ax.set_yticks(range(len(biases)), labels)
-    ax.invert_yaxis()
-    ax.set(xlim=(-0.03, 1.03), xlabel="share of right images")
-    styles = {
-        "trained combinations": {"color": FOUND, "marker": "|", "ls": ""},
-        "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
-    }
-    legend_above(figure, styles, ncols=2)
-    core = average_core(classified)
-    shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
-    return figure, f"Right images of combinations that were never trained, by bias: {shares}."
-
-
-def describe_biases(classified: pd.DataFrame) -> Markdown:
-    """Say what to see in `accuracy_by_bias`."""
-    scores = score_biases(classified)
-    others = average_core(classified).drop(list(COMPARED))
+def describe_failure(classified: pd.DataFrame) -> Markdown:
+    """Say where the bumps are that the network without a bias draws in the core."""
+    core = classified[(classified["bias"] == COMPARED[0]) & (classified["region"] == "core")]
+    shares = core["destination"].value_counts(normalize=True)
+    one_axis = shares.get("same x", 0) + shares.get("same y", 0)
     return Markdown(
-        f"Each mark is one network. All draw at least {scores['trained'].min():.0%} of what they "
-        "are trained on (blue); they differ in what was left out (orange). Of the biases that are "
-        f"not told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} right."
+        "How does the network without a bias fail? Of its images for what was never trained, at "
+        f"least two pixels from what was, {shares.get('no single bump', 0):.0%} do not show one "
+        f"bump; in {one_axis:.0%} one coordinate is the requested one and the other is elsewhere; "
+        f"{shares.get('nearest trained', 0):.0%} are a copy of the nearest trained bump."
     )
 
 
