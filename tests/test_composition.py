@@ -19,7 +19,7 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics.confirmed import CURE, judge, plan_next
 from bump_diffusion.papers.semantics.cure import QUANTITIES, region_accuracy
-from bump_diffusion.papers.semantics.figures import compose
+from bump_diffusion.papers.semantics.figures import answer, compose
 
 C = configure("quick", held_out="quadrants")
 
@@ -133,6 +133,9 @@ def test_planted_effects_are_found_and_judged():
     assert (table.loc["donut-lines", names] == "not yet").all()
 
 
+LINES = answer.WAYS["lines"]
+
+
 def test_five_seeds_of_each_condition_come_first_and_each_beside_its_baseline():
     table = judge({name: [] for name in CURE.conditions}, CURE)
     wanted = list(plan_next(table, CURE))
@@ -159,3 +162,20 @@ def test_the_page_scores_what_the_frozen_criteria_judge():
 def test_a_geometry_without_runs_is_refused():
     with pytest.raises(UserError, match="geometry is 'band-9'"):
         compose.load("band-9")
+
+
+def test_data_needed_per_value_is_read_off_between_budgets_in_the_logarithm():
+    """Twice the image's side needs as many per value where data grow as N, twice where as N²."""
+    rows = []
+    for N, way, factor in ((8, "no bias", 1), (16, "no bias", 2), (8, LINES, 1), (16, LINES, 1)):
+        for per_value, right in ((1, 0.5), (2, 0.8), (4, 1.0)):
+            rows.append({"N": N, "way": way, "seed": 0, "per_value": factor * per_value})
+            rows[-1]["right"] = right
+    grown = pd.DataFrame(rows)
+    needed = answer.count_needed(grown).droplevel("seed")
+    assert needed["no bias", 8] == pytest.approx(2**1.5)
+    assert needed["no bias", 16] == pytest.approx(2**2.5)
+    text = answer.describe_data(grown).data
+    assert f"2.0 times with no bias, 1.0 times with {LINES}" in text
+    grown["right"] = 0.7
+    assert answer.count_needed(grown).isna().all()

@@ -14,7 +14,7 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.cure import COMPOSES, classify_last
-from bump_diffusion.papers.semantics.figures.compose import average_core, score_biases
+from bump_diffusion.papers.semantics.figures.compose import COMPARED, average_core, score_biases
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, setting_colours
 from bump_diffusion.runs.record import Record
@@ -29,56 +29,54 @@ WAYS = {"none": "no bias", "lines": "lines, no vector"}
 def grow(records: list[Record]) -> pd.DataFrame:
     """Score networks trained on Latin subsets at combinations that were never trained.
 
-    A row per run: N; K, the combinations trained; `way`, of `WAYS`; seed; `right`, the share of
-    right images of combinations never trained at the end.
+    A row per run: N; `per_value`, the combinations trained over N; `way`, of `WAYS`; seed; `right`,
+    the share of right images of combinations never trained at the end. In order of `per_value`.
     """
     rows = []
     for record in records:
         c, table = record.configuration, classify_last(record)
+        others = table.loc[table["region"] != "trained", "outcome"]
         rows.append(
             {
                 "N": c.N,
-                "K": int(c.held_out.removeprefix("latin-")),
+                "per_value": int(c.held_out.removeprefix("latin-")) / c.N,
                 "way": WAYS[c.rendering],
                 "seed": c.seed,
-                "right": (table.loc[table["region"] != "trained", "outcome"] == "correct").mean(),
+                "right": (others == "correct").mean(),
             }
         )
-    return pd.DataFrame(rows).sort_values(["way", "N", "seed", "K"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values("per_value", ignore_index=True)
 
 
 def count_needed(grown: pd.DataFrame) -> pd.Series:
-    """Count the combinations per value, K / N, of which `NEEDED` of the others are drawn right.
+    """Count the combinations per value of which `NEEDED` of the others are drawn right.
 
-    By way, N and seed of `grow`; NaN where no K was enough (see `learning.amount_needed`).
+    By way, N and seed of `grow`; NaN where no number was enough (see `learning.amount_needed`).
     """
-    return grown.groupby(["way", "N", "seed"]).apply(
-        lambda runs: amount_needed(
-            (runs["K"] / runs["N"]).to_numpy(), runs["right"].to_numpy(), NEEDED
-        )
-    )
+    by_network = grown.groupby(["way", "N", "seed"])[["per_value", "right"]]
+    return by_network.apply(lambda runs: amount_needed(*runs.to_numpy().T, NEEDED))
 
 
 def describe_call(
     classified: pd.DataFrame, records: list[Record], grown: pd.DataFrame, growth: list[Record]
 ) -> Answer:
     """Say which biases help, and how much data they save."""
-    needed = count_needed(grown).groupby("way").mean()
-    scattered = " and ".join(
-        f"{needed[way]:.1f} combinations for each value with {way}"
-        for way in reversed(WAYS.values())
-    )
     text = ""
     if records:
-        core = average_core(classified).drop(WAYS["none"])
-        helping = core[core > COMPOSES]
+        core, networks = average_core(classified), len(records)
+        others = core.drop(COMPARED[0])
+        helping = (others > COMPOSES).sum()
         text = (
-            f"Of {len(core)} biases, {len(helping)} let networks draw most of what was left out in "
-            "whole blocks, which without a bias they do not. "
+            f"Of {len(others)} biases, {helping} let networks draw most combinations of blocks "
+            f"that were left out, of which they draw {core[COMPARED[0]]:.0%} without a bias "
+            f"({networks} networks in all). "
         )
+    needed = count_needed(grown).groupby("way").mean()
+    without, lines = (needed[way] for way in WAYS.values())
     text += (
-        "Where what is trained is scattered instead, even networks without a bias compose; a bias "
-        f"saves data: {NEEDED:.0%} of the rest is right from {scattered}."
+        "Where what is left out lies scattered among what is trained, networks compose without a "
+        f"bias too, and a bias saves data: {NEEDED:.0%} of the rest is right from {lines:.1f} "
+        f"combinations for each value with lines, and from {without:.1f} without."
     )
     answer = Answer(Markdown(text), [*records, *growth])
     answer.made_from["missing"] = list_missing(records, CURE)
@@ -127,13 +125,13 @@ def data_needed(records: list[Record], grown: pd.DataFrame) -> tuple[Figure, str
     colours = setting_colours(sorted(grown["N"].unique()))
     for ax, way in zip(axes, WAYS.values(), strict=True):
         for (N, _), runs in grown[grown["way"] == way].groupby(["N", "seed"]):
-            ax.plot(runs["K"] / N, runs["right"], "o-", color=colours[N], ms=4, lw=1.2)
+            ax.plot(runs["per_value"], runs["right"], "o-", color=colours[N], ms=4, lw=1.2)
         ax.axhline(NEEDED, color="grey", lw=0.8, ls=":")
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel="trained combinations, per value", ylim=(-0.03, 1.03))
     axes[0].set_ylabel("right of the others")
-    legend_above(figure, {f"N = {N}": colour for N, colour in colours.items()}, ncols=3)
+    legend_above(figure, {f"N = {N}": {"color": colour} for N, colour in colours.items()}, ncols=3)
     needed = count_needed(grown).groupby(["way", "N"]).mean()
     return figure, (
         f"Combinations per value from which {NEEDED:.0%} of the others are right: "
@@ -144,16 +142,21 @@ def data_needed(records: list[Record], grown: pd.DataFrame) -> tuple[Figure, str
 
 def describe_data(grown: pd.DataFrame) -> Markdown:
     """Say what to see in `data_needed`, and whether the need grows with N or with its square."""
+    text = (
+        "Each line is one seed: networks that were trained on more and more combinations, in which "
+        "each x and each y occurs equally often. Dotted: what is counted as enough."
+    )
     needed = count_needed(grown).groupby(["way", "N"]).mean().unstack("N")
     small, large = needed.columns.min(), needed.columns.max()
-    ratios = needed[large] / needed[small]
-    growth = ", ".join(f"{ratio:.1f} with {way}" for way, ratio in ratios[[*WAYS.values()]].items())
-    return Markdown(
-        "Each line is one seed: networks that were trained on more and more combinations, in which "
-        "each x and each y occurs equally often. If the data needed grow as N, the lines of both "
-        f"sizes lie over each other; if they grow as N², those of N = {large} lie "
-        f"{large / small:.0f} times further right. Measured at {NEEDED:.0%}: {growth}."
-    )
+    if large > small:
+        ratios = needed[large] / needed[small]
+        text += (
+            " If the combinations needed grow as N, the lines of both sizes lie over each other; "
+            f"if as N², those of N = {large} lie {large / small:.0f} times further right. Found: "
+            + ", ".join(f"{ratios[way]:.1f} times with {way}" for way in WAYS.values())
+            + "."
+        )
+    return Markdown(text)
 
 
 def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.DataFrame) -> Table:
@@ -170,26 +173,22 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.
     table["images"] = table["record"].map(times) / 1000
     table["parameters"] = [_count_parameters(by_id[id]) / 1000 for id in table["record"]]
     rows = table.groupby(["bias", "told", "condition"], sort=False).agg(
-        never_trained=("core", "mean"),
-        lowest=("core", "min"),
+        core=("core", "mean"),
         trained=("trained", "mean"),
         images=("images", "mean"),
         parameters=("parameters", "first"),
         networks=("seed", "count"),
     )
     verdicts = judged[judged["criterion"] == "composes"].set_index("condition")["verdict"]
-    rows = rows.reset_index().assign(composes=lambda rows: rows["condition"].map(verdicts))
-    rows = rows.drop(columns="condition").round(
-        {"never_trained": 2, "lowest": 2, "trained": 2, "images": 0, "parameters": 0}
-    )
+    rows = rows.join(verdicts, on="condition").reset_index().drop(columns="condition")
+    rows = rows.round({"core": 2, "trained": 2}).astype({"images": int, "parameters": int})
     names = {
         "told": "is told",
-        "never_trained": "right, never trained",
-        "lowest": "lowest network",
+        "core": "right, never trained",
         "trained": "right, trained",
         "images": "images to learn (thousands)",
-        "parameters": "parameters (thousands)",
-        "composes": "most networks compose",
+        "parameters": "weights (thousands)",
+        "verdict": "most networks compose",
     }
     return Table(rows.rename(columns=names), records)
 
