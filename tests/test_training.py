@@ -325,16 +325,16 @@ def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
 
 
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, store):
-    """kill -9 at five random moments, in processes of their own."""
-    c = configure("smoke", steps=100, evaluations=24)
+    """kill -9 at three random moments, in processes of their own."""
+    c = configure("smoke", steps=100, evaluations=6)
     uninterrupted = train(c, store, extras=["weights"])
     folder = tmp_path / "killed"
     command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", "--extra", "weights"]
-    command += ["--set", "steps=100", "--set", "evaluations=24"]
+    command += ["--set", "steps=100", "--set", "evaluations=6"]
     environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(folder)}
     moments = random.Random(0)
     partial = folder / "partial" / c.id
-    for _ in range(5):
+    for _ in range(3):
         before = set(partial.glob("*"))
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
