@@ -282,6 +282,20 @@ def test_pages_draw_what_a_new_record_holds(smoke_record):
     )
 
 
+def test_a_training_is_told_by_its_kinds_of_images_and_its_phases(images):
+    record = images[0]
+    run = record.checkpoints.query("step > 0")
+    peak, end = run.loc[run["misplaced"].idxmax()], run.iloc[-1]
+    shares = [peak["misplaced"], peak["correct"], end["misplaced"], end["correct"]]
+    told = watch.describe_outcomes(record)
+    assert says(Markdown(re.sub(r"after \S+ images", "", told.data)), *shares)
+    single = run["misplaced"] + run["correct"]
+    placed = run["correct"] / single
+    phase = np.where(single < 0.5, "A", np.where(placed < 0.5, "B", "C"))
+    changes = [p for p, before in zip(phase, ["", *phase], strict=False) if p != before]
+    assert f"the upper bar passes {', '.join(changes)}, the" in watch.describe_bars(record).data
+
+
 def notebook(path, *captions, tags=()):
     """A notebook, executed, whose figures have these captions (None is none)."""
     code = new_code_cell("a = 1", metadata={"tags": list(tags)})
