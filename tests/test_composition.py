@@ -133,9 +133,6 @@ def test_planted_effects_are_found_and_judged():
     assert (table.loc["donut-lines", names] == "not yet").all()
 
 
-LINES = answer.WAYS["lines"]
-
-
 def test_five_seeds_of_each_condition_come_first_and_each_beside_its_baseline():
     table = judge({name: [] for name in CURE.conditions}, CURE)
     wanted = list(plan_next(table, CURE))
@@ -164,18 +161,16 @@ def test_a_geometry_without_runs_is_refused():
         compose.load("band-9")
 
 
-def test_data_needed_per_value_is_read_off_between_budgets_in_the_logarithm():
-    """Twice the image's side needs as many per value where data grow as N, twice where as N²."""
-    rows = []
-    for N, way, factor in ((8, "no bias", 1), (16, "no bias", 2), (8, LINES, 1), (16, LINES, 1)):
-        for per_value, right in ((1, 0.5), (2, 0.8), (4, 1.0)):
-            rows.append({"N": N, "way": way, "seed": 0, "per_value": factor * per_value})
-            rows[-1]["right"] = right
-    grown = pd.DataFrame(rows)
-    needed = answer.count_needed(grown).droplevel("seed")
-    assert needed["no bias", 8] == pytest.approx(2**1.5)
-    assert needed["no bias", 16] == pytest.approx(2**2.5)
-    text = answer.describe_data(grown).data
-    assert f"2.0 times with no bias, 1.0 times with {LINES}" in text
-    grown["right"] = 0.7
-    assert answer.count_needed(grown).isna().all()
+@pytest.mark.parametrize(("off", "right"), [(0.0, 0.0), (0.4, 1.0)])
+def test_a_copy_of_a_trained_neighbour_saves_no_data(off, right):
+    """Bumps at the nearest trained label are not right; those near the request are."""
+    c = configure("quick", held_out="latin-128")
+    held, trained = task_of(c).held_out_labels(), task_of(c).labels()
+    nearest = trained[torch.cdist(held, trained).argmin(dim=1)]
+    at = held + off if off else nearest
+    places = dict(zip(map(tuple, held.tolist()), ([place] for place in at.tolist()), strict=True))
+    images, bumps = drawn(c, places)
+    record = SimpleNamespace(configuration=c, images=images, bumps=bumps)
+    grown = answer.grow([record])
+    assert grown[["N", "per_value", "right"]].to_numpy().tolist() == [[16, 8, right]]
+    assert answer.average_right(grown).tolist() == [right]

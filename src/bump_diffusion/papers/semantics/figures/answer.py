@@ -7,7 +7,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.learning import amount_needed, learning_times
+from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
@@ -19,8 +19,11 @@ from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, setting_colours
 from bump_diffusion.runs.record import Record
 
-NEEDED = 0.9
-"""The share right of combinations never trained that the data needed are counted for."""
+LEARNED = 0.9
+"""The share right of trained combinations up to which the images seen are counted."""
+
+TOLERANCE = 0.5
+"""Pixels within which these are right: a copy of a trained bump never is."""
 
 WAYS = {"none": "no bias", "lines": "lines, no vector"}
 """The networks whose need of data is compared, by their `rendering`."""
@@ -34,7 +37,7 @@ def grow(records: list[Record]) -> pd.DataFrame:
     """
     rows = []
     for record in records:
-        c, table = record.configuration, classify_last(record)
+        c, table = record.configuration, classify_last(record, TOLERANCE)
         others = table.loc[table["region"] != "trained", "outcome"]
         rows.append(
             {
@@ -48,13 +51,9 @@ def grow(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("per_value", ignore_index=True)
 
 
-def count_needed(grown: pd.DataFrame) -> pd.Series:
-    """Count the combinations per value of which `NEEDED` of the others are drawn right.
-
-    By way, N and seed of `grow`; NaN where no number was enough (see `learning.amount_needed`).
-    """
-    by_network = grown.groupby(["way", "N", "seed"])[["per_value", "right"]]
-    return by_network.apply(lambda runs: amount_needed(*runs.to_numpy().T, NEEDED))
+def average_right(grown: pd.DataFrame) -> pd.Series:
+    """Average what is right over the seeds of `grow`, by way, combinations per value, and N."""
+    return grown.groupby(["way", "per_value", "N"])["right"].mean()
 
 
 def describe_call(
@@ -63,20 +62,27 @@ def describe_call(
     """Say which biases help, and how much data they save."""
     text = ""
     if records:
-        core, networks = average_core(classified), len(records)
-        others = core.drop(COMPARED[0])
-        helping = (others > COMPOSES).sum()
+        core = average_core(classified)
+        told = classified.groupby("bias", sort=False)["told"].first()
+        without_geometry = core[~told.str.contains("geometry")].drop(COMPARED[0])
+        helping = [bias for bias, share in without_geometry.items() if share > COMPOSES]
         text = (
-            f"Of {len(others)} biases, {helping} let networks draw most combinations of blocks "
-            f"that were left out, of which they draw {core[COMPARED[0]]:.0%} without a bias "
-            f"({networks} networks in all). "
+            "If whole blocks of combinations are missing, a network whose label is a vector draws "
+            f"{core[COMPARED[0]]:.0%} of them right. Drawing the label beside the image makes it "
+            f"{min(core[list(COMPARED[1:])]):.0%} or more, but hands the network the geometry. Of "
+            f"{len(without_geometry)} biases that are not told where pixels are, {len(helping)} "
+            + "".join(f"helps: with “{bias}” it is {core[bias]:.0%}" for bias in helping[:1])
+            + ("" if helping else "help")
+            + f" ({len(records)} networks in all). "
         )
-    needed = count_needed(grown).groupby("way").mean()
-    without, lines = (needed[way] for way in WAYS.values())
+    right = average_right(grown)
+    without, lines = (right[way] for way in WAYS.values())
+    most = without.index.unique("per_value").max()
     text += (
-        "Where what is left out lies scattered among what is trained, networks compose without a "
-        f"bias too, and a bias saves data: {NEEDED:.0%} of the rest is right from {lines:.1f} "
-        f"combinations for each value with lines, and from {without:.1f} without."
+        "If the missing ones are scattered, networks with lines that are trained on one "
+        f"combination for each value draw {spread(lines[1])} of the rest right, within half a "
+        f"pixel; without a bias one gives {spread(without[1])}, and {most:.0f} give "
+        f"{spread(without[most])}."
     )
     answer = Answer(Markdown(text), [*records, *growth])
     answer.made_from["missing"] = list_missing(records, CURE)
@@ -93,6 +99,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
         of_bias = scores.loc[(bias, told)]
         ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.15), "|", color=FOUND, ms=9)
         ax.plot(of_bias["core"], np.full(len(of_bias), y + 0.15), "o", color=REQUESTED, ms=5)
+        ax.annotate(f"{len(of_bias)}", (1.06, y), annotation_clip=False, va="center")
     labels = [f"{bias}\n(told {told})" for bias, told in biases]
     ax.set_yticks(range(len(biases)), labels)
     ax.invert_yaxis()
@@ -112,8 +119,9 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
     scores = score_biases(classified)
     others = average_core(classified).drop(list(COMPARED))
     return Markdown(
-        f"Each mark is one network. All draw at least {scores['trained'].min():.0%} of what they "
-        "are trained on (blue); they differ in what was left out (orange). Of the biases that are "
+        "Each mark is one network; how many there are stands at the right. All draw at least "
+        f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
+        "was left out (orange), at least two pixels from what was trained. Of the biases that are "
         f"not told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} right."
     )
 
@@ -126,37 +134,40 @@ def data_needed(records: list[Record], grown: pd.DataFrame) -> tuple[Figure, str
     for ax, way in zip(axes, WAYS.values(), strict=True):
         for (N, _), runs in grown[grown["way"] == way].groupby(["N", "seed"]):
             ax.plot(runs["per_value"], runs["right"], "o-", color=colours[N], ms=4, lw=1.2)
-        ax.axhline(NEEDED, color="grey", lw=0.8, ls=":")
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel="trained combinations, per value", ylim=(-0.03, 1.03))
-    axes[0].set_ylabel("right of the others")
-    legend_above(figure, {f"N = {N}": {"color": colour} for N, colour in colours.items()}, ncols=3)
-    needed = count_needed(grown).groupby(["way", "N"]).mean()
-    return figure, (
-        f"Combinations per value from which {NEEDED:.0%} of the others are right: "
-        + "; ".join(f"{way}, N = {N}: {value:.1f}" for (way, N), value in needed.items())
-        + "."
+    axes[0].set_ylabel("share right, never trained")
+    legend_above(
+        figure, {f"{N} × {N} pixels": {"color": colour} for N, colour in colours.items()}, ncols=3
     )
+    shares = (
+        f"{way}, {per_value:.0f} per value, N = {N}: {share:.2f}"
+        for (way, per_value, N), share in average_right(grown).items()
+    )
+    return figure, f"Share right of combinations that were never trained: {'; '.join(shares)}."
 
 
 def describe_data(grown: pd.DataFrame) -> Markdown:
-    """Say what to see in `data_needed`, and whether the need grows with N or with its square."""
+    """Say what to see in `data_needed`, and what it would be if the need grew as N squared."""
+    sizes = sorted(grown["N"].unique())
     text = (
         "Each line is one seed: networks that were trained on more and more combinations, in which "
-        "each x and each y occurs equally often. Dotted: what is counted as enough."
+        "each x and each y occurs equally often. Right is within half a pixel, where a copy of a "
+        "trained bump never is."
     )
-    needed = count_needed(grown).groupby(["way", "N"]).mean().unstack("N")
-    small, large = needed.columns.min(), needed.columns.max()
-    if large > small:
-        ratios = needed[large] / needed[small]
+    if len(sizes) > 1:
         text += (
-            " If the combinations needed grow as N, the lines of both sizes lie over each other; "
-            f"if as N², those of N = {large} lie {large / small:.0f} times further right. Found: "
-            + ", ".join(f"{ratios[way]:.1f} times with {way}" for way in WAYS.values())
-            + "."
+            f" If the combinations needed grew as N², the lines of {sizes[-1]} pixels would lie "
+            f"{sizes[-1] / sizes[0]:.0f} times as far to the right as those of {sizes[0]}."
         )
     return Markdown(text)
+
+
+def spread(shares: pd.Series) -> str:
+    """Write shares in percent: the lowest and the highest, or one where they are alike."""
+    low, high = (f"{share:.0%}" for share in (shares.min(), shares.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.DataFrame) -> Table:
@@ -169,7 +180,7 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.
         ["record", "condition"]
     ]
     table = table.join(score_biases(classified)).reset_index()
-    times = learning_times(frame(records), "accuracy", NEEDED)
+    times = learning_times(frame(records), "accuracy", LEARNED)
     table["images"] = table["record"].map(times) / 1000
     table["parameters"] = [_count_parameters(by_id[id]) / 1000 for id in table["record"]]
     rows = table.groupby(["bias", "told", "condition"], sort=False).agg(

@@ -75,17 +75,24 @@ def describe_composition(classified: pd.DataFrame, records: list[Record]) -> Ans
     """Say what networks draw of combinations that they were never trained on."""
     text = "None of the networks that this page compares has been trained yet."
     if records:
-        core = average_core(classified)
-        without, lines = (core[bias] for bias in COMPARED[:2])
-        text = (
-            "The network draws what it was trained on, and each x and each y was in it; of "
-            f"combinations that were not it draws {without:.0%} right. If the label enters as two "
-            "lines drawn beside the image, and in no other way, it draws "
-            f"{lines:.0%} of them right ({name_runs(records)})."
-        )
+        text = f"{summarize(classified)} ({name_runs(records)})."
     answer = Answer(Markdown(text), records)
     answer.made_from["missing"] = list_missing(records, CURE)
     return answer
+
+
+def summarize(classified: pd.DataFrame) -> str:
+    """Say in two sentences, the last without its point, what `COMPARED` networks draw."""
+    scores = score_biases(classified)["core"].groupby("bias", sort=False)
+    of = {bias: scores.get_group(bias) for bias in COMPARED[:2]}
+    without, lines = of.values()
+    return (
+        "We leave combinations of x and y out of training, in whole blocks; every x and every y "
+        "still occurs, with other partners. Asked for a place well inside a block, a network whose "
+        f"label is a vector draws {without.mean():.0%} right ({without.min():.0%} to "
+        f"{without.max():.0%} in {len(without)} networks); if the label is drawn as two lines "
+        f"beside the image, and enters in no other way, {lines.mean():.0%}"
+    )
 
 
 @drawn
@@ -106,6 +113,7 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[F
         ax.contour(places, places, edges, levels=[0.5], colors=REQUESTED, linewidths=1.5)
         ax.set(aspect="equal", xlabel="requested x", xlim=(-0.5, N - 0.5), ylim=(N - 0.5, -0.5))
         ax.grid(False)
+        ax.patch.set(hatch="////", edgecolor="grey", linewidth=0)  # shows where nothing was tried
     axes[0].set_ylabel("requested y")
     figure.colorbar(drawn_shares, ax=axes, label="share right", shrink=0.6, aspect=14)
     core = average_core(classified)
@@ -121,7 +129,7 @@ def describe_plane(classified: pd.DataFrame) -> Markdown:
     core = average_core(classified)
     shares = ", ".join(f"{core[bias]:.0%} with {bias}" for bias in COMPARED)
     return Markdown(
-        "Bright is right, dark is wrong, white was not tried. Inside the orange outlines no "
+        "Bright is right, dark is wrong, hatched was not tried. Inside the orange outlines no "
         "combination was trained. The label as a vector leaves them dark; drawn beside the image, "
         f"it fills them. At least two pixels from what was trained, right are {shares}."
     )
@@ -134,7 +142,9 @@ def ask_beside(networks: Mapping[str, Record]) -> Live:
     """
     first = next(iter(networks.values()))
     checkpoints = {
-        name: [Checkpoint(record, step, f"{step:,} steps") for step in read_trajectory(record)]
+        name: [
+            Checkpoint(record, step, f"{name} {step:,} steps") for step in read_trajectory(record)
+        ]
         for name, record in networks.items()
     }
     return show_networks(

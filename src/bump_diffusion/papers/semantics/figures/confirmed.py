@@ -87,11 +87,16 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
     rest = f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     text = f"None of {len(judged)} tests (a criterion under a condition) is decided yet. {rest}"
     if len(decided):
+        told = [cell for cell in decided.itertuples() if not says_nothing(cell)]
+        empty = len(decided) - len(told)
         text = (
             f"Of {len(judged)} tests (a criterion under a condition) {counts.get('shown', 0)} are "
             f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
-            f"{counts.get('not yet', 0)} are not decided yet; {int(decided['supports'].sum())} of "
-            f"the {len(decided)} decided ones support the paper. {rest}"
+            f"{counts.get('not yet', 0)} are not decided yet. {empty} of the decided ones could "
+            "have come out in no other way, and say nothing of the paper; of the "
+            f"{len(told)} others {sum(cell.supports for cell in told)} support it, and "
+            f"{int(decided['rejected'].sum())} of all hold once the whole table is taken "
+            f"together. {rest}"
         )
     return Page("answer", list(records), text=text)
 
@@ -119,7 +124,9 @@ def _describe(cell) -> dict[str, str]:
     known = len(cell.values)
     seeds = str(known) if known == cell.seeds else f"{known} of {cell.seeds}"
     reading = ["supports the paper" if cell.supports else "against the paper"]
-    if cell.verdict == "not yet":
+    if says_nothing(cell):
+        reading = ["says nothing of the paper"]
+    elif cell.verdict == "not yet":
         cap = FROZEN.conditions[cell.condition].cap
         reading = [f"of at most {cap} seeds" if cell.seeds else "no run yet"]
         if np.isfinite(cell.more) and known + cell.more <= cap:
@@ -171,6 +178,11 @@ def _lacks_room(cell) -> bool:
     """
     is_difference = CRITERIA[cell.criterion].limits == (-1, 1)
     return is_difference and cell.control + cell.smallest > 1
+
+
+def says_nothing(cell) -> bool:
+    """Whether a cell is decided that could have been decided in no other way."""
+    return cell.verdict == "negligible" and _lacks_room(cell)
 
 
 def _has_interval(cell) -> bool:

@@ -8,7 +8,7 @@ from IPython.display import Markdown
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import first_phases, pass_in_order
 from bump_diffusion.page.tables import Page
-from bump_diffusion.papers.semantics.figures.confirmed import TITLES
+from bump_diffusion.papers.semantics.figures.confirmed import TITLES, says_nothing
 from bump_diffusion.papers.semantics.figures.learned import read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.figures.used import average_fates
@@ -47,12 +47,13 @@ def describe_whole(images: list[Record], controls: list[Record], patched: list[R
 
 def describe_standing(judged: pd.DataFrame) -> Markdown:
     """Say whether anything is confirmed yet."""
-    decided = int((judged["verdict"] != "not yet").sum())
-    confirmed = (
-        f"{decided} of {len(judged)} confirmatory tests are decided"
-        if decided
-        else "Nothing is confirmed yet"
-    )
+    decided = judged[judged["verdict"] != "not yet"]
+    empty = sum(says_nothing(cell) for cell in decided.itertuples())
+    confirmed = "Nothing is confirmed yet"
+    if len(decided):
+        confirmed = f"{len(decided)} of {len(judged)} confirmatory tests are decided"
+    if empty:
+        confirmed += f", {empty} of which could have come out in no other way"
     return Markdown(
         f"**{confirmed}.** The four answers are *exploratory*: we looked at these runs before we "
         "chose what to report. What they taught became criteria, *frozen* before the "

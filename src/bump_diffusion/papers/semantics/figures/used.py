@@ -91,9 +91,11 @@ def describe_bottleneck(records: list[Record]) -> Markdown:
             f"no run {on_these} begins at the full rate, so what it would do there is not known."
         )
     return Markdown(
-        "The paper says that its bottleneck, the layer behind layer 4, carries little signal. By "
-        f"this measure ours carries {', but '.join(parts)}. These networks raise the learning rate "
-        "slowly at the start of training (*warm-up*). Without it the bottleneck "
+        "The paper says that its bottleneck, the layer behind layer 4, carries little signal: that "
+        "little can be read there. An exchange asks another question, whether layer 4's way leads "
+        f"through it. By this measure ours carries {', but '.join(parts)}. "
+        "These networks raise the learning rate slowly at the start of training (*warm-up*). "
+        "Without it the bottleneck "
         f"[shuts](bottleneck.ipynb) on small images; in this book {known}"
     )
 
