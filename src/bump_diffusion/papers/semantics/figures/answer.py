@@ -126,6 +126,19 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
     )
 
 
+def describe_verdicts(judged: pd.DataFrame) -> Markdown:
+    """Say which biases are shown to help on what quadrants hold out, by the frozen criteria."""
+    decided = judged[judged["verdict"] != "not yet"]
+    more = decided[(decided["criterion"] == "composes-more") & (decided["verdict"] == "shown")]
+    abouts = (CURE.conditions[name].about.split("; ")[-2] for name in more["condition"])
+    shown = ", ".join(f"“{about}”" for about in abouts)
+    text = f"Of {len(judged)} frozen tests {len(decided)} are decided. "
+    return Markdown(
+        text
+        + ("" if not shown else f"Shown to draw more of the blocks than no bias does: {shown}.")
+    )
+
+
 @drawn
 def data_needed(records: list[Record], grown: pd.DataFrame) -> tuple[Figure, str]:
     """Draw the share right of what was never trained against the combinations trained per value."""

@@ -8,7 +8,8 @@ from IPython.display import Markdown
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import first_phases, pass_in_order
 from bump_diffusion.page.tables import Page
-from bump_diffusion.papers.semantics.figures.confirmed import TITLES, says_nothing
+from bump_diffusion.papers.semantics.confirmed import CURE
+from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing, says_nothing
 from bump_diffusion.papers.semantics.figures.learned import read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.figures.used import average_fates
@@ -19,8 +20,10 @@ from bump_diffusion.papers.semantics.figures.x_and_y import (
 )
 from bump_diffusion.runs.record import Record
 
-PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y"}
-"""The page behind the answer to each claim."""
+PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
+"""The page behind the answer to each claim, and to the call with which the paper ends."""
+
+CALL = "The call: biases could let such models use that x and y are two factors"
 
 
 def describe_whole(images: list[Record], controls: list[Record], patched: list[Record]) -> Markdown:
@@ -64,12 +67,16 @@ def describe_standing(judged: pd.DataFrame) -> Markdown:
 def render_claims(
     answers: Mapping[int, Markdown], judged: pd.DataFrame, records: list[Record]
 ) -> Page:
-    """List the paper's claims with our answers, and how many frozen criteria are decided."""
+    """List the paper's claims, and its call, with our answers and how many criteria are decided."""
     claims = []
     for number, answer in answers.items():
         of_claim = judged.loc[judged["claim"] == number, "verdict"]
         decided = of_claim[of_claim != "not yet"].value_counts()
         tally = f"{decided.sum() or 'none'} of {len(of_claim)} decided"
         tally += "".join(f", {count} {verdict}" for verdict, count in decided.items()) or " yet"
-        claims.append((number, TITLES[number], answer.data, f"{PAGES[number]}.html", tally))
-    return Page("answers", records, claims=claims)
+        claims.append(
+            (number, TITLES.get(number, CALL), answer.data, f"{PAGES[number]}.html", tally)
+        )
+    page = Page("answers", records, claims=claims)
+    page.made_from["missing"] = list_missing(records, CURE)
+    return page
