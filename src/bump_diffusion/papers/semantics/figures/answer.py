@@ -131,7 +131,7 @@ def describe_verdicts(judged: pd.DataFrame) -> Markdown:
     decided = judged[judged["verdict"] != "not yet"]
     more = decided[(decided["criterion"] == "composes-more") & (decided["verdict"] == "shown")]
     abouts = (CURE.conditions[name].about.split("; ")[-2] for name in more["condition"])
-    shown = ", ".join(f"“{about}”" for about in abouts)
+    shown = ", ".join(dict.fromkeys(f"“{about}”" for about in abouts))
     text = f"Of {len(judged)} frozen tests {len(decided)} are decided. "
     return Markdown(
         text
