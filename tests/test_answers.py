@@ -74,7 +74,8 @@ def test_phases_are_counted_as_they_first_occur(images):
         return {*phase} == {*"ABC"} and sorted({*phase}, key=phase.index) == [*"ABC"]
 
     text = three_phases.describe_phases(images)
-    assert text.data.startswith(f"In {sum(map(passes, images))} of {len(images)} networks")
+    assert text.data.startswith("One cannot tell, as an untrained network does so as often.")
+    assert f" In {sum(map(passes, images))} of {len(images)} networks" in text.data
     assert "exploratory" in text.data and "confirmatory" not in text.data
 
 
@@ -114,8 +115,7 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
     ]
     text = used.describe_use([*small, *larger])
     assert says(text, values[1], values[0], 32, values[3], values[2], 16)
-    assert "16 × 16 pixels, where it is not needed" in text.data
-    assert "32 pixels, where it is needed" in text.data
+    assert text.data.startswith("On 32 × 32 pixels yes, on 16 × 16 pixels no.")
 
 
 def test_the_bottleneck_is_told_by_size_beside_what_the_paper_says():
@@ -282,18 +282,13 @@ def test_pages_draw_what_a_new_record_holds(smoke_record):
     )
 
 
-def test_a_training_is_told_by_its_kinds_of_images_and_its_phases(images):
+def test_a_training_is_told_by_its_kinds_of_images(images):
     record = images[0]
     run = record.checkpoints.query("step > 0")
     peak, end = run.loc[run["misplaced"].idxmax()], run.iloc[-1]
     shares = [peak["misplaced"], peak["correct"], end["misplaced"], end["correct"]]
     told = watch.describe_outcomes(record)
     assert says(Markdown(re.sub(r"after \S+ images", "", told.data)), *shares)
-    single = run["misplaced"] + run["correct"]
-    placed = run["correct"] / single
-    phase = np.where(single < 0.5, "A", np.where(placed < 0.5, "B", "C"))
-    changes = [p for p, before in zip(phase, ["", *phase], strict=False) if p != before]
-    assert f"the upper bar passes {', '.join(changes)}, the" in watch.describe_bars(record).data
 
 
 def notebook(path, *captions, tags=()):

@@ -105,9 +105,12 @@ def describe_phases(records: list[Record]) -> Markdown:
         np.mean([kappa(run["phase_generation"], run[f"phase_{side}"]) for run in runs])
         for side in sides[1:]
     )
+    lead = (
+        "One cannot tell, as an untrained network does so as often. " if untrained >= held else ""
+    )
     return Markdown(
-        f"In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes through "
-        f"the three phases; what layer 4 holds, the label taken away, does so in "
+        f"{lead}In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes "
+        f"through the three phases; what layer 4 holds, the label taken away, does so in "
         f"{count_of(held, total)}. An untrained network that is shown the same images does so in "
         f"{count_of(untrained, total)}: it inherits the phases of the images. The phase of layer 4 "
         f"agrees with that of the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), "

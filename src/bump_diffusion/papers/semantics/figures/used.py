@@ -53,15 +53,16 @@ def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
 def describe_use(records: list[Record]) -> Markdown:
     """Say whether generation needs layer 4, by size of image."""
     mean = average_fates(records)
-    parts = []
+    parts, leads = [], []
     for N in sorted(mean.index.unique("N"), reverse=True):
         untouched, exchanged = (mean.loc[(N, layer), "correct"] for layer in ("", "layer4"))
-        needed = "is needed" if exchanged < untouched / 2 else "is not needed"
-        parts.append(
-            f"from {untouched:.0%} to {exchanged:.0%} on {N} × {N} pixels, where it {needed}"
-        )
+        needed = exchanged < untouched / 2
+        leads.append(f"on {N} × {N} pixels {'yes' if needed else 'no'}")
+        parts.append(f"from {untouched:.0%} to {exchanged:.0%} on {N} × {N} pixels")
+    lead = ", ".join(leads)
     return Markdown(
-        "Swapping layer 4 between two requests takes the share of correct images "
+        f"{lead[0].upper()}{lead[1:]}. Swapping layer 4 between two requests takes the share of "
+        "correct images "
         f"{'; '.join(parts)} ({name_runs(records)})."
     )
 

@@ -9,7 +9,6 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.phases import THRESHOLDS
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.page.axes import (
@@ -133,24 +132,4 @@ def describe_outcomes(record: Record) -> Markdown:
         f"kind. Single bumps at wrong places come and go: most of them, {peak['misplaced']:.0%}, "
         f"are drawn after {thousands(peak['images_seen'])} images, when {peak['correct']:.0%} are "
         f"right. At the end {end['misplaced']:.0%} are misplaced and {end['correct']:.0%} right."
-    )
-
-
-def describe_bars(record: Record) -> Markdown:
-    """Say what the letters of `phases.phase_bars` stand for, and which one run passes."""
-    run = frame([record]).query("step > 0")
-    passed = {}
-    for side in THRESHOLDS:
-        phases = run[f"phase_{side}"]
-        passed[side] = ", ".join(phases[phases != phases.shift()])
-    agree = (run["phase_generation"] == run["phase_representation"]).mean()
-    return Markdown(
-        "The phase of each checkpoint, twice. The upper bar (generation) goes by what is drawn: "
-        "A as long as fewer than half of the images show a single bump; from then on B, or C once "
-        "at least half of these bumps are at the right place. The lower bar (representation) "
-        "goes by what can be read from layer 4 without the label (R² of at least one half): A, not "
-        "even where the drawn bump lies; B, where it lies, but not where it was requested; C, the "
-        f"request too. Here the upper bar passes {passed['generation']}, the lower one "
-        f"{passed['representation']}; they agree at {agree:.0%} of the checkpoints. A letter that "
-        "comes back is a share that crosses one half more than once."
     )

@@ -19,6 +19,9 @@ from bump_diffusion.runs.record import Record
 NEAR = 2
 """Pixels along each axis within which a bump has nearly reached a place."""
 
+LITTLE = 0.1
+"""A share of the way to learning together that is nearer to 0, or to 1, is not between them."""
+
 INDEPENDENT = 0.1
 """A `placement_coupling` nearer to 0 is told as no dependence seen."""
 
@@ -124,6 +127,10 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
 
     `couplings` come from `factorized.couple_to_lines`, of `records`.
     """
+    told = couplings["index"].mean()
+    lead = "Where one can tell, they are pulled together, though not wholly. "
+    if np.isnan(told) or not LITTLE < told < 1 - LITTLE:
+        lead = ""
     parts = []
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
@@ -146,4 +153,4 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
         f"Within an image {found}: {cohere:.2f}, where 0 is none and 1 full dependence "
         f"({name_runs(records)})."
     )
-    return Markdown(" ".join(parts))
+    return Markdown(lead + " ".join(parts))
