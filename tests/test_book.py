@@ -22,7 +22,7 @@ from bump_diffusion.papers.semantics.confirmed import EDITIONS
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.store import Store
 
-from .conftest import BIN
+from .conftest import BIN, Site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -58,7 +58,8 @@ def book(tmp_path_factory):
         show_networks(networks, label_map=label_map, outcomes=OUTCOMES, **given),
         show_exchange(networks["scalar"][-1], layer="up3", **given),
     ]
-    together = show_networks(networks, together=True, **given)
+    fewer = {"sinusoidal": networks["sinusoidal"], "scalar": networks["scalar"][1:]}
+    together = show_networks(fewer, together=True, **given)
     weights = [name for element in elements for name in element.made_from["weights"]]
     write_files(folder / "live", weights, store)
     head = '<!doctype html><meta name="viewport" content="width=device-width"><body>'

@@ -201,11 +201,11 @@ class Networks extends Live {
     this.update();
   }
 
-  /* The networks in view, each at the checkpoint that the slider is at. */
+  /* The networks in view, each at the checkpoint that the slider is at, or at its last. */
   shown() {
     const chosen = this.choices.findIndex((choice) => choice.checked);
     const networks = chosen < 0 ? this.config.networks : [this.config.networks[chosen]];
-    return networks.map((network) => network.checkpoints[this.slider.value]);
+    return networks.map(({ checkpoints }) => checkpoints[this.slider.value] || checkpoints.at(-1));
   }
 
   describe() {

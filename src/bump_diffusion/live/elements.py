@@ -88,7 +88,8 @@ def show_networks(
 ) -> Live:
     """Networks, by name, that draw a bump where a reader requests one, at every checkpoint.
 
-    All have as many checkpoints, and images of one size. One at a time is shown, of the reader's
+    All have images of one size; where one has fewer checkpoints than others, its last stands for
+    the rest. One at a time is shown, of the reader's
     `choice`, or, `together`, all side by side. `label_map` says what the checkpoints' points are,
     `outcomes` gives the colour of each share. The labels (by y and x) that are `held_out` are
     outlined. The first request is at `start`, in shares of N. `still`, a drawing, stands where the

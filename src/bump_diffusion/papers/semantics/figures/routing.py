@@ -43,10 +43,11 @@ SEEN = "larger-patching"
 """The experiment of edition 1 that says where bumps go."""
 
 
-def load() -> list[Record]:
+def load(sizes: Sequence[int]) -> list[Record]:
     """Find the finished runs of which it is known where bumps go; nothing is trained.
 
-    Those of edition 1, of edition 2 and of routing's criteria, in this order, each once.
+    Those with images of these `sizes` (N) of edition 1, of edition 2 and of routing's criteria, in
+    this order, each once.
     """
     store = default_store()
     found = [store.get(c, extras) for c, extras in experiment(SEEN).items()]
@@ -54,7 +55,7 @@ def load() -> list[Record]:
         for run, beside in find_runs(name, store, frozen):
             found += [run, *beside.values()]
     records = {r.id: r for r in found if r is not None and "patching" in r.extras}
-    return list(records.values())
+    return [r for r in records.values() if r.configuration.N in sizes]
 
 
 def measure_networks(records: Sequence[Record]) -> pd.DataFrame:
