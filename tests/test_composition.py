@@ -174,3 +174,28 @@ def test_a_copy_of_a_trained_neighbour_saves_no_data(off, right):
     grown = answer.grow([record])
     assert grown[["N", "per_value", "right"]].to_numpy().tolist() == [[16, 8, right]]
     assert answer.average_right(grown).tolist() == [right]
+
+
+def test_no_bias_that_is_told_the_geometry_is_named_among_those_that_are_not():
+    """Lines beside a vector are right most often, and are told where pixels are."""
+    told = {
+        "no bias": "nothing",
+        "lines, no vector": "pixel geometry",
+        "profiles, no vector": "pixel geometry and shape",
+        "lines and vector": "pixel geometry",
+        "half of the images stripes": "separation of the axes",
+        "a table of rank one": "separation of the axes",
+    }
+    rows = [
+        {"bias": bias, "told": told[bias], "seed": 0, "step": 1, "region": region}
+        | {"outcome": "correct" if bias != "a table of rank one" else "none"}
+        | {"correct_x": True, "correct_y": True}
+        for bias in told
+        for region in ("trained", "core")
+    ]
+    classified = pd.DataFrame(rows)
+    assert [*answer.average_without_geometry(classified).items()] == [
+        ("half of the images stripes", 1.0),
+        ("a table of rank one", 0.0),
+    ]
+    assert "lines and vector" not in answer.describe_biases(classified).data

@@ -13,7 +13,7 @@ from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE
-from bump_diffusion.papers.semantics.cure import COMPOSES, classify_last
+from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.compose import COMPARED, average_core, score_biases
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, setting_colours
@@ -56,24 +56,28 @@ def average_right(grown: pd.DataFrame) -> pd.Series:
     return grown.groupby(["way", "per_value", "N"])["right"].mean()
 
 
+def average_without_geometry(classified: pd.DataFrame) -> pd.Series:
+    """Average the accuracy in the core, by bias, where no pixel's place is told; no bias left out.
+
+    `classified` is of `compose.load`.
+    """
+    told = classified.groupby("bias", sort=False)["told"].first()
+    return average_core(classified)[~told.str.contains("geometry")].drop(COMPARED[0])
+
+
 def describe_call(
     classified: pd.DataFrame, records: list[Record], grown: pd.DataFrame, growth: list[Record]
 ) -> Answer:
     """Say which biases help, and how much data they save."""
     text = ""
     if records:
-        core = average_core(classified)
-        told = classified.groupby("bias", sort=False)["told"].first()
-        without_geometry = core[~told.str.contains("geometry")].drop(COMPARED[0])
-        helping = [bias for bias, share in without_geometry.items() if share > COMPOSES]
+        core, others = average_core(classified), average_without_geometry(classified)
         text = (
             "If whole blocks of combinations are missing, a network whose label is a vector draws "
             f"{core[COMPARED[0]]:.0%} of them right. Drawing the label beside the image makes it "
             f"{min(core[list(COMPARED[1:])]):.0%} or more, but hands the network the geometry. Of "
-            f"{len(without_geometry)} biases that are not told where pixels are, {len(helping)} "
-            + "".join(f"helps: with “{bias}” it is {core[bias]:.0%}" for bias in helping[:1])
-            + ("" if helping else "help")
-            + f" ({len(records)} networks in all). "
+            f"{len(others)} biases that are not told where pixels are, the best, "
+            f"“{others.idxmax()}”, makes it {others.max():.0%} ({len(records)} networks in all). "
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
@@ -117,7 +121,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
 def describe_biases(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `accuracy_by_bias`."""
     scores = score_biases(classified)
-    others = average_core(classified).drop(list(COMPARED))
+    others = average_without_geometry(classified)
     return Markdown(
         "Each mark is one network; how many there are stands at the right. All draw at least "
         f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
