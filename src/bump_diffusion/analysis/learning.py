@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Real
 
 ONE_CURVE = 0.9
 """Least share of the variance of learning times that sigma / d explains (`explain_by_overlap`)
@@ -20,28 +19,22 @@ noise allows leaves out what is common to the runs of one seed, which does not p
 
 
 def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> float:
-    """Training examples seen when a measure first reaches a level (`amount_needed`)."""
-    trained = checkpoints.query("step > 0")
-    return amount_needed(trained["images_seen"].to_numpy(), trained[measure].to_numpy(), level)
+    """Training examples seen when a measure first reaches a level.
 
-
-def amount_needed(
-    amounts: Real[np.ndarray, " n"], values: Real[np.ndarray, " n"], level: float
-) -> float:
-    """Find the first of increasing amounts at which a value reaches a level.
-
-    Interpolated, linearly in the logarithm of the amount, between the one that reaches it and the
-    one before; where the value is undefined (NaN) at that one, or there is none, the amount itself,
-    an upper bound. NaN if none reaches the level.
+    Interpolated, linearly in the logarithm of the examples, between the checkpoint that reaches it
+    and the one before; where the measure is undefined (NaN) at that one, or there is none, the
+    examples seen by the checkpoint itself, an upper bound. NaN if none reaches the level.
     """
+    trained = checkpoints.query("step > 0")
+    seen, values = trained["images_seen"].to_numpy(), trained[measure].to_numpy()
     reached = np.flatnonzero(values >= level)
     if not len(reached):
         return float("nan")
     after = reached[0]
     if after == 0 or np.isnan(values[after - 1]):
-        return float(amounts[after])
+        return float(seen[after])
     around = slice(after - 1, after + 1)
-    return float(np.exp(np.interp(level, values[around], np.log(amounts[around]))))
+    return float(np.exp(np.interp(level, values[around], np.log(seen[around]))))
 
 
 def learning_times(

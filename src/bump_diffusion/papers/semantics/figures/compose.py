@@ -135,11 +135,6 @@ def describe_plane(classified: pd.DataFrame) -> Markdown:
     )
 
 
-def describe_shortly(classified: pd.DataFrame) -> Markdown:
-    """Say `summarize` as a sentence of another page."""
-    return Markdown(f"{summarize(classified)}.")
-
-
 def ask_beside(networks: Mapping[str, Record]) -> Live:
     """Show trained networks, by name, side by side, that are asked for the same combination.
 
