@@ -197,6 +197,7 @@ def test_every_page_in_a_browser_without_a_network(site, width, height):
             page.goto(path.as_uri())
             page.wait_for_load_state("networkidle")
             page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            page.evaluate("new Promise(r => requestAnimationFrame(() => setTimeout(r)))")  # drawn
             formulas = page.locator("span.math, div.math").count()
             if formulas:
                 page.locator("mjx-container svg, mjx-container mjx-math").first.wait_for()

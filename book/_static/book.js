@@ -2,8 +2,8 @@
 
 // What scrolls can be scrolled by keys: it takes the focus, where it is wider than the page.
 const SCROLLS = "div.wide, .scrolls, .output, .highlight pre, .math, .bd-article table";
-const letKeysScroll = () => {
-  for (const part of document.querySelectorAll(SCROLLS)) {
+const letKeysScroll = ({ target }) => {
+  for (const part of [target, target.parentElement].filter((part) => part.matches(SCROLLS))) {
     const overflow = getComputedStyle(part).overflowX;
     if (part.scrollWidth > part.clientWidth && /auto|scroll/.test(overflow)) {
       part.tabIndex = 0;
@@ -54,8 +54,9 @@ addEventListener("DOMContentLoaded", () => {
     form.addEventListener("input", () => writeCommand(form));
     form.addEventListener("submit", (event) => event.preventDefault());
   }
-  letKeysScroll();
+  // Fonts and formulas widen what scrolls long after the page is loaded.
+  const sizes = new ResizeObserver((changes) => changes.forEach(letKeysScroll));
+  for (const part of document.querySelectorAll(SCROLLS)) {
+    [part, ...part.children].forEach((each) => sizes.observe(each));
+  }
 });
-for (const moment of ["load", "resize", "toggle"]) {
-  addEventListener(moment, letKeysScroll, true);
-}
