@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
-from sklearn.preprocessing import StandardScaler
 
 MINIMUM_POINTS = 50
 """Fewest points that a probe is fitted to; with fewer it is undefined (NaN)."""
@@ -100,14 +99,17 @@ class _Fold:
         test: Int[np.ndarray, " rest"],
     ):
         self.train, self.test, self.group = train, test, group[train]
-        scaler = StandardScaler().fit(points[train])
-        fitted = scaler.transform(points[train])
+        mean, spread = points[train].mean(axis=0), points[train].std(axis=0)
+        varied = spread > 1e-12 * np.abs(mean)  # a constant feature has but rounding
+        fitted, tested = (
+            (points[side][:, varied] - mean[varied]) / spread[varied] for side in (train, test)
+        )
         # The fit stays within the span of the training points: their Gram matrix is all it needs.
         squares, self.directions = np.linalg.eigh(fitted @ fitted.T)
         self.squares = squares.clip(min=0)
-        self.projected = scaler.transform(points[test]) @ fitted.T @ self.directions
+        self.projected = tested @ fitted.T @ self.directions
         few = points.shape[1] <= LEAST_SQUARES_FEATURES
-        self.alphas = [0.0] if few else RIDGE_ALPHAS
+        self.alphas = np.zeros(1) if few else RIDGE_ALPHAS
 
     @cached_property
     def members(self) -> list[Int[np.ndarray, "groups size"]]:
@@ -124,17 +126,25 @@ class _Fold:
         """Positions of the tested points, from those of the others."""
         mean = target.mean(axis=0)
         along = self.directions.T @ (target - mean)
-        alpha = min(self.alphas, key=lambda a: self._error(a, target - mean, along))
-        return mean + self.projected @ (along * self._inverse(alpha)[:, None])
+        best = self._errors(target - mean, along).argmin() if len(self.alphas) > 1 else 0
+        return mean + self.projected @ (along * self.inverse[best, :, None])
 
-    def _inverse(self, alpha: float) -> Float[np.ndarray, " t"]:
+    @cached_property
+    def inverse(self) -> Float[np.ndarray, "alphas t"]:
+        """What each alpha divides each direction by, as a factor."""
         # Directions in which the points do not vary, but for rounding, are not divided by.
         varied = self.squares > 1e-12 * self.squares.max(initial=1e-300)
-        return np.where(varied, 1 / np.where(varied, self.squares + alpha, 1), 0)
+        return np.where(varied, 1 / np.where(varied, self.squares + self.alphas[:, None], 1), 0)
 
-    def _error(
-        self, alpha: float, centred: Float[np.ndarray, "t 2"], along: Float[np.ndarray, "t 2"]
-    ) -> float:
+    @cached_property
+    def left(self) -> Float[np.ndarray, "alphas t"]:
+        """What the fit with each alpha leaves of each point: the hat matrix's diagonal from one."""
+        kept = self.squares * self.inverse
+        return 1 - kept @ self.directions.T**2 - 1 / len(self.train)
+
+    def _errors(
+        self, centred: Float[np.ndarray, "t 2"], along: Float[np.ndarray, "t 2"]
+    ) -> Float[np.ndarray, " alphas"]:
         """Squared error in predicting each group from the others, without fitting again.
 
         The residuals of a group that is left out are those of the whole fit, times the inverse of
@@ -142,15 +152,12 @@ class _Fold:
         single points would choose too small an alpha: the others of its group, which have the same
         target, vouch for a point.
         """
-        if len(self.alphas) == 1:
-            return 0.0
-        kept = self.squares * self._inverse(alpha)
-        residual = centred - self.directions @ (along * kept[:, None])
-        left = 1 - self.directions**2 @ kept - 1 / len(centred)
-        errors = (residual / left[:, None]) ** 2
+        kept = self.squares * self.inverse
+        residual = centred - self.directions @ (along * kept[:, :, None])
+        errors = (residual / self.left[:, :, None]) ** 2
         for rows in self.members:
             directions = self.directions[rows]
-            hat = (directions * kept) @ directions.mT
+            hat = (directions * kept[:, None, None]) @ directions.mT
             blocks = np.eye(rows.shape[1]) - hat - 1 / len(centred)
-            errors[rows] = np.linalg.solve(blocks, residual[rows]) ** 2
-        return float(errors.sum())
+            errors[:, rows] = np.linalg.solve(blocks, residual[:, rows]) ** 2
+        return errors.sum(axis=(1, 2))
