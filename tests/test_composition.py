@@ -1,5 +1,6 @@
 """What networks draw of held-out combinations, from simulated records whose bumps are known."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -159,6 +160,17 @@ def test_the_page_scores_what_the_frozen_criteria_judge():
 def test_a_geometry_without_runs_is_refused():
     with pytest.raises(UserError, match="geometry is 'band-9'"):
         compose.load("band-9")
+    with pytest.raises(UserError, match="geometry"):
+        compose.load("larger")  # conditions begin so, but it is no shape
+
+
+def test_the_table_of_other_shapes_has_those_of_the_first_figure_where_it_shows_another():
+    classified, records = compose.load()
+    table = compose.tabulate_elsewhere("donut")
+    assert set(table.made_from["records"]) >= {record.id for record in records}
+    core = f"{compose.average_core(classified)['lines, no vector']:.2f}"
+    row = re.search(r"quadrants</td>\s*<td>lines, no vector</td>\s*<td>([\d.]+)", table.data)
+    assert row[1] == core
 
 
 @pytest.mark.parametrize(("off", "right"), [(0.0, 0.0), (0.4, 1.0)])

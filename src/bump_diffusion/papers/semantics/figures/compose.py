@@ -1,6 +1,6 @@
 """The page *Does it compose?*: combinations of x and y that were never trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,6 +31,10 @@ COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
 """The networks that the first figure shows beside each other."""
 
 
+COLUMNS = ["N", "held out", "bias", "core", "rim", "trained"]
+"""Of the networks that hold other combinations out: what they are, and accuracies by region."""
+
+
 def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of the judged runs that hold a geometry out.
 
@@ -39,21 +43,26 @@ def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
     `COMPARED` have a run.
     Raises UserError for a geometry that the frozen file does not have.
     """
-    known = sorted({name.rpartition("-profiles")[0] for name in CURE.conditions} - {""})
+    known = sorted({c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where})
     if geometry not in known:
         raise UserError(f"geometry is {geometry!r}, it must be {' or '.join(known)}.")
-    tables, records = [], []
-    for name, condition in CURE.conditions.items():
-        if not name.startswith(f"{geometry}-"):
-            continue
-        bias, told = condition.about.split("; ")[-2:]
+    names = [name for name in CURE.conditions if name.startswith(f"{geometry}-")]
+    classified, records = classify_judged(names)
+    if not set(classified["bias"]).issuperset(COMPARED):
+        return pd.DataFrame(), []
+    return classified, records
+
+
+def classify_judged(names: Iterable[str]) -> tuple[pd.DataFrame, list[Record]]:
+    """Classify the last images of the judged runs of conditions, as `load` says."""
+    tables, records = [pd.DataFrame(columns=["bias"])], []
+    for name in names:
+        bias, told = CURE.conditions[name].about.split("; ")[-2:]
+        about = {"condition": name, "bias": bias, "told": told.removeprefix("told ")}
         for record, _ in find_runs(name, frozen=CURE):
-            about = {"condition": name, "bias": bias, "told": told.removeprefix("told ")}
             about |= {"record": record.id, "seed": record.configuration.seed}
             tables.append(classify_last(record).assign(**about))
             records.append(record)
-    if not {table["bias"].iloc[0] for table in tables}.issuperset(COMPARED):
-        return pd.DataFrame(), []
     return pd.concat(tables, ignore_index=True), records
 
 
@@ -196,6 +205,22 @@ def tabulate_destinations(records: list[Record], classified: pd.DataFrame) -> Ta
     by_bias = classified.groupby("bias", sort=False)
     shares = by_bias.apply(lambda table: share_destinations(table).droplevel("step"))
     return Table(shares.round(2).reset_index(), records)
+
+
+def tabulate_elsewhere(geometry: str) -> Table:
+    """Tabulate the accuracy of the judged runs that hold other combinations out, by bias."""
+    left_out = (f"{geometry}-", "imbalanced-", "full-")
+    classified, records = classify_judged(
+        name for name in CURE.conditions if not name.startswith(left_out)
+    )
+    rows = []
+    for record in records:
+        c, of_run = record.configuration, classified[classified["record"] == record.id]
+        accuracy = score_regions(of_run)["accuracy"].droplevel("step")
+        about = {"N": c.N, "held out": c.held_out, "bias": of_run["bias"].iloc[0]}
+        rows.append({**about, **accuracy.reindex(["core", "rim", "trained"])})
+    by_bias = pd.DataFrame(rows, columns=COLUMNS).groupby(COLUMNS[:3], sort=False)
+    return Table(by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index(), records)
 
 
 def _is_trained(record: Record) -> np.ndarray:
