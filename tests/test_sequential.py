@@ -227,6 +227,9 @@ def test_more_seeds_are_expected_for_a_smaller_effect():
     assert expect_more([1, 1, 1, 1, 1, 1, 1], 0.5, "share") == 1
     assert expect_more([1, 1, 1, 1, 1, 1, 1, 1], 0.5, "share") == 0
     assert math.isnan(expect_more([0.4], 0, "mean"))
+    taken_back = [0.0] * 8 + [1.0] * 7  # "negligible" after eight, not any more
+    assert decide(taken_back, 0.5, "share").verdict == "not yet"
+    assert expect_more(taken_back, 0.5, "share") >= 1
 
 
 def test_the_number_of_expected_seeds_is_that_of_experiments(noise):

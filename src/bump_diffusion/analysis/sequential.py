@@ -183,7 +183,8 @@ def expect_more(
 
     Of 500 simulated continuations, each of Gaussian values with the mean and the standard deviation
     so far, or, for a share, of values drawn from those so far with one 0 and one 1 more. NaN for a
-    mean of fewer than two values; 0 for what is decided. Values that are NaN are left out.
+    mean of fewer than two values; 0 for what the last interval decides, whatever an earlier one
+    did. Values that are NaN are left out.
     """
     values = _drop_nan(values)
     generator, shape = np.random.default_rng(seed), (500, cap)
@@ -195,8 +196,11 @@ def expect_more(
         _, means, deviations = _summarize(values, resolution)
         further = generator.normal(means[-1], deviations[-1], shape)
     so_far = np.broadcast_to(values, (len(further), len(values)))
-    _, seeds = first_decision(np.hstack([so_far, further]), smallest, kind, alpha, resolution)
-    return max(float(np.median(seeds)) - len(values), 0.0)
+    all_values, last = np.hstack([so_far, further]), max(len(values) - 1, 0)
+    e = [weigh_evidence(all_values, smallest, s, kind, resolution) for s in ("above", "below")]
+    passed = np.max(e, axis=0)[:, last:] >= 1 / alpha
+    seeds = np.where(passed.any(axis=1), last + passed.argmax(axis=1) + 1, math.inf)
+    return float(np.median(seeds)) - len(values)
 
 
 def _compare(low: float, high: float, smallest: float) -> str:
