@@ -1,5 +1,6 @@
 """What networks draw of held-out combinations, from simulated records whose bumps are known."""
 
+import math
 import re
 from types import SimpleNamespace
 
@@ -211,3 +212,16 @@ def test_no_bias_that_is_told_the_geometry_is_named_among_those_that_are_not():
         ("a table of rank one", 0.0),
     ]
     assert "lines and vector" not in answer.describe_biases(classified).data
+
+
+def test_axes_learned_apart_are_told_for_each_network_that_has_runs():
+    row = {"criterion": "axes-still-apart", "control": 0.5, "verdict": "not yet"}
+    judged = pd.DataFrame(
+        [
+            {**row, "condition": "imbalanced-baseline", "seeds": 3, "estimate": 0.21},
+            {**row, "condition": "imbalanced-lines", "seeds": 0, "estimate": math.nan},
+        ]
+    )
+    text = answer.describe_imbalance(judged).data
+    assert "0.50" in text and "0.21" in text and "nan" not in text and "lines" not in text
+    assert answer.describe_imbalance(judged[judged["seeds"] == 0]).data == ""

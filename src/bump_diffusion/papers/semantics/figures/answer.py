@@ -181,6 +181,24 @@ def describe_data(grown: pd.DataFrame) -> Markdown:
     return Markdown(text)
 
 
+def describe_imbalance(judged: pd.DataFrame) -> Markdown:
+    """Say how far apart x and y are learned where one has more values, by the judged networks."""
+    cells = judged[(judged["criterion"] == "axes-still-apart") & (judged["seeds"] > 0)]
+    if cells.empty:
+        return Markdown("")
+    ways = (
+        f"{cell.estimate:.2f} with “{CURE.conditions[cell.condition].about.split('; ')[1]}” "
+        f"({cell.seeds} of at most {CURE.conditions[cell.condition].cap} networks: {cell.verdict})"
+        for cell in cells.itertuples()
+    )
+    return Markdown(
+        "**Is the axis with more values learned apart?** Where x has four times as many values as "
+        "y, and each axis is learned alone, the images needed lie "
+        f"{cells['control'].mean():.2f} doublings apart. In networks that draw both they lie apart "
+        f"by {' and '.join(ways)}."
+    )
+
+
 def spread(shares: pd.Series) -> str:
     """Write shares in percent: the lowest and the highest, or one where they are alike."""
     low, high = (f"{share:.0%}" for share in (shares.min(), shares.max()))
