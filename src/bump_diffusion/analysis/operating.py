@@ -62,30 +62,3 @@ def simulate_all_or_nothing(
             }
         )
     return pd.DataFrame(rows)
-
-
-def measure_misses(cap: int) -> pd.DataFrame:
-    """Return a table of how often a 95 % sequence ever misses the mean, by distribution.
-
-    A row per distribution of the values over seeds, a column per kind of sequence: the share of
-    20,000 experiments in which the true mean is outside an interval after some seed up to the cap.
-    The "share" has NaN where values are not from 0 to 1.
-    """
-    generator, size = np.random.default_rng(0), (20_000, cap)
-    failures = np.where(generator.random(size) < 0.1, 0.2, 0.99)
-    samples = {
-        "Gaussian": (generator.normal(size=size), 0.0),
-        "t, 3 degrees of freedom": (generator.standard_t(3, size), 0.0),
-        "uniform": (generator.random(size), 1 / 2),
-        "Beta(20, 2)": (generator.beta(20, 2, size), 20 / 22),
-        "Beta(2, 1/2)": (generator.beta(2, 0.5, size), 2 / 2.5),
-        "one in ten fails": (failures + generator.uniform(-0.01, 0.01, size), 0.911),
-    }
-    rows = {}
-    for name, (values, mean) in samples.items():
-        kinds = ["mean", "share"] if values.min() >= 0 and values.max() <= 1 else ["mean"]
-        rows[name] = {}
-        for kind in kinds:
-            verdicts, _ = first_decision(values, mean, kind)
-            rows[name][kind] = np.mean(verdicts != "not yet")
-    return pd.DataFrame(rows).T.rename_axis("distribution")

@@ -19,7 +19,7 @@ except where a function says so:
   likelihood ratio is convex in the value, so that 0 and 1 are the worst case.
 
 How far a "mean" needs Gaussian values, by the share of simulated experiments of 40 seeds in which
-a 95 % sequence ever misses the mean (`operating.measure_misses`; at most 5 % is promised): Gaussian
+a 95 % sequence ever misses the mean (`tests/test_sequential.py`; at most 5 % is promised): Gaussian
 3 %, heavy tails (t with 3 degrees of freedom) 2 %, uniform 4 %, mildly skewed as accuracies are,
 Beta(20, 2), 6 %, strongly skewed, Beta(2, 1/2), 13 %. It breaks where most seeds agree closely and
 few fail: with one seed in ten at 0.2 and the others at 0.99 it misses in 65 %, because the first
