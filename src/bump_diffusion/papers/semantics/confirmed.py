@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bump_diffusion.analysis.sequential import decide, expect_more, reject, weigh_evidence
 from bump_diffusion.config import Configuration
 from bump_diffusion.papers.semantics import confirm, cure, routing
-from bump_diffusion.papers.semantics.confirm import Baseline
+from bump_diffusion.papers.semantics.confirm import Baseline, Value
 from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store, default_store
@@ -170,15 +170,18 @@ def judge(
     """
     rows = []
     for name, criterion in frozen.criteria.items():
+        smallest, kind, resolution = criterion.smallest, criterion.kind, criterion.resolution
+        rule = (smallest, kind, frozen.alpha, resolution)
         for condition in criterion.conditions:
-            of_runs = [QUANTITIES[name](*run) for run in runs[condition]]
-            values = np.array([value.effect for value in of_runs], float)
-            known = values[~np.isnan(values)]
-            about = (criterion.smallest, criterion.kind)
-            options = {"resolution": criterion.resolution}
-            decision = decide(known, *about, frozen.alpha, limits=criterion.limits, **options)
+            values = pd.DataFrame(
+                [QUANTITIES[name](*run) for run in runs[condition]],
+                columns=Value._fields,
+                dtype=float,
+            )
+            known = values["effect"].dropna().to_numpy()
+            decision = decide(known, *rule, criterion.limits)
             e = [
-                weigh_evidence(known, criterion.smallest, side, criterion.kind, **options)[-1:]
+                weigh_evidence(known, smallest, side, kind, resolution)[-1:]
                 for side in ("above", "below")
             ]
             rows.append(
@@ -186,23 +189,17 @@ def judge(
                     "claim": criterion.claim,
                     "criterion": name,
                     "condition": condition,
-                    "seeds": len(of_runs),
+                    "seeds": len(values),
                     "values": known.tolist(),
-                    "estimate": decision.mean,
-                    "low": decision.low,
-                    "high": decision.high,
-                    "consistent": decision.consistent,
-                    "smallest": criterion.smallest,
-                    "control": float(pd.Series([v.control for v in of_runs], dtype=float).mean()),
-                    "verdict": decision.verdict,
-                    "more": 0.0
-                    if decision.verdict != "not yet"
-                    else expect_more(known, *about, frozen.alpha, **options),
+                    "smallest": smallest,
+                    "control": values["control"].mean(),
+                    "more": expect_more(known, *rule) if decision.verdict == "not yet" else 0.0,
                     "e": float(np.max(e, initial=0.0)),
                     "supports": decision.verdict == criterion.supports,
+                    **decision._asdict(),
                 }
             )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).rename(columns={"mean": "estimate"})
     kept = reject(table["e"], frozen.alpha) & (table["verdict"] != "not yet")
     return table.assign(rejected=kept)
 
