@@ -39,12 +39,8 @@ Baseline = dict[float, Record]
 Quantity = Callable[[Record, Baseline], Value]
 
 
-def order_added(run: Record, baseline: Baseline) -> Value:
-    return _less(*(_order(run, "sample", "layer4", f) for f in ("ablated", "untrained, ablated")))
-
-
-def published_order_added(run: Record, baseline: Baseline) -> Value:
-    return _less(*(_order(run, "sample", "layer4", f) for f in ("trained", "untrained")))
+def order_added(run: Record, baseline: Baseline, *networks: str) -> Value:
+    return _less(*(_order(run, "sample", "layer4", features) for features in networks))
 
 
 def order_in_noise(run: Record, baseline: Baseline) -> Value:
@@ -64,10 +60,6 @@ def disordered_phase(run: Record, baseline: Baseline) -> Value:
     )
 
 
-def misplaced_phase(run: Record, baseline: Baseline) -> Value:
-    return Value(_doublings(_trained(run), "single", "accuracy", 0.5))
-
-
 def sides_agree(run: Record, baseline: Baseline) -> Value:
     table = _trained(run)
     sides = ("phase_representation", "phase_representation_untrained")
@@ -80,14 +72,6 @@ def order_first(run: Record, baseline: Baseline) -> Value:
     return _less(
         *(math.log2(accuracy / find_time(table, o, ORDER)) for o in ("order", "order_untrained"))
     )
-
-
-def order_used_x(run: Record, baseline: Baseline) -> Value:
-    return _moved(run, "layer4", "x")
-
-
-def order_used_y(run: Record, baseline: Baseline) -> Value:
-    return _moved(run, "layer4", "y")
 
 
 def routed_apart(run: Record, baseline: Baseline) -> Value:
@@ -129,25 +113,22 @@ def held_out_gap(run: Record, baseline: Baseline) -> Value:
 
 
 QUANTITIES: dict[str, Quantity] = {
-    quantity.__name__.replace("_", "-"): quantity
-    for quantity in (
-        order_added,
-        published_order_added,
-        order_in_noise,
-        two_dimensional,
-        disordered_phase,
-        misplaced_phase,
-        sides_agree,
-        order_first,
-        order_used_x,
-        order_used_y,
-        routed_apart,
-        placed_together,
-        axes_apart_alone,
-        axes_pulled_together,
-        axes_still_apart,
-        held_out_gap,
-    )
+    "order-added": lambda *run: order_added(*run, "ablated", "untrained, ablated"),
+    "published-order-added": lambda *run: order_added(*run, "trained", "untrained"),
+    "order-in-noise": order_in_noise,
+    "two-dimensional": two_dimensional,
+    "disordered-phase": disordered_phase,
+    "misplaced-phase": lambda run, _: Value(_doublings(_trained(run), "single", "accuracy", 0.5)),
+    "sides-agree": sides_agree,
+    "order-first": order_first,
+    "order-used-x": lambda run, _: _moved(run, "layer4", "x"),
+    "order-used-y": lambda run, _: _moved(run, "layer4", "y"),
+    "routed-apart": routed_apart,
+    "placed-together": placed_together,
+    "axes-apart-alone": axes_apart_alone,
+    "axes-pulled-together": axes_pulled_together,
+    "axes-still-apart": axes_still_apart,
+    "held-out-gap": held_out_gap,
 }
 """By the criteria's names in the frozen file."""
 

@@ -67,14 +67,12 @@ def find_routes(shares: pd.DataFrame) -> pd.DataFrame:
 
     It is "neither" where no layer holds the axis, and "unknown" where a share is.
     """
-    axes = shares.columns.unique(0)
-    return pd.DataFrame({axis: shares[axis].apply(_find_holder, axis=1) for axis in axes})
-
-
-def _find_holder(by_layer: pd.Series) -> str:
-    if by_layer.isna().any():
-        return "unknown"
-    return str(by_layer.idxmax()) if by_layer.max() >= HOLDS else "neither"
+    routes = {}
+    for axis in shares.columns.unique(0):
+        by_layer = shares[axis].fillna(0)
+        holder = by_layer.idxmax(axis=1).where(by_layer.max(axis=1) >= HOLDS, "neither")
+        routes[axis] = holder.where(shares[axis].notna().all(axis=1), "unknown")
+    return pd.DataFrame(routes)
 
 
 def last_route(run: Record) -> tuple[str, ...]:
@@ -99,11 +97,8 @@ def routes_alike(run: Record, baseline: Baseline) -> Value:
 
 
 def settled_first(run: Record, baseline: Baseline) -> Value:
-    trained = run.checkpoints.query("step > 0")
-    settled = find_settled(run)
-    if math.isnan(settled):
-        return Value(math.nan)
-    return Value(math.log2(find_time(trained, "accuracy", 0.5) / settled))
+    half = find_time(run.checkpoints, "accuracy", 0.5)
+    return Value(math.log2(half / find_settled(run)))
 
 
 def find_settled(run: Record) -> float:
@@ -136,7 +131,9 @@ def unevenness(run: Record) -> float:
 
 
 QUANTITIES: dict[str, Quantity] = {
-    quantity.__name__.replace("_", "-"): quantity
-    for quantity in (routes_alike, settled_first, held_apart, apart_composes)
+    "routes-alike": routes_alike,
+    "settled-first": settled_first,
+    "held-apart": held_apart,
+    "apart-composes": apart_composes,
 }
 """By the criteria's names in the frozen file."""
