@@ -70,16 +70,6 @@ def rise_together(run: pd.DataFrame) -> float:
     return float((run["accuracy_x"] - run["accuracy_y"]).abs().max())
 
 
-def costly(run: pd.DataFrame) -> float:
-    return math.log2(run["cost"].iloc[0])
-
-
-def of_untrained(quantity: Quantity) -> Quantity:
-    """Make a quantity one of the untrained network on the same images."""
-    names = ["manifold", "order", "phase_representation"]
-    return lambda run: quantity(run.assign(**{n: run[f"{n}_untrained"] for n in names}))
-
-
 class Criterion(NamedTuple):
     """How a claim is decided."""
 
@@ -96,31 +86,33 @@ class Criterion(NamedTuple):
 
 SHARE = (0.0, 1.0)
 
+
+def beside_untrained(
+    quantity: Quantity, *sides: str, limits: tuple[float, float] = SHARE
+) -> Criterion:
+    """Make the criterion whose control is the quantity of the untrained network, same images."""
+    names = ["manifold", "order", "phase_representation"]
+
+    def control(run: pd.DataFrame) -> float:
+        return quantity(run.assign(**{name: run[f"{name}_untrained"] for name in names}))
+
+    return Criterion(quantity, limits, control, sides)
+
+
 CRITERIA = {
-    "representation-phases": Criterion(
-        passes_phases("representation"),
-        SHARE,
-        of_untrained(passes_phases("representation")),
-        ("representation",),
-    ),
+    "representation-phases": beside_untrained(passes_phases("representation"), "representation"),
     "order-learned": Criterion(order_learned),
     "generation-phases": Criterion(passes_phases("generation"), SHARE, sides=("generation",)),
-    "sides-agree": Criterion(
-        sides_agree, (-1.0, 1.0), of_untrained(sides_agree), ("generation", "representation")
-    ),
-    "order-necessary": Criterion(
-        order_necessary, SHARE, of_untrained(order_necessary), ("representation",)
-    ),
-    "order-sufficient": Criterion(
-        order_sufficient, SHARE, of_untrained(order_sufficient), ("representation",)
-    ),
-    "order-first": Criterion(order_first, control=of_untrained(order_first)),
+    "sides-agree": beside_untrained(sides_agree, "generation", "representation", limits=(-1, 1)),
+    "order-necessary": beside_untrained(order_necessary, "representation"),
+    "order-sufficient": beside_untrained(order_sufficient, "representation"),
+    "order-first": beside_untrained(order_first, limits=(-math.inf, math.inf)),
     "order-used": Criterion(order_used, SHARE),
     "rise-together": Criterion(rise_together, SHARE, reads("max_axis_gap_1d")),
     "coupled": Criterion(reads("index"), coupling=("joint", "separate", "index")),
     "coupled-in-images": Criterion(
         reads("index_2d"), coupling=("joint", "separate_2d", "index_2d")
     ),
-    "costly": Criterion(costly),
+    "costly": Criterion(lambda run: math.log2(run["cost"].iloc[0])),
 }
 """By the claims' names, as in `claims.yml`."""
