@@ -152,7 +152,6 @@ OF_ONE_RUN = (
 OF_RUNS = (
     watch.loss_curve,
     watch.outcomes_over_training,
-    phases.accuracy_over_training,
     phases.probes_over_training,
     phases.order_parameters_over_training,
     phases.phase_bars,

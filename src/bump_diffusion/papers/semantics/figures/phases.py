@@ -21,7 +21,6 @@ from bump_diffusion.analysis.phases import (
 )
 from bump_diffusion.page.axes import (
     IMAGES_SEEN,
-    band,
     curve,
     hide_ticks,
     legend_above,
@@ -106,19 +105,6 @@ def tabulate_without_b(records: list[Record]) -> pd.DataFrame:
             seen = {"images seen": f"{nearest['images_seen']:,}"}
             rows.append({**nearest[["conditioning", "seed"]], **seen, **shares})
     return pd.DataFrame(rows, columns=["conditioning", "seed", "images seen", *KINDS.values()])
-
-
-@drawn
-def accuracy_over_training(records: list[Record]) -> tuple[Figure, str]:
-    """Draw accuracy, and accuracy in x and in y alone, over training."""
-    names = {"accuracy": "x and y", "accuracy_x": "x alone", "accuracy_y": "y alone"}
-    table = frame(records).query("step > 0")
-    long = table.rename(columns=names).melt("images_seen", list(names.values()), "axis", "share")
-    figure, ((ax,),) = panels_over_training(table, height=3, caption=band(table))
-    curve(ax, long, "share", hue="axis", style="axis")
-    ax.set(xlabel=IMAGES_SEEN, ylabel="accuracy (share of images)", ylim=(-0.02, 1.02))
-    ax.legend(title=None)
-    return figure, f"Accuracy against images seen. At the end, {means_at_end(table, names)}."
 
 
 @drawn
