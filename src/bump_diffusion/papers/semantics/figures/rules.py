@@ -25,25 +25,23 @@ def show(name: str) -> Markdown:
 
 def tabulate_conditions() -> Table:
     """Tabulate the fields of each condition's runs, and of their baselines, in all frozen files."""
-    rows = []
-    for frozen in EDITIONS.values():
-        for name, condition in frozen.conditions.items():
-            runs, baselines = zip(*condition.plan(), strict=True)
-            rows.append(
-                {
-                    "file": frozen.edition,
-                    "condition": name,
-                    "experiment": condition.experiment,
-                    "fields": _list_fields(runs),
-                    "baseline": _list_fields(baselines),
-                }
-            )
+    rows = [
+        (
+            frozen.edition,
+            name,
+            condition.experiment,
+            *map(_list_fields, zip(*condition.plan(), strict=True)),
+        )
+        for frozen in EDITIONS.values()
+        for name, condition in frozen.conditions.items()
+    ]
+    columns = ["file", "condition", "experiment", "fields", "baseline"]
     fields = ", ".join(f"{field} {value}" for field, value in COMMON.items() if field != "seed")
     note = (
         "Runs are in the order of the values; where several fields have several, the last one "
         f"varies fastest. Each field that is not named is as in all of them: {fields}."
     )
-    return Table(pd.DataFrame(rows), note=note)
+    return Table(pd.DataFrame(rows, columns=columns), note=note)
 
 
 def _list_fields(plans: Sequence[Plan]) -> str:

@@ -152,15 +152,11 @@ def tabulate_overlap(records: list[Record]) -> pd.DataFrame:
 def tabulate_grid(records: list[Record]) -> pd.DataFrame:
     """Tabulate what spread, spacing and their ratio each explain (`explain_on_grid`)."""
     table = frame(records)
-    names = {"sigma": "spread σ", "d": "spacing d", "overlap": "σ / d"}
-    rows = []
-    for measure, title in MILESTONES.items():
-        explained = explain_on_grid(table, measure)
-        intervals = {
-            f"explained by {name} (95 % interval)": describe_interval(
-                *estimate(explained[by], "mean", SHARE)
-            )
-            for by, name in names.items()
-        }
-        rows.append({"images to": title, **intervals})
-    return pd.DataFrame(rows)
+    explained = [explain_on_grid(table, measure) for measure in MILESTONES]
+    columns = {
+        f"explained by {name} (95 % interval)": [
+            describe_interval(*estimate(shares[by], "mean", SHARE)) for shares in explained
+        ]
+        for by, name in {"sigma": "spread σ", "d": "spacing d", "overlap": "σ / d"}.items()
+    }
+    return pd.DataFrame({"images to": MILESTONES.values(), **columns})

@@ -5,7 +5,7 @@ import itertools
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
-from markupsafe import Markup
+
 from matplotlib.figure import Figure
 
 from bump_diffusion.config import Configuration
@@ -122,15 +122,10 @@ def draw_network(caption: Markdown) -> Diagram:
     # The label runs down on both sides of the middle, and into each block.
     parts += [box(172, 8, 136, 44, LABEL_COLOUR), text(240, 27, "label (x, y)")]
     parts.append(text(240, 45, "and timestep", 14))
-    for y in middle[1:4]:
-        parts.append(arrow((152, 30), (152, y + 11), (118, y + 11), colour=LABEL_COLOUR))
-    for y in middle[:3]:
-        parts.append(arrow((328, 30), (328, y + 11), (362, y + 11), colour=LABEL_COLOUR))
-    parts.append(
-        Markup('<path d="M152 30H172M308 30H328" stroke="{}" stroke-width="1.8"/>').format(
-            LABEL_COLOUR
-        )
-    )
+    for x, bend, end, blocks in ((172, 152, 118, middle[1:]), (308, 328, 362, middle[:3])):
+        for y in blocks:
+            bends = (x, 30), (bend, 30), (bend, y + 11), (end, y + 11)
+            parts.append(arrow(*bends, colour=LABEL_COLOUR))
     parts.append(text(left, rows[3] + height + 20, "probed in the paper", 14, "start"))
     return Diagram(
         draw_network,

@@ -122,21 +122,17 @@ def describe_embedding(record: Record) -> Markdown:
     """Say what to see in `embedding_and_outcomes`."""
     run = frame([record]).query("step > 0")
     first, last = run.iloc[0], run.iloc[-1]
+    published = min(first[f"r2_trained_umap_requested_{axis}"] for axis in "xy")
     passed = run["phase_generation"].drop_duplicates()
     return Markdown(
         f"One network (seed {record.configuration.seed}) while it learns. In the middle, what it "
-        "draws: "
-        f"phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the images are "
-        "right. Above, layer 4 at those times, a point an image, in the colour of the position "
+        f"draws: phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the "
+        "images are right. Above, layer 4 at those times, a point an image, in the colour of the position "
         f"that was requested. {COLOUR_KEY}. With the label, as the paper reads it, positions "
-        f"can be read from the first picture on (R² {_published(first):.2f}, when "
+        f"can be read from the first picture on (R² {published:.2f}, when "
         f"{first['correct']:.0%} of the images are right): that order was put in. Without the "
         f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) as "
         "the bumps do. Below, the same beside an untrained network that is shown the same images, "
-        "which ends at R² "
-        f"{max(last['order_untrained'], 0):.2f}: what lies between the lines was learned."
+        f"which ends at R² {max(last['order_untrained'], 0):.2f}: what lies between the lines was "
+        "learned."
     )
-
-
-def _published(checkpoint) -> float:
-    return min(checkpoint[f"r2_trained_umap_requested_{axis}"] for axis in "xy")
