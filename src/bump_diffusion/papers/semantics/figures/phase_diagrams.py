@@ -2,7 +2,7 @@
 
 from IPython.display import Markdown
 
-from bump_diffusion.analysis.frame import frame, split
+from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.page.axes import thousands
 from bump_diffusion.papers.semantics.figures.comparisons import SYMBOLS
@@ -13,14 +13,12 @@ WIDE = 2.0
 """The widest spacing, pixels, that is compared; at wider ones hardly any positions are left."""
 
 
-def range_of_times(records: list[Record], field: str) -> dict[str, float]:
+def range_of_times(records: list[Record], field: str) -> dict[float, float]:
     """Average the images seen to half of all correct, by a field; those reached in all runs."""
-    means = {}
-    for value, runs in split(frame(records).query("step > 0"), field).items():
-        times = learning_times(runs, "accuracy", 0.5)
-        if times.notna().all():
-            means[value] = float(times.mean())
-    return means
+    table = frame(records)
+    values = table.groupby("record")[field].first()
+    times = learning_times(table, "accuracy", 0.5).groupby(values)
+    return times.agg(lambda of_runs: of_runs.mean(skipna=False)).dropna().to_dict()
 
 
 def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
@@ -33,16 +31,14 @@ def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
             texts.append(f"by an unknown factor with the {name}")
             continue
         factor = max(times.values()) / min(times.values())
-        values = list(times)
-        texts.append(
-            f"by a factor of {factor:.1f} with the {name} ({values[0]} to {values[-1]} pixels)"
-        )
+        least, *_, most = times
+        texts.append(f"by a factor of {factor:.1f} with the {name} ({least:g} to {most:g} pixels)")
     every = range_of_times(density, "d_x")
-    first = next(iter(every), "")
     wide = "".join(
-        f" At {d} pixels it takes {thousands(time)}, at {first} {thousands(every[first])}."
+        f" At {d:g} pixels it takes {thousands(time)}, at {min(every):g} "
+        f"{thousands(every[min(every)])}."
         for d, time in every.items()
-        if float(d) > WIDE
+        if d > WIDE
     )
     return Markdown(
         "The training images that it takes until half of all are right change "
@@ -53,7 +49,7 @@ def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
 def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
     """Say what to see in the phase diagram of a field, whose high values mean what `means` says."""
     times, symbol = range_of_times(records, field), SYMBOLS[field]
-    missed = {getattr(r.configuration, field) for r in records} - {*map(float, times)}
+    missed = {getattr(r.configuration, field) for r in records} - times.keys()
     text = (
         "Phases over training, for what is drawn (above) and what layer 4 represents (below); a "
         f"bar a data set, from {means}. A boundary that runs straight up says that {symbol} does "
@@ -63,7 +59,8 @@ def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
         first, last = min(times, key=times.get), max(times, key=times.get)
         text += (
             f" Half of the images are right after {thousands(times[first])} training images at "
-            f"{symbol} = {first}, soonest, and after {thousands(times[last])} at {symbol} = {last}."
+            f"{symbol} = {first:g}, soonest, and after {thousands(times[last])} at "
+            f"{symbol} = {last:g}."
         )
     for value in sorted(missed):
         text += f" At {symbol} = {value:g} not every network gets that far."

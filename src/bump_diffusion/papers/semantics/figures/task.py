@@ -5,7 +5,6 @@ import itertools
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
-
 from matplotlib.figure import Figure
 
 from bump_diffusion.config import Configuration

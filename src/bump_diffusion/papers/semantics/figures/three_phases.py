@@ -127,9 +127,9 @@ def describe_embedding(record: Record) -> Markdown:
     return Markdown(
         f"One network (seed {record.configuration.seed}) while it learns. In the middle, what it "
         f"draws: phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the "
-        "images are right. Above, layer 4 at those times, a point an image, in the colour of the position "
-        f"that was requested. {COLOUR_KEY}. With the label, as the paper reads it, positions "
-        f"can be read from the first picture on (R² {published:.2f}, when "
+        "images are right. Above, layer 4 at those times, a point an image, in the colour of the "
+        f"position that was requested. {COLOUR_KEY}. With the label, as the paper reads it, "
+        f"positions can be read from the first picture on (R² {published:.2f}, when "
         f"{first['correct']:.0%} of the images are right): that order was put in. Without the "
         f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) as "
         "the bumps do. Below, the same beside an untrained network that is shown the same images, "
