@@ -210,34 +210,20 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.
 
     The cost is in images seen until 90 % of what is trained is right, and in parameters.
     """
-    by_id = {record.id: record for record in records}
-    table = classified.groupby(["bias", "told", "seed"], sort=False).first()[
-        ["record", "condition"]
-    ]
-    table = table.join(score_biases(classified)).reset_index()
-    times = learning_times(frame(records), "accuracy", LEARNED)
-    table["images"] = table["record"].map(times) / 1000
-    table["parameters"] = [_count_parameters(by_id[id]) / 1000 for id in table["record"]]
-    rows = table.groupby(["bias", "told", "condition"], sort=False).agg(
-        core=("core", "mean"),
-        trained=("trained", "mean"),
-        images=("images", "mean"),
-        parameters=("parameters", "first"),
-        networks=("seed", "count"),
-    )
+    networks = classified.groupby(["bias", "told", "seed"], sort=False).first()
+    networks = networks.join(score_biases(classified)).reset_index().set_index("record")
+    networks["images"] = learning_times(frame(records), "accuracy", LEARNED)
+    models = {record.id: build_model(record.configuration) for record in records}
+    networks["weights"] = pd.Series(models).map(lambda m: sum(w.numel() for w in m.parameters()))
+    rows = networks.groupby(["bias", "told", "condition"], sort=False)
     verdicts = judged[judged["criterion"] == "composes"].set_index("condition")["verdict"]
-    rows = rows.join(verdicts, on="condition").reset_index().drop(columns="condition")
-    rows = rows.round({"core": 2, "trained": 2}).astype({"images": int, "parameters": int})
-    names = {
-        "told": "is told",
-        "core": "right, never trained",
-        "trained": "right, trained",
-        "images": "images to learn (thousands)",
-        "parameters": "weights (thousands)",
-        "verdict": "most networks compose",
+    columns = {
+        "right, never trained": rows["core"].mean().round(2),
+        "right, trained": rows["trained"].mean().round(2),
+        "images to learn (thousands)": (rows["images"].mean() / 1000).astype(int),
+        "weights (thousands)": rows["weights"].first() // 1000,
+        "networks": rows.size(),
     }
-    return Table(rows.rename(columns=names), records)
-
-
-def _count_parameters(record: Record) -> int:
-    return sum(weights.numel() for weights in build_model(record.configuration).parameters())
+    table = pd.DataFrame(columns).join(verdicts.rename("most networks compose"), on="condition")
+    table = table.reset_index().drop(columns="condition").rename(columns={"told": "is told"})
+    return Table(table, records)

@@ -18,7 +18,7 @@ from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
 from bump_diffusion.papers.semantics.confirmed import FROZEN, ROUTING, find_runs
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
-from bump_diffusion.papers.semantics.figures.sentences import count_of
+from bump_diffusion.papers.semantics.figures.sentences import count_of, spell_layer
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS, setting_colours
 from bump_diffusion.papers.semantics.routing import (
     ROUTES,
@@ -38,6 +38,15 @@ SIZES = {16: "s", 32: "o"}
 
 SAME = {"same-weights": "the same initial weights", "same-data": "the same data"}
 """Conditions of the frozen file, and what their runs share with a known network."""
+
+FIELDS = {
+    "N": "pixels",
+    "conditioning": "label",
+    "held_out": "held out",
+    "seed": "seed",
+    "weights_seed": "of the weights",
+}
+"""Of a network's configuration, and what the table calls them."""
 
 SEEN = "larger-patching"
 """The experiment of edition 1 that says where bumps go."""
@@ -73,10 +82,10 @@ def measure_networks(records: Sequence[Record]) -> pd.DataFrame:
         recent = record.format > 2
         rows.append(
             {
-                **{f: getattr(c, f) for f in ("N", "conditioning", "held_out")},
-                **{"seed": c.seed, "weights_seed": c.weights_seed},
+                **{field: getattr(c, field) for field in FIELDS},
                 **find_places(record).loc[c.steps].to_dict(),
-                **{"route": ", ".join(route), "split": is_split(route)},
+                "route": ", ".join(route),
+                "split": is_split(route),
                 "settled": settled_first(record, {}).effect if recent else math.nan,
                 "unevenness": unevenness(record),
                 "gap": held_out_gap(record, {}).effect if c.held_out != "none" else math.nan,
@@ -282,27 +291,18 @@ def describe_settling(watched: list[Record]) -> Markdown:
 
 def tabulate_networks(networks: pd.DataFrame, records: list[Record]) -> Table:
     """Tabulate the networks: shares of bumps by layer and axis, both exchanged and one alone."""
-    rows = []
-    for record, network in zip(records, networks.itertuples(), strict=True):
-        row = {
-            "pixels": f"{network.N} × {network.N}",
-            "label": network.conditioning,
-            "held out": network.held_out,
-            "seed": network.seed,
-            "of the weights": network.weights_seed,
-            "settled before": network.settled,
-            "unevenness": network.unevenness,
-            "gap": network.gap,
-        }
-        step, exchanged = record.configuration.steps, {"xy": "both", "x": "x alone", "y": "y alone"}
-        for (differ, name), layer in itertools.product(exchanged.items(), ROUTES):
-            if differ == "xy" or record.format > 2:
-                shares = follow(record, differ).loc[step]
+    table = networks[[*FIELDS, "settled", "unevenness", "gap"]].rename(columns=FIELDS)
+    table = table.rename(columns={"settled": "settled before"}).round(2)
+    table["pixels"] = [f"{N} × {N}" for N in networks["N"]]
+    exchanged = {"xy": "both", "x": "x alone", "y": "y alone"}
+    for record, (differ, name) in itertools.product(records, exchanged.items()):
+        if differ == "xy" or record.format > 2:
+            shares = follow(record, differ).loc[record.configuration.steps]
+            for layer in ROUTES:
                 text = ", ".join(f"{shares[axis, layer]:.2f}" for axis in differ)
-                row[f"{name}, {layer.replace('layer', 'layer ')}"] = text
-        rows.append(row)
+                table.loc[record.id, f"{name}, {spell_layer(layer)}"] = text
     return Table(
-        pd.DataFrame(rows).round(2).fillna(""),
+        table.fillna(""),
         records,
         "Doublings from when the layers were settled to when half of the images were right; the "
         "largest difference of the shares of x and y; accuracy of trained minus that of held-out "
