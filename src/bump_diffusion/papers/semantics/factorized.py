@@ -39,18 +39,15 @@ def measure_composed(along_x: Record, along_y: Record) -> pd.DataFrame:
     """
     c = along_x.configuration
     draws = generator("cpu", c.seed, "compose")
-    labels, chosen = [], []
+    labels, lines = [], []
     for record in (along_x, along_y):
-        known = torch.from_numpy(record.arrays["labels"])
-        chosen.append(torch.randint(len(known), (COMPOSED,), generator=draws))
-        labels.append(known[chosen[-1], 0])
-    requested = torch.stack(labels, dim=1)
-    rows = []
-    for checkpoint, step in enumerate(along_x.checkpoints["step"]):
-        heights = []
-        for record, picked in zip((along_x, along_y), chosen, strict=True):
-            lines = torch.from_numpy(record.arrays["lines"][checkpoint])[picked].float() / 127.5 - 1
-            heights.append(bump_height(lines[:, None, None], c.polarity))
+        known, drawn = (torch.from_numpy(record.arrays[name]) for name in ("labels", "lines"))
+        chosen = torch.randint(len(known), (COMPOSED,), generator=draws)
+        labels.append(known[chosen, 0])
+        lines.append(drawn[:, chosen, None, None].float() / 127.5 - 1)
+    requested, rows = torch.stack(labels, dim=1), []
+    for step, *of_axes in zip(along_x.checkpoints["step"], *lines, strict=True):
+        heights = (bump_height(images, c.polarity) for images in of_axes)
         metrics = classify_images(compose(*heights), requested, c.sigma).metrics()
         rows.append({"step": step, "images_seen": 2 * step * c.batch_size, **metrics})
     return pd.DataFrame(rows)

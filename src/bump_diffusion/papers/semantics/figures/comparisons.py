@@ -235,30 +235,27 @@ def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
     table = frame(records).query("step > 0")
     groups = split(table, field)
     figure, axes = panels(THRESHOLDS, 1.9 + 0.38 * len(groups))
-    farthest = 1.0
+    colours, farthest = {"A ends": PHASE_COLOURS["A"], "C begins": PHASE_COLOURS["C"]}, 1.0
     for ax, side in zip(axes, THRESHOLDS, strict=True):
         by_change = [
             [median_phases(runs, side, **change) for runs in groups.values()]
             for change in ({}, *moved_thresholds(side).values())
         ]
-        for label, phase, colour, offset in (
-            ("A ends", "B", PHASE_COLOURS["A"], -0.13),
-            ("C begins", "C", PHASE_COLOURS["C"], 0.13),
-        ):
+        for phase, colour, offset in zip("BC", colours.values(), (-0.13, 0.13), strict=True):
             images = np.array([[boundary(phases, phase) for phases in row] for row in by_change])
             y, known = np.arange(len(groups)) + offset, ~np.isnan(images).all(axis=0)
             low, high = np.fmin.reduce(images)[known], np.fmax.reduce(images)[known]
             ax.hlines(y[known], low, high, color=colour, lw=2, clip_on=False)
-            ax.plot(images[0], y, "o", color=colour, label=label, markersize=5, clip_on=False)
+            ax.plot(images[0], y, "o", color=colour, markersize=5, clip_on=False)
             ratios = images / images[0]
             farthest = np.fmax.reduce([ratios, 1 / ratios], axis=None, initial=farthest)
         ax.set(xlabel=IMAGES_SEEN, ylim=(-0.5, len(groups) - 0.5))
         images_axis(ax.xaxis, table)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylabel(FIELD_NAMES[field])
-    axes[0].plot([], [], color=QUIET, lw=2, label="one threshold moved by 20 %")
-    handles, _ = axes[0].get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    dots = {change: {"color": c, "marker": "o", "ms": 5, "ls": ""} for change, c in colours.items()}
+    moved = {"one threshold moved by 20 %": {"color": QUIET, "lw": 2}}
+    legend_above(figure, dots | moved, ncols=3)
     figure.supxlabel("no dot: most seeds never get there with the thresholds as they are")
     return figure, (
         "Images seen at which most seeds have left A, and at which most are in C. A threshold "
