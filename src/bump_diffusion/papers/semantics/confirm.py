@@ -90,14 +90,14 @@ def placed_together(run: Record, baseline: Baseline) -> Value:
 
 def axes_apart_alone(run: Record, baseline: Baseline) -> Value:
     d_x, d_y = run.configuration.d_x, run.configuration.d_y
-    times = (find_time(_given_one_bump(baseline[d]), "x", 0.5) for d in (d_x, d_y))
-    return Value(_log_ratio(*times))
+    x, y = (find_time(_given_one_bump(baseline[d]), "x", 0.5) for d in (d_x, d_y))
+    return Value(math.log2(x / y))
 
 
 def axes_still_apart(run: Record, baseline: Baseline) -> Value:
     shares = _given_one_bump(run)
-    apart = _log_ratio(*(find_time(shares, axis, 0.5) for axis in "xy"))
-    return Value(apart, axes_apart_alone(run, baseline).effect)
+    x, y = (find_time(shares, axis, 0.5) for axis in "xy")
+    return Value(math.log2(x / y), axes_apart_alone(run, baseline).effect)
 
 
 def axes_pulled_together(run: Record, baseline: Baseline) -> Value:
@@ -169,11 +169,7 @@ def _doublings(table: pd.DataFrame, first: str, then: str, level: float) -> floa
     """Doublings of training images from where one measure reaches a level to where another does."""
     if not (table[first] >= level).any():
         return 0.0
-    return max(_log_ratio(find_time(table, then, level), find_time(table, first, level)), 0.0)
-
-
-def _log_ratio(time: float, other: float) -> float:
-    return math.log2(time / other)
+    return max(math.log2(find_time(table, then, level) / find_time(table, first, level)), 0.0)
 
 
 def kappa(one: pd.Series, other: pd.Series) -> float:
