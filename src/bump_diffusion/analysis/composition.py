@@ -52,22 +52,13 @@ def classify_requests(
     )
 
 
-def score_regions(classified: pd.DataFrame) -> pd.DataFrame:
-    """Score `classify_requests` by step and region: the share of right images, and along each axis.
-
-    Columns: accuracy, accuracy_x, accuracy_y, and the number of images.
-    """
-    table = classified[["step", "region"]].assign(
-        accuracy=classified["outcome"] == "correct",
-        accuracy_x=classified["correct_x"],
-        accuracy_y=classified["correct_y"],
-    )
-    by_region = table.groupby(["step", "region"])
-    return by_region.mean().assign(images=by_region.size())
+def score_regions(classified: pd.DataFrame) -> pd.Series:
+    """Score `classify_requests` of one step by region: the share of right images."""
+    return classified["outcome"].eq("correct").groupby(classified["region"]).mean()
 
 
 def share_destinations(classified: pd.DataFrame) -> pd.DataFrame:
-    """Share of held-out requests of each destination (a column each), by step and region."""
+    """Share of held-out requests of one step by region, a column for each destination."""
     held = classified[classified["region"] != "trained"]
-    shares = held.groupby(["step", "region"])["destination"].value_counts(normalize=True)
+    shares = held.groupby("region")["destination"].value_counts(normalize=True)
     return shares.unstack(fill_value=0.0).reindex(columns=DESTINATIONS, fill_value=0.0)

@@ -36,8 +36,7 @@ def region_accuracy(run: Record, region: str, tolerance: float = TOLERANCE) -> f
     The regions of a run on the full grid are those of the quadrants, which others are not trained
     on.
     """
-    scores = score_regions(classify_last(run, tolerance))["accuracy"]
-    return float(scores.get((run.configuration.steps, region), math.nan))
+    return float(score_regions(classify_last(run, tolerance)).get(region, math.nan))
 
 
 def classify_last(run: Record, tolerance: float = TOLERANCE) -> pd.DataFrame:

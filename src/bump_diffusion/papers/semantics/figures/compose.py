@@ -71,8 +71,7 @@ def score_biases(classified: pd.DataFrame) -> pd.DataFrame:
 
     A row per bias, what it is told, and seed, in the order of the frozen file.
     """
-    by_network = classified.groupby(["bias", "told", "seed"], sort=False)
-    return by_network.apply(lambda table: score_regions(table)["accuracy"].droplevel("step"))
+    return classified.groupby(["bias", "told", "seed"], sort=False).apply(score_regions)
 
 
 def average_core(classified: pd.DataFrame) -> pd.Series:
@@ -202,8 +201,7 @@ def describe_failure(classified: pd.DataFrame) -> Markdown:
 
 def tabulate_destinations(records: list[Record], classified: pd.DataFrame) -> Table:
     """Tabulate where the bumps of held-out requests are, by bias, core and rim apart."""
-    by_bias = classified.groupby("bias", sort=False)
-    shares = by_bias.apply(lambda table: share_destinations(table).droplevel("step"))
+    shares = classified.groupby("bias", sort=False).apply(share_destinations)
     return Table(shares.round(2).reset_index(), records)
 
 
@@ -216,9 +214,8 @@ def tabulate_elsewhere(geometry: str) -> Table:
     rows = []
     for record in records:
         c, of_run = record.configuration, classified[classified["record"] == record.id]
-        accuracy = score_regions(of_run)["accuracy"].droplevel("step")
         about = {"N": c.N, "held out": c.held_out, "bias": of_run["bias"].iloc[0]}
-        rows.append({**about, **accuracy.reindex(["core", "rim", "trained"])})
+        rows.append({**about, **score_regions(of_run)})
     by_bias = pd.DataFrame(rows, columns=COLUMNS).groupby(COLUMNS[:3], sort=False)
     return Table(by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index(), records)
 
