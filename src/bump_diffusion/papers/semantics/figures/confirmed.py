@@ -65,6 +65,13 @@ LEAST, MOST = -3.0, 10.0
 CRITERIA = {name: c for frozen in EDITIONS.values() for name, c in frozen.criteria.items()}
 """By name; what two frozen files have has the same limits in both."""
 
+NOT_CLAIMED = {
+    "placed-together",  # the paper speaks of learning times, not of dependence within an image
+    "held-out-gap",  # the paper holds no combination out
+    *(name for name, criterion in CRITERIA.items() if criterion.paper.startswith("(not claimed)")),
+}
+"""Criteria of what the paper does not claim, whatever the frozen file says supports it."""
+
 Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
 
 
@@ -87,18 +94,36 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
     rest = f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     text = f"None of {len(judged)} tests (a criterion under a condition) is decided yet. {rest}"
     if len(decided):
-        told = [cell for cell in decided.itertuples() if not says_nothing(cell)]
-        empty = len(decided) - len(told)
+        told = [cell for cell in decided.itertuples() if _speaks_of_paper(cell)]
+        empty = sum(says_nothing(cell) for cell in decided.itertuples())
         text = (
             f"Of {len(judged)} tests (a criterion under a condition) {counts.get('shown', 0)} are "
             f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
             f"{counts.get('not yet', 0)} are not decided yet. {empty} of the decided ones could "
-            "have come out in no other way, and say nothing of the paper; of the "
-            f"{len(told)} others {sum(cell.supports for cell in told)} support it, and "
+            f"have come out in no other way, {len(decided) - empty - len(told)} are about what the "
+            f"paper does not claim; the rest speak for it ({sum(cell.supports for cell in told)}) "
+            f"or against it ({sum(not cell.supports for cell in told)}), and "
             f"{int(decided['rejected'].sum())} of all hold once the whole table is taken "
             f"together. {rest}"
         )
     return Page("answer", list(records), text=text)
+
+
+def describe_claims(judged: pd.DataFrame) -> Markdown:
+    """Say in a line for each of the paper's claims which decided tests speak for it or against."""
+    lines = []
+    for number, title in TITLES.items():
+        cells = judged[judged["claim"] == number]
+        tests: dict[str, list[str]] = {"for": [], "against": []}
+        for cell in filter(_speaks_of_paper, cells.itertuples()):
+            about = f"{NAMES[cell.criterion]} ({FROZEN.conditions[cell.condition].about})"
+            tests["for" if cell.supports else "against"].append(about)
+        told = "; ".join(f"{side} it: {', '.join(names)}" for side, names in tests.items() if names)
+        answer = (
+            f"Of {len(cells)} tests, {told}." if told else f"No answer yet from {len(cells)} tests."
+        )
+        lines.append(f"{number}. **{title}.** {answer}")
+    return Markdown("\n".join(lines))
 
 
 def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: str) -> Page:
@@ -123,10 +148,13 @@ def _describe(cell) -> dict[str, str]:
     criterion = FROZEN.criteria[cell.criterion]
     known = len(cell.values)
     seeds = str(known) if known == cell.seeds else f"{known} of {cell.seeds}"
+    claimed = f"it supports the paper if {criterion.supports}"
     reading = ["supports the paper" if cell.supports else "against the paper"]
-    if says_nothing(cell):
+    if cell.criterion in NOT_CLAIMED:
+        claimed, reading = "the paper does not claim it", ["says nothing of the paper"]
+    elif says_nothing(cell):
         reading = ["says nothing of the paper"]
-    elif cell.verdict == "not yet":
+    if cell.verdict == "not yet":
         cap = FROZEN.conditions[cell.condition].cap
         reading = [f"of at most {cap} seeds" if cell.seeds else "no run yet"]
         if np.isfinite(cell.more) and known + cell.more <= cap:
@@ -134,8 +162,7 @@ def _describe(cell) -> dict[str, str]:
     other_way = [way] if (way := _other_way(cell)) else []
     return {
         "ours": criterion.ours,
-        "about": f"{FROZEN.conditions[cell.condition].about}; it supports the paper if "
-        f"{criterion.supports}",
+        "about": f"{FROZEN.conditions[cell.condition].about}; {claimed}",
         "effect": describe_interval(cell),
         "smallest": short(cell.smallest),
         "control": "" if np.isnan(cell.control) else short(cell.control),
@@ -183,6 +210,12 @@ def _lacks_room(cell) -> bool:
 def says_nothing(cell) -> bool:
     """Whether a cell is decided that could have been decided in no other way."""
     return cell.verdict == "negligible" and _lacks_room(cell)
+
+
+def _speaks_of_paper(cell) -> bool:
+    """Whether a cell is decided, on what the paper claims, and could have come out otherwise."""
+    is_decided = cell.verdict != "not yet"
+    return is_decided and cell.criterion not in NOT_CLAIMED and not says_nothing(cell)
 
 
 def _has_interval(cell) -> bool:
@@ -310,7 +343,7 @@ def tabulate_criteria(frozen: Frozen = FROZEN) -> Table:
                 "quantity": criterion.quantity,
                 "control": criterion.control,
                 "smallest of interest": f"{criterion.smallest:g}: {criterion.reason}",
-                "supports the paper if": criterion.supports,
+                "speaks for the paper if": "" if name in NOT_CLAIMED else criterion.supports,
             }
             for name, criterion in frozen.criteria.items()
         )

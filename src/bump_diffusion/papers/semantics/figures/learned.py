@@ -94,10 +94,11 @@ def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
     scheme = _without_order(small)
     noise = _mean(small, scheme, "up3", 1)
     return Markdown(
-        "Training adds order, but much is there without it. With the label left in, layer 4 of "
-        f"even an untrained network is ordered (R², the share of the position that can be read, is "
-        f"{last['untrained']:.2f}). With the label taken away, in generated images of {N} × {N} "
-        f"pixels, training raises R² from {last['untrained, ablated']:.2f} to "
+        "Training adds order, but much is there without it. The paper reads positions from layer 4 "
+        "after UMAP, a map that may bend; we read them from the layer itself, linearly. With the "
+        f"label left in, even an untrained network is ordered (R², the share of the position that "
+        f"can be read, is {last['untrained']:.2f}). With the label taken away, in generated images "
+        f"of {N} × {N} pixels, training raises R² from {last['untrained, ablated']:.2f} to "
         f"{last['ablated']:.2f}. Give each label a random code ({scheme}) and the network pure "
         "noise, and any order must be learned: there, in images of "
         f"{records[0].configuration.N} × {records[0].configuration.N} pixels, the first decoder "
