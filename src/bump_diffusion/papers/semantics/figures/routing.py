@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -160,10 +161,11 @@ def places(records: list[Record], networks: pd.DataFrame) -> tuple[Figure, str]:
         of_size = networks[networks["N"] == N]
         ax.plot(of_size["x"], of_size["y"], mark, color=colours[N], ms=8, alpha=0.7, mew=0)
     split = select_plain(networks).query("split")
-    for network, height in zip(split.itertuples(), itertools.cycle((8, -17))):
-        text, at = f"seed {network.seed}", (network.x, network.y)
-        side = "left" if network.x < 0 else "right"
-        ax.annotate(text, at, (0, height), textcoords="offset points", ha=side)
+    for is_right, corner in split.groupby(split["x"] > 0):
+        seeds = ", ".join(map(str, corner["seed"]))
+        words = textwrap.fill(f"seed{'s' * (len(corner) > 1)} {seeds}", 18)
+        x, y = (0.55, -0.35) if is_right else (-0.55, 0.35)  # a corner's marks are further out
+        ax.text(x, y, words, ha="center", va="center")
     _corner_axes(ax)
     ax.set(xlabel="x goes with", ylabel="y goes with")
     styles = {
@@ -197,7 +199,8 @@ def describe_places(networks: pd.DataFrame) -> Markdown:
         "Each mark is a network. It is far right if x goes with layer 4 in all bumps when that is "
         "exchanged, far left if it does with layer 3; for y up and down. "
         f"{count_of(int(clear), len(networks)).capitalize()} are in a corner, where each "
-        "coordinate goes with one layer rather than the other."
+        "coordinate goes with one layer rather than the other; those whose coordinates go with two "
+        "layers are named by their seeds."
     )
     if len(small):
         layer4 = (small[["x", "y"]] > 0.5).any(axis=1).sum()
