@@ -49,7 +49,19 @@ const writeCommand = (form) => {
   form.querySelector(".fault").textContent = fault;
 };
 
+// On a phone the values of a table of many columns stand below one another, each with its column.
+const nameColumns = (table) => {
+  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  table.classList.add("columns");
+  for (const row of table.tBodies[0].rows) {
+    [...row.cells].forEach((cell, i) => cell.setAttribute("data-column", names[i]));
+  }
+};
+
 addEventListener("DOMContentLoaded", () => {
+  document
+    .querySelectorAll(".bd-article table:not(.scoreboard):has(> thead th:nth-child(4))")
+    .forEach(nameColumns);
   for (const form of document.querySelectorAll(".rerun form")) {
     form.addEventListener("input", () => writeCommand(form));
     form.addEventListener("submit", (event) => event.preventDefault());

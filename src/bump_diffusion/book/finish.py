@@ -8,6 +8,8 @@ from pathlib import Path
 
 def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
     """Mend the pages of a built site, end chapters in their forms, and let search show excerpts."""
+    for path in site.glob("_static/scripts/*.js"):
+        path.write_text(re.sub(LOGGED, "0", path.read_text("utf-8")), "utf-8")
     texts = {}
     for path in site.rglob("*.html"):
         page = path.read_text("utf-8")
@@ -53,6 +55,9 @@ FORMULAS = r"<script>window\.MathJax = .*?</script>\s*<script [^>]*mathjax/[^>]*
 
 SEARCH = r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>\s*'
 """What only the page of the search runs; the field on the others leads there."""
+
+LOGGED = r"console\.log\(([`\"])\[PST\][^`\"]*\1\)"
+"""What the theme tells the console of each page."""
 
 MENDED = {
     # Icons are of the theme's font, which its style sheet loads: the script would draw them again.

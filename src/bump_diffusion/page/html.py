@@ -19,7 +19,7 @@ def format_table(table: pd.DataFrame) -> Markup:
     def unbroken(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return re.sub(r"\([^()]*\)", lambda found: found[0].replace(" ", "\u00a0"), value)
+        return re.sub(r"\([^()]{,20}\)", lambda found: found[0].replace(" ", "\u00a0"), value)
 
     html = table.map(unbroken).to_html(index=False, border=0)  # which escapes the values
     return Markup(f'<div class="wide">{html}</div>')
