@@ -41,6 +41,7 @@ def load(*names, **fields):
 
 
 load_judged = cache(confirmed.load)
+PLANTED = "order-added", "order-used-x"
 
 
 def numbers(markdown):
@@ -361,6 +362,30 @@ def test_a_share_that_its_cap_keeps_from_a_verdict_is_named():
     page = confirmed.render_scoreboard(cell, [], "table").data
     assert "could not be negligible with 12 seeds; unlikely to be decided" in page
     assert "could not be negligible with 12 seeds" in confirmed.tabulate(cell, []).data
+
+
+@pytest.mark.parametrize("verdict", ["shown", "negligible", "not yet"])
+def test_what_the_paper_does_not_claim_neither_supports_it_nor_opposes_it(verdict):
+    judged = load_judged()[0].assign(verdict=verdict, supports=True, control=np.nan)
+    apart = judged["criterion"].isin(["routed-apart", "placed-together", "held-out-gap"])
+    for is_claimed in (True, False):
+        cells = judged[apart != is_claimed]
+        page = confirmed.render_scoreboard(cells, [], *cells["condition"].unique()).data
+        assert ("supports the paper" in page) == is_claimed
+        decided = is_claimed and verdict != "not yet"
+        assert ("for it: " in confirmed.describe_claims(cells).data) == decided
+
+
+def test_each_claim_has_its_line_with_the_tests_that_speak_of_it():
+    judged = load_judged()[0].assign(verdict="not yet")
+    first, last = (judged.index[judged["criterion"] == name][0] for name in PLANTED)
+    judged.loc[first, ["verdict", "supports", "control"]] = "shown", True, 0.1
+    judged.loc[last, ["verdict", "supports", "control"]] = "negligible", False, 0.1
+    lines = confirmed.describe_claims(judged).data.splitlines()
+    assert len(lines) == len(confirmed.TITLES)
+    for line_, side, name in ((lines[0], "for", PLANTED[0]), (lines[2], "against", PLANTED[1])):
+        assert f"{side} it: {confirmed.NAMES[name]}" in line_
+    assert not any(" it: " in line_ for line_ in (lines[1], lines[3]))
 
 
 @pytest.mark.parametrize(

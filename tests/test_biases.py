@@ -18,6 +18,7 @@ from bump_diffusion.metrics.interventions import intervene, locate_patched, set_
 from bump_diffusion.models.biases import RENDERINGS, Lines, draw_beside
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import patch_layers
+from bump_diffusion.papers.semantics.figures.biases import ROWS, configure_biases, hand_over
 from bump_diffusion.training.stacked import Stack, max_stack, stack_key
 from bump_diffusion.training.trainer import Trainer, draw_kept, training_labels
 
@@ -264,3 +265,19 @@ def test_a_page_refuses_what_its_networks_do_not_know():
     ):
         with pytest.raises(UserError, match=f"{field} is '.*', it must be .* for a page"):
             weights_script("name", entry(name), {})
+
+
+def test_what_is_handed_over_is_shown_as_the_network_gets_it():
+    label = torch.tensor([[5.0, 2.0]])
+    biases = configure_biases("smoke")
+    shown = {title: hand_over(c, label) for title, c in biases.items()}
+    on_lines = (torch.arange(8) == 5)[None, :] | (torch.arange(8) == 2)[:, None]
+    for name in ("lines", "profiles"):
+        assert torch.equal(shown[name] == 1, on_lines)
+    by_axis = shown["profiles by axis"]
+    assert (by_axis.diff(dim=0).diff(dim=1).abs() < 1e-5).all() and by_axis.std() > 0
+    halves = shown["no bias"].split(ROWS // 2), shown["an axis dropped"].split(ROWS // 2)
+    assert torch.equal(halves[0][0], halves[1][0]) and (halves[1][1] == 0).all()
+    assert halves[0][1].any()
+    stripe = shown["stripes"]
+    assert (stripe == stripe[:1]).all() and stripe[0].argmin() == 5

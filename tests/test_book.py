@@ -190,7 +190,7 @@ def test_every_page_in_a_browser_without_a_network(site, width, height):
         context.set_offline(True)
         page = context.new_page()
         complaints = []
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda m: complaints.append(m.text))
         page.on("pageerror", lambda e: complaints.append(str(e)))
         page.on("requestfailed", lambda r: complaints.append(r.url))
         for path in pages(site):
@@ -221,6 +221,16 @@ def check_appearance(page, path, scheme):
     assert all(width > 250 for width in widths), (path, widths)
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert overflow <= 0, (path, overflow)
+    # What scrolls says so; on a phone no table of many columns has to.
+    hidden = page.evaluate(
+        """[...document.querySelectorAll("div.wide, .pst-scrollable-table-container, .scrolls")]
+            .filter(e => e.scrollWidth > e.clientWidth)
+            .map(e => [e.querySelectorAll("thead th").length, getComputedStyle(e, "::before")])
+            .map(([columns, sign]) => [columns, sign.content])"""
+    )
+    is_phone = page.viewport_size["width"] < 577
+    for columns, sign in hidden:
+        assert "scroll" in sign and not (is_phone and columns > 3), (path, hidden)
     # The theme puts outputs on a light ground, in the dark too.
     grounds = page.evaluate(
         """[...document.querySelectorAll(".text_html")].map(

@@ -138,6 +138,17 @@ def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
+def test_on_a_phone_the_slider_stays_in_view_over_all_that_it_moves(browser, book):  # noqa: F811
+    with open_page(browser, book / "page.html", viewport={"width": 390, "height": 700}) as page:
+        slider = page.locator(".live-training")
+        for moved in (".live-pad", ".live-strip", ".live-shares"):
+            part = page.locator(moved).first
+            expect(part).to_be_visible()
+            part.evaluate("e => e.scrollIntoView({block: 'end'})")
+            expect(slider).to_be_in_viewport(ratio=1)
+            expect(part).to_be_in_viewport(ratio=0.9)
+
+
 def test_a_reader_goes_back_in_training_and_to_another_network(browser, book):  # noqa: F811
     with open_page(browser, book / "page.html") as page:
         pad = page.get_by_role("slider", name="Requested position")

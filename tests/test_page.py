@@ -118,9 +118,10 @@ def test_a_table_and_its_note_are_escaped():
     assert parsed.text.count(HOSTILE) == 3
 
 
-def test_a_table_keeps_a_range_on_one_line():
-    page = format_table(pd.DataFrame({"a": ["1.5 (1 to 2); never in 1 of 3"]}))
-    assert "1.5 (1\u00a0to\u00a02); never in 1 of 3" in page
+def test_a_table_keeps_a_range_on_one_line_and_no_words():
+    words = "(share of right images of trained labels minus that of held-out ones)"
+    page = format_table(pd.DataFrame({"a": ["1.5 (1 to 2); never in 1 of 3", words]}))
+    assert "1.5 (1\u00a0to\u00a02); never in 1 of 3" in page and words in page
 
 
 def test_a_figure_shows_its_records_provenance_and_lists_those_of_the_store(

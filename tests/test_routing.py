@@ -208,6 +208,24 @@ def test_the_page_s_numbers_are_those_of_the_shipped_networks():
     assert "all 4" in page.describe_settling(watched[:4]).data
 
 
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_no_label_of_a_corner_meets_another_or_a_mark(count):
+    far = np.linspace(0.6, 1, count)
+    split = [(-at, at) for at in far] + [(at, -at) for at in far]
+    networks = pd.DataFrame(split, columns=["x", "y"]).assign(
+        N=32, conditioning="scalar", held_out="none", split=True
+    )
+    networks["seed"] = networks["weights_seed"] = np.arange(len(split)) + 100
+    figure, _ = page.places.__wrapped__([], networks)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    marks = ax.transData.transform(networks[["x", "y"]])
+    labels = [text.get_window_extent() for text in ax.texts]
+    assert len(labels) == 2 and not labels[0].overlaps(labels[1])
+    assert not any(label.padded(4).contains(*mark) for label in labels for mark in marks)
+    assert all(str(seed) in "".join(t.get_text() for t in ax.texts) for seed in networks["seed"])
+
+
 def test_the_page_says_so_where_nothing_has_been_trained():
     networks = page.measure_networks([])
     answer = page.describe_routes(networks, page.compare_relatives().head(0), [])

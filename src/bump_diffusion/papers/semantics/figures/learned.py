@@ -67,6 +67,7 @@ def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
                 ax.plot(order["noise"], order["order"], **style | {"ls": "", "clip_on": False})
             title = f"{spell_layer(layer)}, {scheme}"
             ax.set(title=title, ylim=(-0.05, 1.05), xticks=[0, 0.25, 0.5, 1])
+            ax.xaxis.set_major_formatter("{x:g}")
         row[0].set_ylabel("order ($R^2$)")
     figure.supxlabel(NOISE, fontsize=10)
     legend_above(figure, {LEGEND[name]: style for name, style in styles.items()}, ncols=2)

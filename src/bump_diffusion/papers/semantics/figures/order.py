@@ -192,6 +192,7 @@ def draw_fates(ax: Axes, heights: Sequence[float], shares: pd.DataFrame) -> None
     for fate, (_, colour) in FATES.items():
         ax.barh(heights, shares[fate], left=starts[fate], color=colour, height=0.85)
     ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(False)
 
 

@@ -74,6 +74,7 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
         for (axis, colour), up in zip(AXIS_COLOURS.items(), (-0.2, 0.2), strict=True):
             ax.barh(np.arange(len(seeds)) + up, part[axis], 0.36, color=colour)
         ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(False, axis="y")
     axes[0].set_yticks(range(len(seeds)), [f"seed {seed}" for seed in seeds])
     axes[0].invert_yaxis()
