@@ -49,19 +49,23 @@ const writeCommand = (form) => {
   form.querySelector(".fault").textContent = fault;
 };
 
-// On a phone the values of a table of many columns stand below one another, each with its column.
+// On a phone the values of a table of many columns stand one after another, each with its column;
+// elsewhere their columns of long texts are wide.
 const nameColumns = (table) => {
   const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const isPlain = [...table.rows].every((row) => row.cells.length === names.length);
+  if (names.length < 4 || table.tHead.rows.length > 1 || !isPlain) return;
   table.classList.add("columns");
   for (const row of table.tBodies[0].rows) {
-    [...row.cells].forEach((cell, i) => cell.setAttribute("data-column", names[i]));
+    [...row.cells].forEach((cell, i) => {
+      cell.setAttribute("data-column", names[i]);
+      cell.classList.toggle("long", cell.textContent.length > 40);
+    });
   }
 };
 
 addEventListener("DOMContentLoaded", () => {
-  document
-    .querySelectorAll(".bd-article table:not(.scoreboard):has(> thead th:nth-child(4))")
-    .forEach(nameColumns);
+  document.querySelectorAll(".bd-article table:has(> thead)").forEach(nameColumns);
   for (const form of document.querySelectorAll(".rerun form")) {
     form.addEventListener("input", () => writeCommand(form));
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -217,7 +217,8 @@ def tabulate_elsewhere(geometry: str) -> Table:
         about = {"N": c.N, "held out": c.held_out, "bias": of_run["bias"].iloc[0]}
         rows.append({**about, **score_regions(of_run)})
     by_bias = pd.DataFrame(rows, columns=COLUMNS).groupby(COLUMNS[:3], sort=False)
-    return Table(by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index(), records)
+    table = by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index()
+    return Table(table, records, "" if records else "No such network has been trained yet.")
 
 
 def _is_trained(record: Record) -> np.ndarray:
