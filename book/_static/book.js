@@ -51,10 +51,11 @@ const writeCommand = (form) => {
 
 // On a phone the values of a table of many columns stand one after another, each with its column;
 // elsewhere their columns of long texts are wide.
-const nameColumns = (table) => {
-  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+const nameColumns = (head) => {
+  const table = head.parentElement;
+  const names = [...head.rows[0].cells].map((cell) => cell.textContent);
   const isPlain = [...table.rows].every((row) => row.cells.length === names.length);
-  if (names.length < 4 || table.tHead.rows.length > 1 || !isPlain) return;
+  if (names.length < 4 || head.rows.length > 1 || !isPlain) return;
   table.classList.add("columns");
   for (const row of table.tBodies[0].rows) {
     [...row.cells].forEach((cell, i) => {
@@ -65,7 +66,7 @@ const nameColumns = (table) => {
 };
 
 addEventListener("DOMContentLoaded", () => {
-  document.querySelectorAll(".bd-article table:has(> thead)").forEach(nameColumns);
+  document.querySelectorAll(".bd-article thead").forEach(nameColumns);
   for (const form of document.querySelectorAll(".rerun form")) {
     form.addEventListener("input", () => writeCommand(form));
     form.addEventListener("submit", (event) => event.preventDefault());
