@@ -224,7 +224,7 @@ def check_appearance(page, path, scheme):
     # What scrolls says so; on a phone tables of many columns need not, unless headers are nested.
     hidden = page.evaluate(
         """[...document.querySelectorAll("div.wide, .output, .scrolls, div:has(> table)")]
-            .filter(e => e.scrollWidth > e.clientWidth)
+            .filter(e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX === "auto")
             .map(e => [e.querySelector("table.columns") !== null, getComputedStyle(e, "::before")])
             .map(([columns, sign]) => [columns, sign.content])"""
     )
