@@ -12,7 +12,9 @@ from bump_diffusion.analysis.boundaries import boundary, log_edges, median_phase
 def checkpoints(single, placed):
     """The trained checkpoints of a run with the given order parameters, alike on both sides."""
     columns = {"single": single, "placed": placed, "manifold": single, "order": placed}
-    return pd.DataFrame({"images_seen": np.arange(1, len(single) + 1) * 10, **columns})
+    return pd.DataFrame(
+        {"record": "a", "images_seen": np.arange(1, len(single) + 1) * 10, **columns}
+    )
 
 
 SHARES = st.lists(st.floats(0, 1), min_size=6, max_size=6)
@@ -47,9 +49,19 @@ def test_where_runs_are_in_three_phases_most_have_reached_the_second():
         ([in_a, in_b, in_b], "B", 2 / 3),
         ([in_a, in_a, in_c, in_c], "A", 1 / 2),  # of four runs two are not most
     ):
-        table = pd.concat(checkpoints(*run) for run in runs)
+        table = pd.concat(checkpoints(*run).assign(record=i) for i, run in enumerate(runs))
         (row,) = median_phases(table, "generation").to_dict("records")
         assert row == {"phase": phase, "share": pytest.approx(share)}
+
+
+def test_a_run_counts_where_only_others_have_a_checkpoint():
+    run = checkpoints([0.1, 0.9, 0.9, 0.9], [0, 0.1, 0.9, 0.9])
+    others = [run.iloc[[0, 1, 3]], run.iloc[[0, 2, 3]], run]
+    table = pd.concat(other.assign(record=i) for i, other in enumerate(others))
+    phases = median_phases(table, "generation")
+    assert phases.index.tolist() == [10, 20, 30, 40]
+    assert phases["phase"].tolist() == ["A", "B", "C", "C"]
+    assert phases["share"].tolist() == pytest.approx([1, 2 / 3, 2 / 3, 1])
 
 
 def test_edges_lie_half_way_in_the_logarithm():

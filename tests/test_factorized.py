@@ -164,6 +164,10 @@ def test_true_lines_compose_to_correct_images_and_one_wrong_axis_spoils_its_axis
     table = measure_composed(x, wrong)
     assert table["accuracy_x"].min() == 1
     assert table["accuracy_y"].max() == 0
+    y.checkpoints, y.arrays["lines"] = y.checkpoints[::2], y.arrays["lines"][::2]
+    table = measure_composed(x, y)  # at the checkpoints of both
+    assert table["step"].tolist() == y.checkpoints["step"].tolist()
+    assert table["accuracy"].min() == 1
 
 
 def test_the_shipped_lines_learn_their_axis_and_compose_to_bumps():

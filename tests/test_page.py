@@ -6,9 +6,11 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
+from bump_diffusion.page.axes import at_all_checkpoints, curve, means_at_end
 from bump_diffusion.page.colours import GRID, GROUND, INK, ON_DARK, QUIET
 from bump_diffusion.page.drawing import Drawing, drawn
 from bump_diffusion.page.html import format_table
@@ -147,3 +149,27 @@ def test_a_figure_of_something_measured_says_where_that_comes_from():
     text = Tags(line(Measured(), "it").data).text
     assert text.endswith(f"Drawn by tests.test_page.line. Measured on {HOSTILE}.")
     assert Tags(line([], "it").data).text.endswith("from no record: it needs no training.")
+
+
+def test_a_mean_over_runs_has_all_of_them_at_every_checkpoint():
+    """Straight lines in the logarithm, so that what is between checkpoints is known."""
+    few, many = [1, 100, 10_000], [1, 10, 100, 1000, 10_000]
+    lines = {"a": (few, 0.0), "b": (many, 1.0), "c": (many[1:4], 2.0)}
+    table = pd.concat(
+        pd.DataFrame({"record": name, "images_seen": seen, "r2": np.log10(seen) + shift})
+        for name, (seen, shift) in lines.items()
+    )
+    aligned = at_all_checkpoints(table, "r2", ["record"])
+    for name, (seen, shift) in lines.items():
+        of_run = aligned[aligned["record"] == name]
+        assert of_run["images_seen"].tolist() == [n for n in many if seen[0] <= n <= seen[-1]]
+        assert of_run["r2"].to_numpy() == pytest.approx(np.log10(of_run["images_seen"]) + shift)
+    _, ax = plt.subplots()
+    curve(ax, table[table["record"] != "c"], "r2")
+    assert ax.lines[0].get_ydata() == pytest.approx([0.5, 1.5, 2.5, 3.5, 4.5])
+    plt.close()
+
+
+def test_means_at_the_end_are_those_of_every_run_whenever_it_ends():
+    table = pd.DataFrame({"record": ["a", "a", "b"], "step": [1, 2, 1], "order": [0.0, 0.2, 0.6]})
+    assert means_at_end(table, {"order": "order"}) == "order 0.40"

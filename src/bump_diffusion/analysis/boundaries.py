@@ -13,13 +13,15 @@ def median_phases(
 ) -> pd.DataFrame:
     """Find the phase that most runs have reached at each checkpoint, and the share of runs in it.
 
-    `table` holds the trained checkpoints of runs that are evaluated at the same steps (`frame`),
-    `side` is "generation" or "representation", `thresholds` are those of `assign_phases`. Returns
-    the columns phase ("A", "B" or "C") and share, indexed by the column `over`. Phases have an
-    order, so where three runs are in three of them it is B that most have reached.
+    `table` holds the trained checkpoints of runs (`frame`), `side` is "generation" or
+    "representation", `thresholds` are those of `assign_phases`. Where a run has no checkpoint and
+    others have, it is in the phase of its last one before. Returns the columns phase ("A", "B" or
+    "C") and share, indexed by the column `over`. Phases have an order, so where three runs are in
+    three of them it is B that most have reached.
     """
-    phases = assign_phases(table, **thresholds)[side]
-    counts = pd.crosstab(table[over], phases).reindex(columns=list(PHASES), fill_value=0)
+    phases = table[["record", over]].assign(phase=assign_phases(table, **thresholds)[side])
+    of_runs = phases.pivot(index=over, columns="record", values="phase").ffill().bfill()
+    counts = pd.DataFrame({p: (of_runs == p).sum(axis=1) for p in PHASES})
     most = counts.sum(axis=1) / 2
     phase = np.select([counts["C"] > most, counts["B"] + counts["C"] > most], ["C", "B"], "A")
     in_phase = counts.to_numpy()[range(len(counts)), [PHASES.index(p) for p in phase]]

@@ -88,13 +88,35 @@ def images_axis(axis: Axis, table: pd.DataFrame) -> None:
 
 
 def curve(ax: Axes, table: pd.DataFrame, y: str, **style: Any) -> None:
-    """Draw a column of runs' checkpoints against images seen: the mean over seeds, and their range.
+    """Draw a column of runs' checkpoints against images seen: the mean over runs, and their range.
 
-    Checkpoints where it is undefined are left out. The axes get no labels.
+    Runs are told apart by `record`, and one run's lines by the columns of hue and style and by
+    `variable`. Checkpoints where the column is undefined are left out; see `at_all_checkpoints` for
+    runs that have other checkpoints than each other. The axes get no labels.
     """
+    names = ("record", "variable", style.get("hue"), style.get("style"))
+    of_line = list(dict.fromkeys(name for name in names if name in table))
+    aligned = at_all_checkpoints(table.dropna(subset=[y]), y, of_line)
     style |= {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.15, "linewidth": 0}}
-    sns.lineplot(table.dropna(subset=[y]), x="images_seen", y=y, ax=ax, **style)
+    sns.lineplot(aligned, x="images_seen", y=y, ax=ax, **style)
     ax.set(xlabel="", ylabel="")
+
+
+def at_all_checkpoints(table: pd.DataFrame, y: str, of_line: Sequence[str]) -> pd.DataFrame:
+    """Give each line the checkpoints of all, from its first to its last, as a mean needs them.
+
+    A value between two checkpoints lies on the straight line between theirs, against the logarithm
+    of the images seen. Returns the columns `of_line`, images_seen and `y`; step 0 is left out.
+    """
+    table = table[table["images_seen"] > 0]
+    every, parts = np.sort(table["images_seen"].unique()), [table.iloc[:0]]
+    for line, run in table.sort_values("images_seen").groupby(list(of_line), sort=False):
+        seen = run["images_seen"].to_numpy()
+        between = every[(every >= seen[0]) & (every <= seen[-1])]
+        values = np.interp(np.log(between), np.log(seen), run[y])
+        about = dict(zip(of_line, line, strict=True))
+        parts.append(pd.DataFrame({**about, "images_seen": between, y: values}))
+    return pd.concat(parts)[[*of_line, "images_seen", y]]
 
 
 def band(table: pd.DataFrame) -> str:
@@ -104,8 +126,9 @@ def band(table: pd.DataFrame) -> str:
 
 
 def means_at_end(table: pd.DataFrame, names: dict[str, str]) -> str:
-    """List the means of columns over runs at the last step, by their names, for an alt text."""
-    means = table.loc[table["step"] == table["step"].max(), list(names)].mean().dropna()
+    """List the means of columns over runs at their last steps, by their names, for an alt text."""
+    at_end = table["step"] == table.groupby("record")["step"].transform("max")
+    means = table.loc[at_end, list(names)].mean().dropna()
     return ", ".join(f"{names[column]} {mean:.2f}" for column, mean in means.items())
 
 

@@ -32,7 +32,7 @@ factorized."""
 
 
 def measure_composed(along_x: Record, along_y: Record) -> pd.DataFrame:
-    """Measure the images composed of two runs' lines, at each checkpoint of both.
+    """Measure the images composed of two runs' lines, at each checkpoint that both have.
 
     A row per checkpoint: step, images_seen (the lines of both axes together), and the metrics of
     `outcomes.Classification`. Lines are paired at random, the same pairs at each checkpoint.
@@ -40,13 +40,15 @@ def measure_composed(along_x: Record, along_y: Record) -> pd.DataFrame:
     c = along_x.configuration
     draws = generator("cpu", c.seed, "compose")
     labels, lines = [], []
+    steps = np.intersect1d(along_x.checkpoints["step"], along_y.checkpoints["step"])
     for record in (along_x, along_y):
         known, drawn = (torch.from_numpy(record.arrays[name]) for name in ("labels", "lines"))
         chosen = torch.randint(len(known), (COMPOSED,), generator=draws)
         labels.append(known[chosen, 0])
-        lines.append(drawn[:, chosen, None, None].float() / 127.5 - 1)
+        at_steps = drawn[record.checkpoints["step"].isin(steps).to_numpy(copy=True)]
+        lines.append(at_steps[:, chosen, None, None].float() / 127.5 - 1)
     requested, rows = torch.stack(labels, dim=1), []
-    for step, *of_axes in zip(along_x.checkpoints["step"], *lines, strict=True):
+    for step, *of_axes in zip(steps.tolist(), *lines, strict=True):
         heights = (bump_height(images, c.polarity) for images in of_axes)
         metrics = classify_images(compose(*heights), requested, c.sigma).metrics()
         rows.append({"step": step, "images_seen": 2 * step * c.batch_size, **metrics})

@@ -240,8 +240,9 @@ def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figur
 
     `along_x` and `along_y` hold a run for each seed, in the same order.
     """
-    table = pd.concat(measure_composed(*pair) for pair in zip(along_x, along_y, strict=True))
-    table = table.query("step > 0").assign(images_seen=lambda t: t["images_seen"] / 2)
+    pairs = {pair[0].id: measure_composed(*pair) for pair in zip(along_x, along_y, strict=True)}
+    table = pd.concat(pairs, names=["record"]).reset_index("record").query("step > 0")
+    table = table.assign(images_seen=table["images_seen"] / 2)
     lines = frame([*along_x, *along_y]).query("step > 0")
     figure, ((ax,),) = panels_over_training(lines, height=3, caption="")
     for (record, *_), (axis, colour) in zip((along_x, along_y), AXIS_COLOURS.items(), strict=True):

@@ -153,7 +153,7 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
             features, of = ("trained", name) if name == "shuffled" else (name, target)
             if target == "requested" or of == target:  # only requested positions are shuffled
                 columns = [f"r2_{features}_{reduction}_{of}_{axis}" for axis in "xy"]
-                both = table.melt("images_seen", columns, value_name="r2")
+                both = table.melt(["record", "images_seen"], columns, value_name="r2")
                 curve(ax, both, "r2", color=colour, linestyle=line)
         ax.set(title=f"{target} position\n{source}", ylim=(-0.15, 1.03), ylabel=r"$R^2$")
     styles = {label: {"color": c, "linestyle": line} for label, c, line in FEATURE_STYLES.values()}

@@ -114,7 +114,7 @@ def describe_samples(record: Record) -> Markdown:
 def outcomes_over_training(records: list[Record]) -> tuple[Figure, str]:
     """Draw the share of each kind of image at each checkpoint."""
     table = frame(records).query("step > 0")
-    long = table.melt(["images_seen", "seed"], list(OUTCOMES), "kind", "share")
+    long = table.melt(["record", "images_seen"], list(OUTCOMES), "kind", "share")
     figure, ((ax,),) = panels_over_training(table, caption=band(table))
     curve(ax, long, "share", hue="kind", style="kind", palette=OUTCOME_COLOURS)
     ax.set(xlabel=IMAGES_SEEN, ylabel="share of images", ylim=(-0.02, 1.02))
