@@ -384,7 +384,7 @@ def test_each_claim_has_its_line_with_the_tests_that_speak_of_it():
     lines = confirmed.describe_claims(judged).data.splitlines()
     assert len(lines) == len(confirmed.TITLES)
     for line_, side, name in ((lines[0], "for", PLANTED[0]), (lines[2], "against", PLANTED[1])):
-        assert f"{side} it: {confirmed.NAMES[name]}" in line_
+        assert f"{side} it: “{confirmed.NAMES[name]}” is" in line_
     assert not any(" it: " in line_ for line_ in (lines[1], lines[3]))
 
 

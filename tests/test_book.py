@@ -84,6 +84,12 @@ def test_no_page_names_a_folder_of_the_machine(site):
             assert str(folder) not in text, (page, folder)
 
 
+def test_no_page_shows_an_object_in_place_of_its_text(site):
+    """As an empty Markdown output does."""
+    for page in pages(site):
+        assert "IPython.core.display" not in page.read_text("utf-8"), page
+
+
 def test_a_configuration_s_fields_are_explained_one_by_one(site):
     page = (site.html / "book" / "code" / "package.html").read_text("utf-8")
     assert "Annotated[int, Ge(" not in page  # as pydantic's signature is

@@ -222,4 +222,4 @@ def test_axes_learned_apart_are_told_for_each_network_that_has_runs():
     )
     text = answer.describe_imbalance(judged).data
     assert "0.50" in text and "0.21" in text and "nan" not in text and "lines" not in text
-    assert answer.describe_imbalance(judged[judged["seeds"] == 0]).data == ""
+    assert answer.describe_imbalance(judged[judged["seeds"] == 0]).data.startswith("No network")

@@ -185,7 +185,7 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
     """Say how far apart x and y are learned where one has more values, by the judged networks."""
     cells = judged[(judged["criterion"] == "axes-still-apart") & (judged["seeds"] > 0)]
     if cells.empty:
-        return Markdown("")
+        return Markdown("No network has been judged yet whose x has more values than its y.")
     ways = (
         f"{cell.estimate:.2f} with “{CURE.conditions[cell.condition].about.split('; ')[1]}” "
         f"({cell.seeds} of at most {CURE.conditions[cell.condition].cap} networks: {cell.verdict})"

@@ -116,8 +116,9 @@ def describe_claims(judged: pd.DataFrame) -> Markdown:
         cells = judged[judged["claim"] == number]
         tests: dict[str, list[str]] = {"for": [], "against": []}
         for cell in filter(_speaks_of_paper, cells.itertuples()):
-            about = f"{NAMES[cell.criterion]} ({FROZEN.conditions[cell.condition].about})"
-            tests["for" if cell.supports else "against"].append(about)
+            test = f"“{NAMES[cell.criterion]}” is {cell.verdict}"
+            about = FROZEN.conditions[cell.condition].about
+            tests["for" if cell.supports else "against"].append(f"{test} ({about})")
         told = "; ".join(f"{side} it: {', '.join(names)}" for side, names in tests.items() if names)
         answer = (
             f"Of {len(cells)} tests, {told}." if told else f"No answer yet from {len(cells)} tests."
