@@ -65,7 +65,11 @@ def yaml_file(tmp_path, text):
             ["run", "three-phases", "--set", f"width={[8] * 1000}", "--set", f"steps={[1] * 1000}"],
             "The fields that vary give 15,000,000 runs; allowed: 100,000.",
         ),
-        (["run", "density", "--set", "spacing=1"], "'spacing' is not a field"),
+        (["train", "--set", "spacing=1"], "'spacing' is not a field"),
+        (["run", "density", "--set", "spacing=wide"], "spacing is 'wide', it must be a number"),
+        (["run", "three-phases", "--set", "sigma="], "sigma is empty, it must have a value."),
+        (["run", "claim"], "'claim' is not an experiment (did you mean 'claims'?)"),
+        (["run", "nope", "--until-decided"], "'nope' is not an experiment"),
         (["train", "three-phases"], "three-phases describes 15 runs; train takes one, use run."),
         (["train", "--set", "beta_start=0"], "beta_start is 0, it should be greater than or equal"),
         (["train", "--set", "beta_end=0.9"], "beta_end is 0.9, it must be so low that"),
@@ -102,6 +106,7 @@ def test_bad_input_gets_one_sentence_and_nothing_starts(invoke, tmp_path, argume
         ("set: {seed: 1}\nset: {}", "has a key twice, or one that is not a word, at line 2."),
         ("a: &a [x, x]\nset: {b: *a}", "has an alias or a tag at line 2."),
         ("set: !!set {a}", "has an alias or a tag at line 1."),
+        ("tied: {sigma: seeed}", "'seeed' is not a field of a configuration (did you mean 'seed'"),
         ("extras: [weight]", "'weight' is not an extra of experiment"),
         ("set: {spacing: 1" + 99 * "0" + "}", "it must be a number from 0.01 to 64 (pixels)."),
         ("set: {spacing: 1" + 999 * "0" + "}", "has a number of 1000 digits at line 1."),
@@ -117,6 +122,13 @@ def test_bad_yaml_gets_one_sentence(invoke, tmp_path, command, text, sentence):
     assert sentence in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("seeds", ["[]", "[[1]]", "[x, 2]"])
+def test_seeds_are_counted_from_whole_numbers_alone(invoke, tmp_path, seeds):
+    result = invoke("run", yaml_file(tmp_path, f"vary: {{seed: {seeds}}}"), "--seeds", "2")
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: seed is [")
 
 
 def test_train_takes_a_file_of_one_run_only(invoke, tmp_path):

@@ -202,14 +202,19 @@ def test_weights_of_the_run_s_own_seed_give_the_run_its_usual_name():
 
 
 def test_a_configuration_knows_the_names_of_earlier_records_of_its_training():
-    for folder in sorted(SHIPPED.iterdir())[:60]:
-        stored = json.loads((folder / "configuration.json").read_bytes())
+    for file in sorted(SHIPPED.glob("*/configuration.json"))[:60]:
+        stored = json.loads(file.read_bytes())
         if stored.pop("format") != 2:
             continue
         fields = {f: v for f, v in stored.items() if f not in DROPPED_AFTER_FORMAT_2}
         c = Configuration(**fields)
-        assert folder.name in c.earlier_ids
+        assert file.parent.name in c.earlier_ids
         usual = c.model_copy(update={"evaluations": 7, "evaluation_images": 64})
-        assert (folder.name in usual.earlier_ids) == (
+        assert (file.parent.name in usual.earlier_ids) == (
             (c.evaluations, c.evaluation_images) in itertools.product((7, 12), (64, 256))
         )
+
+
+def test_seeds_are_counted_from_the_one_that_an_experiment_sets(tmp_path):
+    (tmp_path / "mine.yml").write_text("set: {seed: 5}")
+    assert [c.seed for c in experiment(str(tmp_path / "mine.yml"), seeds=2)] == [5, 6]

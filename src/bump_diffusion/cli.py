@@ -37,7 +37,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 def _parse_fields(_: click.Context, __: click.Parameter, settings: tuple[str, ...]) -> Any:
     parsed = parse_settings(settings)
     for field in parsed:
-        choose("a field of a configuration", field, Configuration.model_fields)
+        choose("a field of a configuration", field, ["spacing", *Configuration.model_fields])
     return parsed
 
 
@@ -137,6 +137,11 @@ def run_command(
     """
     from bump_diffusion.papers.semantics.confirmed import EDITIONS
 
+    for field, value in fields.items():
+        if value is None:  # to `experiment` that means: as the experiment says
+            raise UserError(f"{field} is empty, it must have a value.")
+    if not name.endswith((".yml", ".yaml")):
+        choose("an experiment", name, [*EXPERIMENTS, "all", *EDITIONS])
     if until_decided or name in EDITIONS:
         given = {"--profile": profile, "--seeds": seeds, "--set": fields or None}
         others = any(value is not None for value in given.values())

@@ -123,11 +123,12 @@ def _run_jupyter_book(stage: Path, output: Path) -> Path:
     discard(output)
     # By this interpreter, as the script may name one that was moved.
     command = [sys.executable, str(Path(sys.executable).with_name("jupyter-book")), "build"]
-    command += [str(stage), "--path-output", str(output)]
+    command += [str(stage.absolute()), "--path-output", str(output.absolute())]
     command += ["--warningiserror", "--keep-going", "--quiet"]
     # A Python warning of a dependency is not a warning of the book.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    # Sphinx looks for the search's scorer in the current folder.
+    run = subprocess.run(command, cwd=stage, capture_output=True, text=True, env=environment)
     if run.returncode != 0:
         lines = (run.stdout + run.stderr).splitlines()
         causes = [line for line in lines if re.search(r"WARNING|ERROR|^\w+Error: \S", line)]

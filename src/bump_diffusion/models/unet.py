@@ -105,8 +105,9 @@ class UNet(nn.Module):
     returns, so putting the mean of `conditioning` over a data set in its place removes exactly what
     varies with the label.
 
-    With the precision "bfloat16" matrix products are taken in bfloat16 and sums in float32 (torch's
-    autocast); weights, optimizer and what is returned stay float32.
+    With the precision "bfloat16" the network computes as torch's autocast does (convolutions and
+    matrix products in bfloat16, and on a CPU what follows them too); weights, optimizer and what is
+    returned stay float32.
     """
 
     def __init__(self, c: Configuration):

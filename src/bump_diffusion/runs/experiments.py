@@ -85,6 +85,8 @@ def _parse(name: str, content: Any) -> Experiment:
     for field in parsed.vary:
         if field in parsed.set:
             raise UserError(f"{field} is in set and in vary; only one of them is allowed.")
+    for field in itertools.chain(*parsed.tied.items()):
+        choose("a field of a configuration", field, Configuration.model_fields)
     for extra in parsed.extras:
         choose(f"an extra of experiment {name}", extra, EXTRAS)
     return parsed
@@ -126,7 +128,10 @@ def experiment(
         if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
             raise UserError(f"seeds is {seeds!r}, it must be a whole number from 1 to 1000.")
         _refuse_both("seeds", seeds, "seed", overrides.get("seed"))
-        first = min(plan.vary.get("seed", [0]))
+        given = plan.vary.get("seed", [plan.set.get("seed", 0)])
+        if not given or not all(type(seed) is int for seed in given):
+            raise UserError(f"seed is {given!r}, it must be whole numbers where seeds are counted.")
+        first = min(given)
         overrides["seed"] = list(range(first, first + seeds))
     overrides = {field: value for field, value in overrides.items() if value is not None}
     replaced = set(overrides)

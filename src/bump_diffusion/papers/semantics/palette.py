@@ -57,6 +57,11 @@ def setting_colours(values: Iterable[object]) -> dict[object, tuple]:
     return dict(zip(values, _SETTINGS(np.linspace(0, 1, len(values))), strict=True))
 
 
+def scheme_colours(schemes: Iterable[str]) -> dict[str, object]:
+    """Give `SCHEME_COLOURS`, and each further scheme that the label may enter by one of its own."""
+    return SCHEME_COLOURS | setting_colours(s for s in schemes if s not in SCHEME_COLOURS)
+
+
 def phase_legend(figure: Figure) -> None:
     """Put a legend of the phases' colours above the figure."""
     legend_above(figure, {f"phase {p}": colour for p, colour in PHASE_COLOURS.items()}, ncols=3)

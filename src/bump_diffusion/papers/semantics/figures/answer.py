@@ -1,5 +1,7 @@
 """The page *The answer to the paper's call*: which biases help, by how much data, at what cost."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
+from bump_diffusion.config import Configuration
+from bump_diffusion.errors import UserError
 from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
@@ -17,6 +21,7 @@ from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.compose import COMPARED, average_core, score_biases
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, setting_colours
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
 from bump_diffusion.runs.record import Record
 
 LEARNED = 0.9
@@ -27,6 +32,17 @@ TOLERANCE = 0.5
 
 WAYS = {"none": "no bias", "lines": "lines, no vector"}
 """The networks whose need of data is compared, by their `rendering`."""
+
+
+def plan_growth(
+    sizes: Sequence[int], profile: str, seeds: int
+) -> dict[Configuration, tuple[str, ...]]:
+    """Plan the networks trained on Latin subsets of images of these sizes (N), as `experiment`."""
+    names = [f"growth-{N}" for N in sizes]
+    if not names or not EXPERIMENTS.keys() >= set(names):
+        raise UserError(f"sizes is {list(sizes)}, it must be [8], [16] or [8, 16].")
+    both = (f"{name}{way}" for name in names for way in ("", "-lines"))
+    return unite(*(experiment(name, profile, seeds) for name in both))
 
 
 def grow(records: list[Record]) -> pd.DataFrame:

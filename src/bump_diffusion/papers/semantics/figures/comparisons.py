@@ -34,8 +34,8 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.palette import (
     PHASE_COLOURS,
-    SCHEME_COLOURS,
     phase_legend,
+    scheme_colours,
     setting_colours,
 )
 from bump_diffusion.runs.record import Record
@@ -91,7 +91,7 @@ def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]
     """
     table = frame(records).query("step > 0")
     groups = split(table, field)
-    colours = SCHEME_COLOURS if field == "conditioning" else setting_colours(groups)
+    colours = (scheme_colours if field == "conditioning" else setting_colours)(groups)
     labels = {
         "accuracy": "accuracy (share of images)",
         "order": r"order ($R^2$)",

@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from bump_diffusion.errors import choose
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
@@ -277,7 +278,8 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
     cells = judged[judged["condition"].isin(names)]
     counts = cells["verdict"].value_counts()
     tally = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    abouts = "; ".join(FROZEN.conditions[name].about for name in names)
+    conditions = FROZEN.conditions
+    abouts = "; ".join(conditions[choose("a condition", name, conditions)].about for name in names)
     return Markdown(
         f"Effects in units of the smallest effect that would matter ({abouts}). A bar is an "
         "interval, with an arrow where it leaves the axis; there is none before enough networks "

@@ -17,7 +17,7 @@ from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import GROUND, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import with_range
-from bump_diffusion.papers.semantics.palette import AT_OTHER, OUTCOME_COLOURS, SCHEME_COLOURS
+from bump_diffusion.papers.semantics.palette import AT_OTHER, OUTCOME_COLOURS, scheme_colours
 from bump_diffusion.runs.record import Record
 
 CONTROLS = {
@@ -61,13 +61,14 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
     table = frame(records).query("step > 0")
     ordered, accurate = table["order"] >= ORDER, table["accuracy"] >= 0.5
     schemes = table.groupby("conditioning", sort=False)
+    colours = scheme_colours(schemes.groups)
     figure, axes = panels(schemes.groups, 2.9)
     # The height of the count in each quarter: beside the diagonal, along which the points lie.
     heights = {(False, False): 0.43, (False, True): 0.93, (True, False): 0.08, (True, True): 0.57}
     box = {"facecolor": GROUND, "alpha": 0.8, "edgecolor": "none", "pad": 1}
     style = {"va": "center", "fontweight": "bold", "bbox": box}
     for ax, (scheme, part) in zip(axes, schemes, strict=True):
-        colour = SCHEME_COLOURS[scheme]
+        colour = colours[scheme]
         ax.scatter(part["order"], part["accuracy"], s=14, color=colour, alpha=0.7, lw=0)
         ax.axvline(ORDER, color=QUIET, lw=0.8)
         ax.axhline(0.5, color=QUIET, lw=0.8)
@@ -94,7 +95,8 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     names = {read: name for name, read in CONTROLS.items()}
     reads = zip(probes["features"], probes["target"], strict=True)
     probes["control"] = [names.get(read, "") for read in reads]
-    schemes = {s: SCHEME_COLOURS[s] for s in probes["conditioning"].unique()}
+    colours = scheme_colours(probes["conditioning"].unique())
+    schemes = {s: colours[s] for s in probes["conditioning"].unique()}
     figure, axes = panels(["from the\nUMAP embedding", "from all\nfeatures"], 3.4)
     style = {"hue": "conditioning", "palette": schemes, "size": 3, "dodge": True, "jitter": False}
     for ax, reduction in zip(axes, ("umap", "direct"), strict=True):

@@ -12,6 +12,7 @@ from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bump_diffusion.errors import UserError
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
@@ -57,8 +58,10 @@ def load(sizes: Sequence[int]) -> list[Record]:
     """Find the finished runs of which it is known where bumps go; nothing is trained.
 
     Those with images of these `sizes` (N) of edition 1, of edition 2 and of routing's criteria, in
-    this order, each once.
+    this order, each once. Raises UserError for sizes other than 16 and 32.
     """
+    if not sizes or not set(sizes) <= {16, 32}:
+        raise UserError(f"sizes is {list(sizes)}, it must be [16], [32] or [16, 32].")
     store = default_store()
     found = [store.get(c, extras) for c, extras in experiment(SEEN).items()]
     for frozen, name in ((f, name) for f in (FROZEN, ROUTING) for name in f.conditions):
