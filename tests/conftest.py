@@ -79,6 +79,7 @@ class Site:
     def command(self, *arguments: str) -> str:
         done = subprocess.run(
             [str(BIN / "bump-diffusion"), *arguments],
+            cwd=self.folder,  # a command works from any folder
             env=self.environment,
             capture_output=True,
             text=True,
