@@ -37,7 +37,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BIN = Path(sys.executable).parent
-SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=20"]
+SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5"]
 FIRST = ["test_book", "test_sweep", "test_training"]
 """The longest files, which would leave one test process waiting for the other if begun late."""
 

@@ -14,6 +14,7 @@ import time
 
 import click
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -169,9 +170,11 @@ def test_the_kernel_is_this_interpreter_and_says_nothing_when_it_ends(
     elsewhere.parent.mkdir(parents=True)
     elsewhere.write_text(json.dumps({"argv": ["false"], "display_name": "", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    write(book / "one.ipynb", "import sys; print(sys.executable)")
+    write(book / "one.ipynb", "import os, sys; print(sys.executable); print(os.getpid())")
     executed = run_notebook(book / "one.ipynb", tmp_path / "out.ipynb", {})
-    assert printed(executed) == f"{sys.executable}\n"
+    interpreter, kernel = printed(executed).split()
+    assert interpreter == sys.executable
+    assert not psutil.pid_exists(int(kernel))  # each holds half a gigabyte
     assert "IPKernelApp" not in capfd.readouterr().err
 
 

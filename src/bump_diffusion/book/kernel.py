@@ -1,5 +1,6 @@
 """Runs a chapter's notebook, in a kernel of the interpreter that runs this."""
 
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
@@ -52,3 +53,5 @@ def run_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> nbfo
                 f"({first_line(error.source)!r}): {error.ename}: {error.evalue}. "
                 f"The notebook as it stopped: {target}"
             ) from None
+        finally:  # with a manager that it is given, papermill leaves the kernel running
+            asyncio.run(manager.shutdown_kernel(now=True))
