@@ -81,9 +81,8 @@ def images_axis(axis: Axis, table: pd.DataFrame) -> None:
     """
     seen = table["images_seen"][table["images_seen"] > 0]
     name = axis.axis_name
-    axis.axes.set(**{f"{name}scale": "log"})
-    if seen.nunique() > 1:
-        axis.axes.set(**{f"{name}lim": (seen.min(), seen.max())})
+    limits = seen.min(), max(seen.max(), 2 * seen.min())  # of a single checkpoint too
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": limits})
     axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
     axis.set_major_formatter(lambda images, _: thousands(images))
     axis.set_minor_formatter("")
