@@ -156,6 +156,11 @@ def test_help_names_every_command(invoke):
         assert "Usage:" in invoke(command, "--help").output
 
 
+def test_commands_that_do_not_train_do_not_wait_for_torch(run):
+    code = "import sys, bump_diffusion.cli; assert 'torch' not in sys.modules"
+    run("python", "-c", code, check=0)
+
+
 def test_train_list_and_load_in_processes_of_their_own(run, tmp_path):
     path = yaml_file(tmp_path, "profile: smoke\nset: {steps: 4, evaluations: 1}")
     first = run("bump-diffusion", "train", path, check=0)
