@@ -224,7 +224,8 @@ def test_the_command_adds_seeds_until_each_cell_is_decided_or_capped(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "arguments", ["claims", "routing", "quick --until-decided", "claims --until-decided --seeds 3"]
+    "arguments",
+    ["claims", "routing", "density --until-decided", "claims --until-decided --seeds 3"],
 )
 def test_the_frozen_criteria_are_not_asked_for_other_runs(run, arguments):
     done = run("bump-diffusion", "run", *arguments.split(), check=2)
