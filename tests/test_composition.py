@@ -223,3 +223,20 @@ def test_axes_learned_apart_are_told_for_each_network_that_has_runs():
     text = answer.describe_imbalance(judged).data
     assert "0.50" in text and "0.21" in text and "nan" not in text and "lines" not in text
     assert answer.describe_imbalance(judged[judged["seeds"] == 0]).data.startswith("No network")
+
+
+def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
+    cells = [
+        ("composes", "quadrants-lines", "shown"),
+        ("composes", "quadrants-baseline", "negligible"),
+        ("composes-more", "quadrants-lines", "shown"),
+        ("composes-more", "quadrants-axes", "not yet"),
+    ]
+    judged = pd.DataFrame(cells, columns=["criterion", "condition", "verdict"])
+    text = answer.describe_verdicts(judged).data
+    assert "4 frozen tests 3" in text
+    for (_, verdict), does in answer.SHOWN.items():
+        who = "lines, no vector" if verdict == "shown" else "no bias"
+        assert f"{does}: “{who}”." in text
+    none = answer.describe_verdicts(judged.assign(verdict="not yet")).data
+    assert none == "Of 4 frozen tests 0 are decided."

@@ -146,17 +146,23 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
     )
 
 
+SHOWN = {
+    ("composes-more", "shown"): "to draw more of the blocks than no bias does",
+    ("composes", "shown"): "to let most networks draw over 60 % of the blocks",
+    ("composes", "negligible"): "to let fewer than half of the networks do so",
+}
+"""By criterion and verdict, what a bias is shown to do."""
+
+
 def describe_verdicts(judged: pd.DataFrame) -> Markdown:
-    """Say which biases are shown to help on what quadrants hold out, by the frozen criteria."""
+    """Say what biases are shown to do with what was never trained, by the frozen criteria."""
     decided = judged[judged["verdict"] != "not yet"]
-    more = decided[(decided["criterion"] == "composes-more") & (decided["verdict"] == "shown")]
-    abouts = (CURE.conditions[name].about.split("; ")[-2] for name in more["condition"])
-    shown = ", ".join(dict.fromkeys(f"“{about}”" for about in abouts))
-    text = f"Of {len(judged)} frozen tests {len(decided)} are decided. "
-    return Markdown(
-        text
-        + ("" if not shown else f"Shown to draw more of the blocks than no bias does: {shown}.")
-    )
+    text = f"Of {len(judged)} frozen tests {len(decided)} are decided."
+    by_verdict = decided.groupby(["criterion", "verdict"])["condition"]
+    for key in [key for key in SHOWN if key in by_verdict.groups]:
+        abouts = (CURE.conditions[name].about.split("; ")[-2] for name in by_verdict.get_group(key))
+        text += f" Shown {SHOWN[key]}: {', '.join(dict.fromkeys(f'“{a}”' for a in abouts))}."
+    return Markdown(text)
 
 
 @drawn
