@@ -75,7 +75,7 @@ def test_phases_are_counted_as_they_first_occur(images):
         return {*phase} == {*"ABC"} and sorted({*phase}, key=phase.index) == [*"ABC"]
 
     text = three_phases.describe_phases(images)
-    assert text.data.startswith("One cannot tell, as an untrained network does so as often.")
+    assert text.data.startswith("One cannot tell, as an untrained network ")
     assert f" In {sum(map(passes, images))} of {len(images)} networks" in text.data
     assert "exploratory" in text.data and "confirmatory" not in text.data
 

@@ -89,11 +89,12 @@ def describe_call(
     if records:
         core, others = average_core(classified), average_without_geometry(classified)
         text = (
-            "If whole blocks of combinations are missing, a network whose label is a vector draws "
-            f"{core[COMPARED[0]]:.0%} of them right. Drawing the label beside the image makes it "
-            f"{min(core[list(COMPARED[1:])]):.0%} or more, but hands the network the geometry. Of "
-            f"{len(others)} biases that are not told where pixels are, the best, "
-            f"“{others.idxmax()}”, makes it {others.max():.0%} ({len(records)} networks in all). "
+            "If whole blocks of combinations are missing, a network without a bias, whose label is "
+            f"a vector, draws {core[COMPARED[0]]:.0%} of them right. With the label drawn beside "
+            f"the image, and in no other way, {min(core[list(COMPARED[1:])]):.0%} or more are "
+            f"right, but the network is handed the geometry. Of {len(others)} biases that are not "
+            f"told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} "
+            f"({len(records)} networks in all). "
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
@@ -101,8 +102,8 @@ def describe_call(
     text += (
         "If the missing ones are scattered, networks with lines that are trained on one "
         f"combination for each value draw {spread(lines[1])} of the rest right, within half a "
-        f"pixel; without a bias one gives {spread(without[1])}, and {most:.0f} give "
-        f"{spread(without[most])}."
+        f"pixel. Networks without a bias draw {spread(without[1])} after one combination for each "
+        f"value, and {spread(without[most])} after {most:.0f}."
     )
     answer = Answer(Markdown(text), [*records, *growth])
     answer.made_from["missing"] = list_missing(records, CURE)
@@ -197,8 +198,9 @@ def describe_data(grown: pd.DataFrame) -> Markdown:
     )
     if len(sizes) > 1:
         text += (
-            f" If the combinations needed grew as N², the lines of {sizes[-1]} pixels would lie "
-            f"{sizes[-1] / sizes[0]:.0f} times as far to the right as those of {sizes[0]}."
+            " If all combinations needed grew as N², those needed per value would grow as N, and "
+            f"the lines of {sizes[-1]} pixels would lie at {sizes[-1] / sizes[0]:.0f} times the "
+            f"number per value of those of {sizes[0]}."
         )
     return Markdown(text)
 

@@ -56,7 +56,7 @@ def describe_standing(judged: pd.DataFrame) -> Markdown:
     if len(decided):
         confirmed = f"{len(decided)} of {len(judged)} confirmatory tests are decided"
     if empty:
-        confirmed += f", {empty} of which could have come out in no other way"
+        confirmed += f"; of these, {empty} could not have ended otherwise, whatever is true"
     return Markdown(
         f"**{confirmed}.** The four answers are *exploratory*: we looked at these runs before we "
         "chose what to report. What they taught became criteria, *frozen* before the "

@@ -106,7 +106,9 @@ def describe_phases(records: list[Record]) -> Markdown:
         for side in sides[1:]
     )
     lead = (
-        "One cannot tell, as an untrained network does so as often. " if untrained >= held else ""
+        "One cannot tell, as an untrained network seems to pass through the phases as often. "
+        if untrained >= held
+        else ""
     )
     return Markdown(
         f"{lead}In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes "
