@@ -115,12 +115,17 @@ def describe_claims(judged: pd.DataFrame) -> Markdown:
     lines = []
     for number, title in TITLES.items():
         cells = judged[judged["claim"] == number]
-        tests: dict[str, list[str]] = {"for": [], "against": []}
-        for cell in filter(_speaks_of_paper, cells.itertuples()):
+        tests: dict[str, list[str]] = {}
+        for cell in cells[cells["verdict"] != "not yet"].itertuples():
+            if says_nothing(cell):
+                continue
+            side = "for it" if cell.supports else "against it"
+            if cell.criterion in NOT_CLAIMED:
+                side = "beside what the paper claims"
             test = f"“{NAMES[cell.criterion]}” is {cell.verdict}"
             about = FROZEN.conditions[cell.condition].about
-            tests["for" if cell.supports else "against"].append(f"{test} ({about})")
-        told = "; ".join(f"{side} it: {', '.join(names)}" for side, names in tests.items() if names)
+            tests.setdefault(side, []).append(f"{test} ({about})")
+        told = "; ".join(f"{side}: {', '.join(names)}" for side, names in tests.items())
         answer = (
             f"Of {len(cells)} tests, {told}." if told else f"No answer yet from {len(cells)} tests."
         )
