@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import pdist, squareform
+from sklearn.manifold import trustworthiness
 
 from bump_diffusion.metrics.probes import MINIMUM_POINTS, Points, Targets
 
@@ -92,8 +93,6 @@ def neighbourhood_order(features: Points, target: Targets) -> float:
     target is NaN are left out; points that share a target, and would be each other's neighbours
     whatever the order, are averaged. NaN with fewer than `MINIMUM_POINTS` left.
     """
-    from sklearn.manifold import trustworthiness  # takes a second, for what training alone calls
-
     known = ~np.isnan(target).any(axis=1)
     target, features = target[known], features[known]
     positions, which = np.unique(target, axis=0, return_inverse=True)

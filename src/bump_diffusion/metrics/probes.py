@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold
 
 MINIMUM_POINTS = 50
 """Fewest points that a probe is fitted to; with fewer it is undefined (NaN)."""
@@ -69,9 +71,8 @@ class Probe:
         read = np.empty_like(target)
         for fold in self._folds_of(known):
             read[fold.test] = fold.predict(target[fold.train])
-        errors = np.square(target - read).sum(axis=0)
-        varied = np.where(np.ptp(target, axis=0) > 0, target.var(axis=0) * len(target), np.nan)
-        r2_x, r2_y = 1 - errors / varied
+        r2 = r2_score(target, read, multioutput="raw_values")
+        r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
         return float(r2_x), float(r2_y)
 
     def _folds_of(self, known: Bool[np.ndarray, " n"]) -> "list[_Fold]":
@@ -79,10 +80,10 @@ class Probe:
         if key not in self._folds:
             points = self.points[known].astype(np.float64)
             present, group = np.unique(self.groups[known], return_inverse=True)
-            order = np.random.RandomState(0).permutation(len(present))
-            tested = [np.isin(group, fold) for fold in np.array_split(order, FOLDS)]
+            folds = KFold(FOLDS, shuffle=True, random_state=0).split(present)
             self._folds[key] = [
-                _Fold(points, group, np.flatnonzero(~test), np.flatnonzero(test)) for test in tested
+                _Fold(points, group, *(np.flatnonzero(np.isin(group, side)) for side in sides))
+                for sides in folds
             ]
         return self._folds[key]
 
@@ -136,10 +137,14 @@ class _Fold:
         return np.where(varied, 1 / np.where(varied, self.squares + self.alphas[:, None], 1), 0)
 
     @cached_property
+    def kept(self) -> Float[np.ndarray, "alphas t"]:
+        """The share of what lies along each direction that the fit with each alpha keeps."""
+        return self.squares * self.inverse
+
+    @cached_property
     def left(self) -> Float[np.ndarray, "alphas t"]:
         """What the fit with each alpha leaves of each point: the hat matrix's diagonal from one."""
-        kept = self.squares * self.inverse
-        return 1 - kept @ self.directions.T**2 - 1 / len(self.train)
+        return 1 - self.kept @ self.directions.T**2 - 1 / len(self.train)
 
     def _errors(
         self, centred: Float[np.ndarray, "t 2"], along: Float[np.ndarray, "t 2"]
@@ -151,12 +156,11 @@ class _Fold:
         single points would choose too small an alpha: the others of its group, which have the same
         target, vouch for a point.
         """
-        kept = self.squares * self.inverse
-        residual = centred - self.directions @ (along * kept[:, :, None])
+        residual = centred - self.directions @ (along * self.kept[:, :, None])
         errors = (residual / self.left[:, :, None]) ** 2
         for rows in self.members:
             directions = self.directions[rows]
-            hat = (directions * kept[:, None, None]) @ directions.mT
+            hat = (directions * self.kept[:, None, None]) @ directions.mT
             blocks = np.eye(rows.shape[1]) - hat - 1 / len(centred)
             errors[:, rows] = np.linalg.solve(blocks, residual[:, rows]) ** 2
         return errors.sum(axis=(1, 2))

@@ -58,8 +58,10 @@ def setting_colours(values: Iterable[object]) -> dict[object, tuple]:
 
 
 def scheme_colours(schemes: Iterable[str]) -> dict[str, object]:
-    """Give `SCHEME_COLOURS`, and each further scheme that the label may enter by one of its own."""
-    return SCHEME_COLOURS | setting_colours(s for s in schemes if s not in SCHEME_COLOURS)
+    """Give each scheme its colour of `SCHEME_COLOURS`, or one of its own if it has none there."""
+    schemes = list(schemes)
+    colours = setting_colours(s for s in schemes if s not in SCHEME_COLOURS) | SCHEME_COLOURS
+    return {scheme: colours[scheme] for scheme in schemes}
 
 
 def phase_legend(figure: Figure) -> None:

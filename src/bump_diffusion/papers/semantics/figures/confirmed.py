@@ -1,5 +1,6 @@
 """The chapter *Verdicts*: what the frozen criteria say of the runs that there are."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -73,6 +74,8 @@ NOT_CLAIMED = {
 }
 """Criteria of what the paper does not claim, whatever the frozen file says supports it."""
 
+BESIDE = "beside what the paper claims"
+
 Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
 
 
@@ -95,15 +98,14 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
     rest = f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     text = f"None of {len(judged)} tests (a criterion under a condition) is decided yet. {rest}"
     if len(decided):
-        told = [cell for cell in decided.itertuples() if _speaks_of_paper(cell)]
-        empty = sum(says_nothing(cell) for cell in decided.itertuples())
+        sides = Counter(map(_side_of, decided.itertuples()))
         text = (
             f"Of {len(judged)} tests (a criterion under a condition) {counts.get('shown', 0)} are "
             f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
-            f"{counts.get('not yet', 0)} are not decided yet. {empty} of the decided ones could "
-            f"have come out in no other way, {len(decided) - empty - len(told)} are about what the "
-            f"paper does not claim; the rest speak for it ({sum(cell.supports for cell in told)}) "
-            f"or against it ({sum(not cell.supports for cell in told)}), and "
+            f"{counts.get('not yet', 0)} are not decided yet. {sides['']} of the decided ones "
+            f"could have come out in no other way, {sides[BESIDE]} are about what the paper does "
+            f"not claim; the rest speak for it ({sides['for it']}) or against it "
+            f"({sides['against it']}), and "
             f"{int(decided['rejected'].sum())} of all hold once the whole table is taken "
             f"together. {rest}"
         )
@@ -117,15 +119,10 @@ def describe_claims(judged: pd.DataFrame) -> Markdown:
         cells = judged[judged["claim"] == number]
         tests: dict[str, list[str]] = {}
         for cell in cells[cells["verdict"] != "not yet"].itertuples():
-            if says_nothing(cell):
-                continue
-            side = "for it" if cell.supports else "against it"
-            if cell.criterion in NOT_CLAIMED:
-                side = "beside what the paper claims"
             test = f"“{NAMES[cell.criterion]}” is {cell.verdict}"
             about = FROZEN.conditions[cell.condition].about
-            tests.setdefault(side, []).append(f"{test} ({about})")
-        told = "; ".join(f"{side}: {', '.join(names)}" for side, names in tests.items())
+            tests.setdefault(_side_of(cell), []).append(f"{test} ({about})")
+        told = "; ".join(f"{side}: {', '.join(names)}" for side, names in tests.items() if side)
         answer = (
             f"Of {len(cells)} tests, {told}." if told else f"No answer yet from {len(cells)} tests."
         )
@@ -219,10 +216,16 @@ def says_nothing(cell) -> bool:
     return cell.verdict == "negligible" and _lacks_room(cell)
 
 
-def _speaks_of_paper(cell) -> bool:
-    """Whether a cell is decided, on what the paper claims, and could have come out otherwise."""
-    is_decided = cell.verdict != "not yet"
-    return is_decided and cell.criterion not in NOT_CLAIMED and not says_nothing(cell)
+def _side_of(cell) -> str:
+    """What a decided cell says of the paper's claim: it is "for it", "against it" or `BESIDE`.
+
+    Empty for a cell that could have been decided in no other way.
+    """
+    if says_nothing(cell):
+        return ""
+    if cell.criterion in NOT_CLAIMED:
+        return BESIDE
+    return "for it" if cell.supports else "against it"
 
 
 def _has_interval(cell) -> bool:

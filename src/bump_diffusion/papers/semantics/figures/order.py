@@ -95,8 +95,7 @@ def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
     names = {read: name for name, read in CONTROLS.items()}
     reads = zip(probes["features"], probes["target"], strict=True)
     probes["control"] = [names.get(read, "") for read in reads]
-    colours = scheme_colours(probes["conditioning"].unique())
-    schemes = {s: colours[s] for s in probes["conditioning"].unique()}
+    schemes = scheme_colours(probes["conditioning"].unique())
     figure, axes = panels(["from the\nUMAP embedding", "from all\nfeatures"], 3.4)
     style = {"hue": "conditioning", "palette": schemes, "size": 3, "dodge": True, "jitter": False}
     for ax, reduction in zip(axes, ("umap", "direct"), strict=True):

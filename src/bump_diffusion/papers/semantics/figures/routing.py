@@ -60,7 +60,7 @@ def load(sizes: Sequence[int]) -> list[Record]:
     Those with images of these `sizes` (N) of edition 1, of edition 2 and of routing's criteria, in
     this order, each once. Raises UserError for sizes other than 16 and 32.
     """
-    if not sizes or not set(sizes) <= {16, 32}:
+    if not sizes or not SIZES.keys() >= set(sizes):
         raise UserError(f"sizes is {list(sizes)}, it must be [16], [32] or [16, 32].")
     store = default_store()
     found = [store.get(c, extras) for c, extras in experiment(SEEN).items()]
