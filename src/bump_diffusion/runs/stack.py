@@ -36,7 +36,7 @@ from bump_diffusion.runs.run import (
     train,
 )
 from bump_diffusion.runs.store import Store
-from bump_diffusion.training.device import one_thread
+from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.stacked import Stack, max_stack, stack_key
 from bump_diffusion.training.trainer import Trainer
 
@@ -139,10 +139,10 @@ def _measure(
 
 
 def _complete(c: Configuration, partial: Partial) -> Partial:
-    """Evaluate the steps at which a trained run learned, in a worker process, on its CPU."""
+    """Evaluate the steps at which a trained run learned, in a worker process."""
     partial.saved = time.monotonic()
     with one_thread():
-        networks = {name: build_model(c) for name in ("trained", "untrained")}
+        networks = {name: build_model(c, pick_device()) for name in ("trained", "untrained")}
         evaluate_between(partial, c, networks, c.steps, save=lambda: None)
     partial.count_seconds()
     return partial

@@ -22,7 +22,7 @@ from bump_diffusion.training.trainer import (
     training_labels,
 )
 
-MAY_DIFFER = {"seed", "init_seed", "sigma", "polarity"}
+MAY_DIFFER = {"seed", "init_seed", "sigma", "polarity", "held_out", "split"}
 """Fields in which the configurations of a stack may differ."""
 
 GRID = {"d_x", "d_y"}
