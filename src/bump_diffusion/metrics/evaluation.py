@@ -44,9 +44,6 @@ PROBE_COLUMNS = ("input", "timestep", "layer", "points", "features", "reduction"
 Networks = Mapping[str, nn.Module]
 """The network to be measured, "trained", and the one it was at first, "untrained"."""
 
-Generated = Mapping[str, tuple[Images, Images, int]]
-"""What `sampling.generate` gives for each set of `requested_labels`."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -92,24 +89,19 @@ def evaluate(c: Configuration, networks: Networks, step: int) -> Evaluation:
 
 
 @torch.inference_mode()
-def observe(
-    c: Configuration, networks: Networks, step: int, generated: Generated | None = None
-) -> Observation:
+def observe(c: Configuration, networks: Networks, step: int) -> Observation:
     """Generate images for each set of `requested_labels` and read the features of several layers.
 
-    `generated` is what `generate` gave for each set, if it has been called. Inputs are the
-    samples as the network sees them at the last timestep of sampling; true bumps, noised to
-    each of `NOISED_SHARES` of the last timestep; and pure noise at the last. On samples the
-    untrained network is read too. The other inputs are the same at every checkpoint, so that
+    Inputs are the samples as the network sees them at the last timestep of sampling; true bumps,
+    noised to each of `NOISED_SHARES` of the last timestep; and pure noise at the last. On samples
+    the untrained network is read too. The other inputs are the same at every checkpoint, so that
     what the untrained network holds there is what step 0 says. Step 0 and the last have as many
     points as the last has images, the others fewer.
     """
     model, final = networks["trained"], step == c.steps
     device = device_of(model)
     sets = {name: labels.to(device) for name, labels in requested_labels(c, final).items()}
-    generated = generated or {
-        name: generate(c, model, labels, (step, name)) for name, labels in sets.items()
-    }
+    generated = {name: generate(c, model, labels, (step, name)) for name, labels in sets.items()}
     made = {name: images.cpu() for name, (images, _, _) in generated.items()}
     _, x, t = generated["trained"]
     tables = {"samplers": compare_samplers(c, model) if step else pd.DataFrame()}

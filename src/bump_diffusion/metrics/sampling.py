@@ -1,6 +1,5 @@
 """Images are requested of a network, sampled, and searched for bumps."""
 
-from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -70,6 +69,7 @@ def _shuffle(c: Configuration, name: str, count: int) -> Int[Tensor, " n"]:
     return torch.randperm(count, generator=generator("cpu", c.seed, f"{name} labels"))
 
 
+@torch.inference_mode()
 def generate(
     c: Configuration, model: nn.Module, labels: Labels, key: tuple[int | str, ...], keep_at: int = 0
 ) -> tuple[Images, Images, int]:
@@ -78,35 +78,16 @@ def generate(
     Returns the images, and what the network saw at the sampler's timestep nearest to `keep_at`,
     with that timestep (see `sample`).
     """
-    return generate_together([c], model, [labels], key, keep_at)[0]
-
-
-@torch.inference_mode()
-def generate_together(
-    runs: Sequence[Configuration],
-    model: nn.Module,
-    labels: Sequence[Labels],
-    key: tuple[int | str, ...],
-    keep_at: int = 0,
-) -> list[tuple[Images, Images, int]]:
-    """`generate` for each of several runs with equal samplers, by the stack of their networks."""
-    c, device = runs[0], labels[0].device
-    shape = 1, task_of(c).height, c.N
-    draws = [generator(device, run.seed, "sample", *key) for run in runs]
-
-    def draw(shape: Sequence[int]) -> Tensor:
-        each = (shape[0] // len(runs), *shape[1:])
-        return torch.cat([torch.randn(each, generator=g, device=device) for g in draws])
-
+    draws = generator(labels.device, c.seed, "sample", *key)
+    draw = partial(torch.randn, generator=draws, device=labels.device)
     images, seen = [], []
-    for batches in zip(*(requested.split(BATCH) for requested in labels), strict=True):
-        batch = torch.cat(batches)
+    for batch in labels.split(BATCH):
         denoise = partial(model, label_embedding=model.conditioning(batch))
-        noise = draw((len(batch), *shape))
+        noise = draw((len(batch), 1, task_of(c).height, c.N))
         finished, probed, t = sample(c, denoise, noise, draw, keep_at)
-        images.append(finished.unflatten(0, (len(runs), -1)))
-        seen.append(probed.unflatten(0, (len(runs), -1)))
-    return [(*both, t) for both in zip(torch.cat(images, 1), torch.cat(seen, 1), strict=True)]
+        images.append(finished)
+        seen.append(probed)
+    return torch.cat(images), torch.cat(seen), t
 
 
 def search(

@@ -7,12 +7,15 @@ batch by its own: batched matrix products, as grouped convolutions are slow on G
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+SUMMED = 1024
+"""Products that are summed at once in a weight's gradient."""
 
 
 def stack_networks(networks: Sequence[nn.Module]) -> nn.Module:
@@ -65,8 +68,23 @@ class _Stacked(nn.Module):
 
 class _Linear(_Stacked):
     def forward(self, x: Float[Tensor, "n ... c"]) -> Float[Tensor, "n ... k"]:
-        y = torch.bmm(x.reshape(self.runs, -1, x.shape[-1]), self.weight.transpose(1, 2))
-        return self.add_bias(y).view(*x.shape[:-1], -1)
+        rows, weight = _in_precision(x.reshape(self.runs, -1, x.shape[-1]), self.weight)
+        return self.add_bias(_Product.apply(rows, weight)).view(*x.shape[:-1], -1)
+
+
+class _Product(torch.autograd.Function):
+    """Products of rows (runs, n, c) and weights (runs, k, c)."""
+
+    @staticmethod
+    def forward(context, x: Tensor, weight: Tensor) -> Tensor:
+        context.save_for_backward(x, weight)
+        return torch.bmm(x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        x, weight = context.saved_tensors
+        of_x = torch.bmm(gradient, weight) if context.needs_input_grad[0] else None
+        return of_x, _sum_of_products(torch.bmm, gradient, x)
 
 
 class _Embedding(_Stacked):
@@ -108,11 +126,8 @@ class _Conv2d(_Stacked):
             raise TypeError("a convolution that changes the image's size cannot be stacked")
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
-        weight = self.weight.permute(0, 3, 4, 2, 1)
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(dtype), weight.to(dtype)
-        y = _Convolution.apply(x.permute(0, 2, 3, 1), weight)
+        x, weight = _in_precision(x.permute(0, 2, 3, 1), self.weight.permute(0, 3, 4, 2, 1))
+        y = _Convolution.apply(x, weight)
         n, h, w, k = y.shape
         return self.add_bias(y.view(self.runs, -1, k)).view(n, h, w, k).permute(0, 3, 1, 2)
 
@@ -131,7 +146,7 @@ class _Convolution(torch.autograd.Function):
         windows, weight = context.saved_tensors
         runs, _, _, c, k = weight.shape
         # In the order in memory of the weights, which the fused optimizer expects.
-        of_weight = _multiply(gradient.reshape(runs, -1, k).transpose(1, 2), windows)
+        of_weight = _sum_of_products(_multiply, gradient.reshape(runs, -1, k), windows)
         of_weight = of_weight.transpose(1, 2).view(weight.shape)
         if not context.needs_input_grad[0]:
             return None, of_weight
@@ -140,12 +155,32 @@ class _Convolution(torch.autograd.Function):
         return of_x.view(*gradient.shape[:3], c), of_weight
 
 
+def _in_precision(*tensors: Tensor) -> list[Tensor]:
+    """Tensors in the precision of torch's autocast, where it is on."""
+    kind = tensors[0].device.type
+    on = torch.is_autocast_enabled(kind)
+    return [t.to(torch.get_autocast_dtype(kind)) if on else t for t in tensors]
+
+
 def _windows(x: Tensor, weight: Tensor) -> Tensor:
     """Around each pixel of images (n, h, w, c) what the weights see: (runs, pixels, size^2 c)."""
     size = weight.shape[1]
     x = F.pad(x, (0, 0, *(size // 2,) * 4))
     windows = x.unfold(1, size, 1).unfold(2, size, 1).permute(0, 1, 2, 4, 5, 3)
     return windows.reshape(len(weight), -1, weight.shape[1:4].numel())
+
+
+def _sum_of_products(
+    multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor
+) -> Float[Tensor, "runs k c"]:
+    """Sums over n of the products of rows (runs, n, k) and (runs, n, c): weights' gradients.
+
+    A long sum is one of sums of `SUMMED`, as a GPU computes few long ones by few of its processors.
+    """
+    runs, n = a.shape[:2]
+    length = SUMMED if n % SUMMED == 0 else n
+    a, b = (v.reshape(-1, length, v.shape[-1]) for v in (a, b))
+    return multiply(a.transpose(1, 2), b).unflatten(0, (runs, -1)).sum(dim=1)
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import copy
 import itertools
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -19,14 +19,7 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import discard, system_errors_in_a_sentence, to_json, to_npz, to_parquet
-from bump_diffusion.metrics.evaluation import (
-    Evaluation,
-    Generated,
-    Networks,
-    Observation,
-    measure,
-    observe,
-)
+from bump_diffusion.metrics.evaluation import Evaluation, Networks, measure, observe
 from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
 from bump_diffusion.metrics.layers import probe_layers
 from bump_diffusion.metrics.sampling import evaluation_labels
@@ -135,9 +128,9 @@ def _train(run: Partial, trainer: Trainer, each_step: Callable[[], None] | None)
             if step in c.evaluation_steps:
                 refuse_divergence(trainer)
                 if not run.has_evaluation(step):
-                    _evaluate(run, c, networks, step)
+                    evaluate_step(run, c, networks, step)
                     run.save(trainer)
-                accuracy = evaluate_between(run, c, networks, step, partial(run.save, trainer))
+                accuracy = _evaluate_between(run, c, networks, step, partial(run.save, trainer))
                 run.drop_weights(kept & set(range(step)), trainer)
                 bar.set_postfix(correct=f"{accuracy:.0%}")
             elif step in kept:
@@ -164,7 +157,7 @@ def steps_kept(c: Configuration) -> set[int]:
     return {step for first, last in pairs for step in steps_between(first, last)}
 
 
-def evaluate_between(
+def _evaluate_between(
     run: Partial, c: Configuration, networks: Networks, last: int, save: Callable[[], None]
 ) -> float:
     """Evaluate steps between the evaluated ones up to `last`, from weights that were kept.
@@ -175,29 +168,18 @@ def evaluate_between(
     for first, end in itertools.pairwise(step for step in c.evaluation_steps if step <= last):
         while (step := next_to_evaluate(accuracy, first, end)) is not None:
             network.load_state_dict(run.weights_at(step))
-            evaluation = _evaluate(run, c, {**networks, "trained": network}, step)
+            evaluation = evaluate_step(run, c, {**networks, "trained": network}, step)
             accuracy[step] = evaluation.metrics["accuracy"]
             save()
     return accuracy[last]
 
 
-def observe_run(
-    extras: Collection[str],
-    c: Configuration,
-    networks: Networks,
-    step: int,
-    generated: Generated | None = None,
-) -> Observation:
-    """`observe` a checkpoint of a run, and what its `extras` need of the network."""
-    observed = observe(c, networks, step, generated)
-    if "patching" in extras and step:
-        observed.tables["places"] = locate_patched(c, networks["trained"], step == c.steps)
-    return observed
-
-
-def _evaluate(run: Partial, c: Configuration, networks: Networks, step: int) -> Evaluation:
+def evaluate_step(run: Partial, c: Configuration, networks: Networks, step: int) -> Evaluation:
+    """Evaluate a step of a run, with what its extras need of the network, and store the result."""
     start = time.monotonic()
-    observed = observe_run(run.extras, c, networks, step)
+    observed = observe(c, networks, step)
+    if "patching" in run.extras and step:
+        observed.tables["places"] = locate_patched(c, networks["trained"], step == c.steps)
     evaluation = measure(c, observed, step, umap="umap" in run.extras)
     if "trajectory" in run.extras and str(step) not in run.weights:
         run.save_weights(step, networks["trained"])

@@ -1,34 +1,30 @@
-"""Many runs on one device: trained in stacks, while worker processes measure their checkpoints.
+"""Many runs on one device: trained in stacks, while worker processes evaluate their checkpoints.
 
-A checkpoint's images and features are made on the device; what is measured of them takes longer
-than training does on a GPU, and is the processor's.
+Evaluations use the device, too, and on a GPU take longer than training does, most of it on the
+processor. NVIDIA's MPS (`nvidia-cuda-mps-control -d`) lets the processes share a GPU at any moment,
+where they otherwise take turns.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
 import loky
 from filelock import BaseFileLock, Timeout
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.files import system_errors_in_a_sentence
-from bump_diffusion.metrics.evaluation import Observation, measure
-from bump_diffusion.metrics.sampling import generate_together, requested_labels
 from bump_diffusion.models.build import build_model
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.pools import Processes
 from bump_diffusion.runs.provenance import describe_code
 from bump_diffusion.runs.run import (
     CHECKPOINT_SECONDS,
-    collect,
     count_steps,
-    evaluate_between,
-    observe_run,
+    evaluate_step,
     open_run,
     refuse_divergence,
     refuse_extras,
@@ -42,9 +38,6 @@ from bump_diffusion.training.trainer import Trainer
 
 SAVING_THREADS = 8
 """Checkpoints that are written at once."""
-
-MAX_WAITING = 2
-"""Measurements under way or waiting, per worker: more would only be late at the end."""
 
 EachStep = Callable[[Sequence[Configuration], int], None]
 
@@ -62,17 +55,19 @@ def train_together(
 
     They are made as by `train`, through interruptions and with locks. On one kind of CPU a record
     is the same bit for bit however often its run was interrupted and whatever it was stacked with.
-    Processes measure, one per CPU core but one. `each_step` is called after each step with the runs
-    of the stack and the step, in place of a progress bar. After `until` (`time.monotonic`) no step
-    is taken: runs that are trained are finished, and the others go on when this is called again.
+    Processes evaluate, one per CPU core but one. `each_step` is called after each step with the
+    runs of the stack and the step, in place of a progress bar. After `until` (`time.monotonic`) no
+    step is taken: runs that are trained are finished, and the others go on when this is called
+    again.
+    Seconds in a record are a run's share of its stack's, and those of its evaluations.
     """
     describe_code()  # before training, in which files may change; the answer is kept
     workers = max(1, loky.cpu_count() - 1)
     with one_thread(), Processes(workers) as pool, ExitStack() as locks:
-        driver = _Driver(store, pool, each_step, until)
+        driver = _Driver(store, pool, remake, each_step, until)
         for group in group_runs(wanted):
             if time.monotonic() < until:
-                opened = [driver.open(c, wanted[c], remake, locks) for c in group]
+                opened = [driver.open(c, wanted[c], locks) for c in group]
                 # After an interruption some may lie behind.
                 for step in sorted({run.trainer.step for run in opened if run}):
                     driver.train([run for run in opened if run and run.trainer.step == step])
@@ -86,10 +81,9 @@ def train_together(
 def group_runs(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
     """The stacks in which configurations are trained, in the order of the first of each."""
     order = {c: i for i, c in enumerate(configurations)}
-    alike: dict[tuple[str, ...], list[Configuration]] = {}
+    alike: dict[str, list[Configuration]] = {}
     for c in order:
-        counts = [[len(x) for x in requested_labels(c, f).values()] for f in (False, True)]
-        alike.setdefault((stack_key(c), str(counts)), []).append(c)
+        alike.setdefault(stack_key(c), []).append(c)
     stacks = []
     for runs in alike.values():
         count = -(-len(runs) // max_stack(runs[0]))
@@ -99,21 +93,19 @@ def group_runs(configurations: Iterable[Configuration]) -> list[list[Configurati
 
 @dataclass(eq=False)
 class _Run:
-    """A run under way, whose lock this process holds."""
+    """A run under way, whose lock this process holds until it is trained."""
 
     partial: Partial
     trainer: Trainer
     extras: set[str]
     lock: BaseFileLock
-    measuring: dict[int, Future] = field(default_factory=dict)
-    "Measurements under way, by the step."
+    evaluating: dict[int, Future] = field(default_factory=dict)
+    "Evaluations under way, by the step."
     completing: Future | None = None
-    "The evaluation of steps between those, once the run is trained."
+    "The end of the run, once it is trained."
 
     def __post_init__(self):
         self.c = self.trainer.c
-        untrained = build_model(self.c, self.trainer.device)
-        self.networks = {"trained": self.trainer.average.module, "untrained": untrained}
         self.partial.seconds.setdefault("stacked_from_step", self.trainer.step)
 
     def is_due(self) -> bool:
@@ -121,43 +113,52 @@ class _Run:
         step = self.trainer.step
         return step in self.c.evaluation_steps and not self.partial.has_evaluation(step)
 
+    def keep_weights(self) -> None:
+        self.partial.save_weights(self.trainer.step, self.trainer.average.module)
+
     def settle(self) -> None:
-        """Wait for the measurements under way: a checkpoint must list all that lie behind it."""
-        for step, future in self.measuring.items():
-            self.partial.evaluations[str(step)] = future.result()
-        self.measuring = {}
+        """Wait for the evaluations under way: a checkpoint must list all that lie behind it."""
+        for step, future in self.evaluating.items():
+            self.partial.evaluations[str(step)], seconds = future.result()
+            for kind in ("wall_seconds", "evaluation_seconds"):
+                self.partial.seconds[kind] += seconds
+        self.evaluating = {}
 
 
-def _measure(
-    c: Configuration, store: Store, extras: set[str], step: int, observed: Observation
-) -> str:
-    """Measure and store an evaluation, in a worker process; return its file's SHA-256."""
-    with one_thread():
-        partial = Partial(store, c, extras)
-        partial.save_evaluation(step, measure(c, observed, step, "umap" in extras), 0.0)
-        return partial.evaluations[str(step)]
-
-
-def _complete(c: Configuration, partial: Partial) -> Partial:
-    """Evaluate the steps at which a trained run learned, in a worker process."""
-    partial.saved = time.monotonic()
+def _evaluate(c: Configuration, store: Store, extras: set[str], step: int) -> tuple[str, float]:
+    """Evaluate a step from its weights, in a worker process; return the SHA-256 of the stored
+    evaluation, and the seconds spent.
+    """
+    partial = Partial(store, c, extras)
     with one_thread():
         networks = {name: build_model(c, pick_device()) for name in ("trained", "untrained")}
-        evaluate_between(partial, c, networks, c.steps, save=lambda: None)
-    partial.count_seconds()
-    return partial
+        networks["trained"].load_state_dict(partial.weights_at(step))
+        evaluate_step(partial, c, networks, step)
+    return partial.evaluations[str(step)], partial.seconds["evaluation_seconds"]
+
+
+def _complete(c: Configuration, store: Store, extras: set[str], remake: bool) -> None:
+    """Evaluate the steps at which a trained run learned and store it, in a worker process."""
+    train(c, store, extras, remake, each_step=lambda: None)
 
 
 class _Driver:
     """The work of `train_together`."""
 
-    def __init__(self, store: Store, pool: Processes, each_step: EachStep | None, until: float):
-        self.store, self.pool, self.each_step, self.until = store, pool, each_step, until
+    def __init__(
+        self,
+        store: Store,
+        pool: Processes,
+        remake: bool,
+        each_step: EachStep | None,
+        until: float,
+    ):
+        self.store, self.pool, self.remake = store, pool, remake
+        self.each_step, self.until = each_step, until
         self.held: list[Configuration] = []
         "Runs that other processes make."
-        self.measuring: set[Future] = set()
         self.trained: list[_Run] = []
-        "Runs whose measurements may be under way."
+        "Runs that are being completed, or whose evaluations may be under way."
         self.failures: dict[Configuration, Exception] = {}
 
     @contextmanager
@@ -173,9 +174,7 @@ class _Driver:
     def without_failed(self, runs: Iterable[_Run]) -> list[_Run]:
         return [run for run in runs if run.c not in self.failures]
 
-    def open(
-        self, c: Configuration, extras: Iterable[str], remake: bool, locks: ExitStack
-    ) -> _Run | None:
+    def open(self, c: Configuration, extras: Iterable[str], locks: ExitStack) -> _Run | None:
         """Begin or resume a run, unless it is finished, fails, or another process makes it."""
         with self.noting_failure(c):
             refuse_extras(c, extras)
@@ -186,8 +185,8 @@ class _Driver:
             except Timeout:
                 self.held.append(c)
                 return None
-            if self.store.get(c, extras, remake) is None:
-                return _Run(*open_run(c, self.store, extras, remake), lock)
+            if self.store.get(c, extras, self.remake) is None:
+                return _Run(*open_run(c, self.store, extras, self.remake), lock)
             lock.release()
         return None
 
@@ -227,50 +226,21 @@ class _Driver:
         self.finish()
 
     def evaluate(self, stack: Stack, runs: list[_Run]) -> None:
-        """Evaluate those of a stack's runs that are due: images are made by all its networks, so
-        that they are the same bit for bit whichever are.
-        """
-        start = time.monotonic()
+        """Have those of a stack's runs evaluated that are due."""
         stack.sync()
         for run in self.without_failed(runs):
             with self.noting_failure(run.c):
                 refuse_divergence(run.trainer)
         due = [run for run in self.without_failed(runs) if run.is_due()]
-        if not due:
-            return
-        step, configurations = stack.step, [run.c for run in runs]
-        sets = [requested_labels(c, step == c.steps) for c in configurations]
-        generated: list[dict] = [{} for _ in runs]
-        for name in sets[0]:
-            labels = [of_run[name].to(stack.device) for of_run in sets]
-            made = generate_together(configurations, stack.average, labels, (step, name))
-            for of_run, images in zip(generated, made, strict=True):
-                of_run[name] = images
-        self.keep_weights([run for run in due if "trajectory" in run.extras])
-        for run, images in zip(runs, generated, strict=True):
-            if run in due:
-                extras = run.partial.extras
-                observed = observe_run(extras, run.c, run.networks, step, images)
-                future = self.submit(_measure, run.c, self.store, extras, step, observed)
-                run.measuring[step] = future
+        self.keep_weights(due)
         for run in due:
-            run.partial.seconds["evaluation_seconds"] += (time.monotonic() - start) / len(due)
+            work = _evaluate, run.c, self.store, run.partial.extras, stack.step
+            run.evaluating[stack.step] = self.pool.submit(*work)
         self.finish()
 
-    def submit(self, *work: Any) -> Future:
-        """Have a worker call a function, when there is not enough that waits for one."""
-        while len(self.measuring) >= MAX_WAITING * self.pool.workers:
-            self.measuring = wait(self.measuring, return_when=FIRST_COMPLETED).not_done
-        future = self.pool.submit(*work)
-        self.measuring.add(future)
-        return future
-
     def keep_weights(self, runs: list[_Run]) -> None:
-        def keep(run: _Run) -> None:
-            run.partial.save_weights(run.trainer.step, run.networks["trained"])
-
         with ThreadPoolExecutor(SAVING_THREADS) as threads:
-            list(threads.map(keep, self.without_failed(runs)))
+            list(threads.map(_Run.keep_weights, self.without_failed(runs)))
 
     def save(self, runs: list[_Run]) -> None:
         for run in runs:
@@ -280,23 +250,23 @@ class _Driver:
             list(threads.map(lambda r: r.partial.save(r.trainer), self.without_failed(runs)))
 
     def count_seconds(self, runs: list[_Run]) -> None:
-        """Each run's seconds are its share of the stack's, so that their sum is what was spent."""
+        """Each run's seconds are its share of the stack's."""
         for run in runs:
             run.partial.count_seconds(1 / len(runs))
 
     def finish(self, all_of_them: bool = False) -> None:
-        """Complete and store trained runs: all, or those that need not be waited for."""
+        """Complete trained runs: all, or those that need not be waited for."""
         for run in self.trained:
-            measured = all(future.done() for future in run.measuring.values())
-            if run.completing is None and (all_of_them or measured):
+            evaluated = all(future.done() for future in run.evaluating.values())
+            if run.completing is None and (all_of_them or evaluated):
+                run.partial.saved = time.monotonic()  # it has waited since it was trained
                 self.save([run])
-                with self.noting_failure(run.c):
-                    run.completing = self.submit(_complete, run.c, run.partial)
+                run.lock.release()
+                work = _complete, run.c, self.store, run.extras, self.remake
+                run.completing = self.pool.submit(*work)
         self.trained = self.without_failed(self.trained)
         for run in list(self.trained):
             if run.completing and (all_of_them or run.completing.done()):
                 self.trained.remove(run)
                 with self.noting_failure(run.c):
-                    run.partial = run.completing.result()
-                    self.store.finish(run.c, collect(run.partial, run.trainer, run.extras))
-                    run.lock.release()
+                    run.completing.result()
