@@ -160,17 +160,26 @@ def steps_kept(c: Configuration) -> set[int]:
 def _evaluate_between(
     run: Partial, c: Configuration, networks: Networks, last: int, save: Callable[[], None]
 ) -> float:
-    """Evaluate steps between the evaluated ones up to `last`, from weights that were kept.
+    """Evaluate steps up to `last` from weights that were kept: those that an interruption left out,
+    and between the evaluated ones what `schedule.next_to_evaluate` says.
 
-    Which, says `schedule.next_to_evaluate`; `save` is called after each. Returns the last accuracy.
+    `save` is called after each. Returns the last accuracy.
     """
     accuracy, network = run.accuracies(), copy.deepcopy(networks["trained"])
-    for first, end in itertools.pairwise(step for step in c.evaluation_steps if step <= last):
+
+    def evaluate(step: int) -> None:
+        network.load_state_dict(run.weights_at(step))
+        evaluation = evaluate_step(run, c, {**networks, "trained": network}, step)
+        accuracy[step] = evaluation.metrics["accuracy"]
+        save()
+
+    behind = [step for step in c.evaluation_steps if step <= last]
+    for step in behind:
+        if step not in accuracy:
+            evaluate(step)
+    for first, end in itertools.pairwise(behind):
         while (step := next_to_evaluate(accuracy, first, end)) is not None:
-            network.load_state_dict(run.weights_at(step))
-            evaluation = evaluate_step(run, c, {**networks, "trained": network}, step)
-            accuracy[step] = evaluation.metrics["accuracy"]
-            save()
+            evaluate(step)
     return accuracy[last]
 
 

@@ -5,9 +5,10 @@ processor. NVIDIA's MPS (`nvidia-cuda-mps-control -d`) lets the processes share 
 where they otherwise take turns.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -116,19 +117,26 @@ class _Run:
     def keep_weights(self) -> None:
         self.partial.save_weights(self.trainer.step, self.trainer.average.module)
 
-    def settle(self) -> None:
-        """Wait for the evaluations under way: a checkpoint must list all that lie behind it."""
-        for step, future in self.evaluating.items():
-            self.partial.evaluations[str(step)], seconds = future.result()
+    def save(self) -> None:
+        """Write the checkpoint, with the evaluations that are there by now."""
+        for step in [step for step, future in self.evaluating.items() if future.done()]:
+            self.partial.evaluations[str(step)], seconds = self.evaluating.pop(step).result()
             for kind in ("wall_seconds", "evaluation_seconds"):
                 self.partial.seconds[kind] += seconds
-        self.evaluating = {}
+        self.partial.save(self.trainer)
+
+
+def _give_way() -> None:
+    """Let this process wait for the one that trains: a GPU waits for that one."""
+    if hasattr(os, "setpriority"):  # not on Windows
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 def _evaluate(c: Configuration, store: Store, extras: set[str], step: int) -> tuple[str, float]:
     """Evaluate a step from its weights, in a worker process; return the SHA-256 of the stored
     evaluation, and the seconds spent.
     """
+    _give_way()
     partial = Partial(store, c, extras)
     with one_thread():
         networks = {name: build_model(c, pick_device()) for name in ("trained", "untrained")}
@@ -139,6 +147,7 @@ def _evaluate(c: Configuration, store: Store, extras: set[str], step: int) -> tu
 
 def _complete(c: Configuration, store: Store, extras: set[str], remake: bool) -> None:
     """Evaluate the steps at which a trained run learned and store it, in a worker process."""
+    _give_way()
     train(c, store, extras, remake, each_step=lambda: None)
 
 
@@ -222,6 +231,7 @@ class _Driver:
         if stack.step == c.steps:
             self.trained += runs
         else:
+            wait([future for run in runs for future in run.evaluating.values()])
             self.save(runs)
         self.finish()
 
@@ -243,11 +253,12 @@ class _Driver:
             list(threads.map(_Run.keep_weights, self.without_failed(runs)))
 
     def save(self, runs: list[_Run]) -> None:
-        for run in runs:
+        def save(run: _Run) -> None:
             with self.noting_failure(run.c):
-                run.settle()
+                run.save()
+
         with ThreadPoolExecutor(SAVING_THREADS) as threads:
-            list(threads.map(lambda r: r.partial.save(r.trainer), self.without_failed(runs)))
+            list(threads.map(save, self.without_failed(runs)))
 
     def count_seconds(self, runs: list[_Run]) -> None:
         """Each run's seconds are its share of the stack's."""
@@ -257,8 +268,10 @@ class _Driver:
     def finish(self, all_of_them: bool = False) -> None:
         """Complete trained runs: all, or those that need not be waited for."""
         for run in self.trained:
+            if all_of_them:
+                wait(run.evaluating.values())
             evaluated = all(future.done() for future in run.evaluating.values())
-            if run.completing is None and (all_of_them or evaluated):
+            if run.completing is None and evaluated:
                 run.partial.saved = time.monotonic()  # it has waited since it was trained
                 self.save([run])
                 run.lock.release()
