@@ -151,9 +151,11 @@ def test_the_page_scores_what_the_frozen_criteria_judge():
     for region in ("trained", "core"):
         judged = sorted(region_accuracy(record, region) for record in records)
         assert sorted(scores[region]) == pytest.approx(judged)
-    text = compose.describe_plane(classified).data
-    for bias in compose.COMPARED:
-        assert f"{scores.loc[bias, 'core'].mean():.0%} with {bias}" in text
+    planes, records = compose.load_planes()
+    text = compose.describe_plane(planes).data
+    for bias in compose.COMPARED:  # the first share is of the same gap
+        assert f"{bias} {scores.loc[bias, 'core'].mean():.0%}, " in text
+    assert {r.id for r in records} == set(planes["record"])
 
 
 def test_a_geometry_without_runs_is_refused():

@@ -1,5 +1,6 @@
 """The page *The answer to the paper's call*: which biases help, by how much data, at what cost."""
 
+import re
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -40,7 +41,8 @@ def plan_growth(
     """Plan the networks trained on Latin subsets of images of these sizes (N), as `experiment`."""
     names = [f"growth-{N}" for N in sizes]
     if not names or not EXPERIMENTS.keys() >= set(names):
-        raise UserError(f"sizes is {list(sizes)}, it must be [8], [16] or [8, 16].")
+        known = re.findall(r"^growth-(\d+)$", "\n".join(EXPERIMENTS), re.MULTILINE)
+        raise UserError(f"sizes is {list(sizes)}, it must hold one or more of {', '.join(known)}.")
     both = (f"{name}{way}" for name in names for way in ("", "-lines"))
     return unite(*(experiment(name, profile, seeds) for name in both))
 

@@ -17,7 +17,7 @@ from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
-from bump_diffusion.page.axes import panels, show_pixels, spaced_indices
+from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
@@ -28,8 +28,15 @@ from bump_diffusion.papers.semantics.palette import REQUESTED
 from bump_diffusion.runs.record import Record
 
 COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
-"""The networks that the first figure shows beside each other."""
+"""The networks that the first figure shows, in its rows."""
 
+GAPS = {
+    "quadrants": "two quarters",
+    "donut": "the middle",
+    "corner": "one quarter",
+    "band": "bands",
+}
+"""What the same combinations are left out by in all networks: columns of the first figure."""
 
 COLUMNS = ["N", "held out", "bias", "core", "rim", "trained"]
 """Of the networks that hold other combinations out: what they are, and accuracies by region."""
@@ -38,9 +45,9 @@ COLUMNS = ["N", "held out", "bias", "core", "rim", "trained"]
 def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of the judged runs that hold a geometry out.
 
-    Returns what `composition.classify_requests` does, with the columns condition, `bias`, `told`
-    (what of the answer it is handed), record and seed; and the runs' records: none, unless all of
-    `COMPARED` have a run.
+    Returns what `composition.classify_requests` does, with the columns condition, `held_out`,
+    `bias`, `told` (what of the answer it is handed), record and seed; and the runs' records: none,
+    unless all of `COMPARED` have a run.
     Raises UserError for a geometry that the frozen file does not have.
     """
     known = sorted({c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where})
@@ -53,6 +60,15 @@ def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
     return classified, records
 
 
+def load_planes() -> tuple[pd.DataFrame, list[Record]]:
+    """As `load`, the runs of `COMPARED` for each of `GAPS` that has runs of them all."""
+    loaded = [load(gap) for gap in GAPS]
+    classified = pd.concat([table for table, records in loaded if records])
+    classified = classified[classified["bias"].isin(COMPARED)]
+    known = set(classified["record"])
+    return classified, [r for _, records in loaded for r in records if r.id in known]
+
+
 def classify_judged(names: Iterable[str]) -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of the judged runs of conditions, as `load` says."""
     tables, records = [pd.DataFrame(columns=["bias"])], []
@@ -60,7 +76,8 @@ def classify_judged(names: Iterable[str]) -> tuple[pd.DataFrame, list[Record]]:
         bias, told = CURE.conditions[name].about.split("; ")[-2:]
         about = {"condition": name, "bias": bias, "told": told.removeprefix("told ")}
         for record, _ in find_runs(name, frozen=CURE):
-            about |= {"record": record.id, "seed": record.configuration.seed}
+            c = record.configuration
+            about |= {"held_out": c.held_out, "record": record.id, "seed": c.seed}
             tables.append(classify_last(record).assign(**about))
             records.append(record)
     return pd.concat(tables, ignore_index=True), records
@@ -105,41 +122,56 @@ def summarize(classified: pd.DataFrame) -> str:
 
 @drawn
 def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
-    """Draw the share of right images at each requested position, a panel for each way in."""
-    N = records[0].configuration.N
-    trained = _is_trained(records[0])
-    figure, axes = panels(COMPARED, 2.5)
-    for ax, bias in zip(axes, COMPARED, strict=True):
-        table = classified[classified["bias"] == bias]
-        right = (table["outcome"] == "correct").groupby([table["mu_y"], table["mu_x"]]).mean()
-        shares = right.unstack().reindex(index=range(N), columns=range(N))
-        drawn_shares = ax.pcolormesh(
-            np.arange(N + 1) - 0.5, np.arange(N + 1) - 0.5, shares, cmap="cividis", vmin=0, vmax=1
-        )
-        edges = np.kron(trained, np.ones((8, 8)))
-        places = (np.arange(8 * N) + 0.5) / 8 - 0.5
-        ax.contour(places, places, edges, levels=[0.5], colors=REQUESTED, linewidths=1.5)
-        ax.set(aspect="equal", xlabel="requested x", xlim=(-0.5, N - 0.5), ylim=(N - 0.5, -0.5))
-        ax.grid(False)
-        ax.patch.set(hatch="////", edgecolor="grey", linewidth=0)  # shows where nothing was tried
-    axes[0].set_ylabel("requested y")
-    figure.colorbar(drawn_shares, ax=axes, label="share right", shrink=0.6, aspect=14)
-    core = average_core(classified)
-    shares = ", ".join(f"{bias} {core[bias]:.0%}" for bias in COMPARED)
+    """Draw the share of right images at each requested position: a row for each way in, a column
+    for what is left out. They are of `load_planes`.
+    """
+    N, examples = records[0].configuration.N, {r.configuration.held_out: r for r in records}
+    gaps = [gap for gap in GAPS if gap in examples]
+    shape, size = (len(COMPARED), len(gaps)), (WIDTH, 0.8 + 1.2 * len(COMPARED))
+    figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    centres, edges = (np.arange(8 * N) + 0.5) / 8 - 0.5, np.arange(N + 1) - 0.5
+    for gap, column in zip(gaps, axes.T, strict=True):
+        trained = np.kron(_is_trained(examples[gap]), np.ones((8, 8)))
+        column[0].set_title(GAPS[gap])
+        for ax, bias in zip(column, COMPARED, strict=True):
+            table = classified[(classified["bias"] == bias) & (classified["held_out"] == gap)]
+            right = (table["outcome"] == "correct").groupby([table["mu_y"], table["mu_x"]]).mean()
+            shares = right.unstack().reindex(index=range(N), columns=range(N))
+            style = {"cmap": "cividis", "vmin": 0, "vmax": 1, "edgecolors": "face"}
+            drawn_shares = ax.pcolormesh(edges, edges, shares, **style)
+            ax.contour(centres, centres, trained, levels=[0.5], colors=REQUESTED, linewidths=1.5)
+            ax.set(aspect="equal", xlim=(-0.5, N - 0.5), ylim=(N - 0.5, -0.5))
+            ax.grid(False)
+            ax.patch.set(hatch="////", edgecolor="grey", linewidth=0)  # where nothing was tried
+    for ax, bias in zip(axes[:, 0], COMPARED, strict=True):
+        ax.set_ylabel(f"{bias}\nrequested y".replace(", ", ",\n"))
+    for ax in axes[-1]:
+        ax.set_xlabel("requested x")
+    figure.colorbar(drawn_shares, ax=axes, label="share right", shrink=0.6, aspect=20)
     return figure, (
         "The share of right images at each requested position, for three ways in which the label "
-        f"enters. Right in the core of what was held out: {shares}."
+        f"enters, with other combinations left out. In the core of these, right are "
+        f"{_name_shares(classified)}."
     )
 
 
 def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
-    core = average_core(classified)
-    shares = ", ".join(f"{core[bias]:.0%} with {bias}" for bias in COMPARED)
     return Markdown(
-        "Bright is right, dark is wrong, hatched was not tried. Inside the orange outlines no "
-        "combination was trained. The label as a vector leaves them dark; drawn beside the image, "
-        f"it fills them. At least two pixels from what was trained, right are {shares}."
+        "Bright is right, dark is wrong, hatched was not tried; a row for each way in which the "
+        "label enters. Inside the orange outlines no combination was trained. The label as a "
+        "vector leaves them dark; drawn beside the image, it fills them. At least two pixels from "
+        f"what was trained, right are, from left to right: {_name_shares(classified)}."
+    )
+
+
+def _name_shares(classified: pd.DataFrame) -> str:
+    """The shares right in the core, by bias and by what is left out."""
+    core = classified[classified["region"] == "core"]
+    shares = core["outcome"].eq("correct").groupby([core["bias"], core["held_out"]]).mean()
+    return "; ".join(
+        f"{bias} {', '.join(f'{shares[bias, gap]:.0%}' for gap in GAPS if (bias, gap) in shares)}"
+        for bias in COMPARED
     )
 
 
