@@ -239,6 +239,6 @@ def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
     assert "4 frozen tests 3" in text
     for (_, verdict), does in answer.SHOWN.items():
         who = "lines, no vector" if verdict == "shown" else "no bias"
-        assert f"{does}: “{who}”." in text
+        assert f"{does}: “{who}” (1 of 1 settings)." in text
     none = answer.describe_verdicts(judged.assign(verdict="not yet")).data
     assert none == "Of 4 frozen tests 0 are decided."

@@ -150,21 +150,26 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
 
 
 SHOWN = {
-    ("composes-more", "shown"): "to draw more of the blocks than no bias does",
-    ("composes", "shown"): "to let most networks draw over 60 % of the blocks",
+    ("composes-more", "shown"): "to draw more of what is left out than no bias does",
+    ("composes", "shown"): "to let most networks draw over 60 % of it",
     ("composes", "negligible"): "to let fewer than half of the networks do so",
 }
 """By criterion and verdict, what a bias is shown to do."""
 
 
 def describe_verdicts(judged: pd.DataFrame) -> Markdown:
-    """Say what biases are shown to do with what was never trained, by the frozen criteria."""
-    decided = judged[judged["verdict"] != "not yet"]
-    text = f"Of {len(judged)} frozen tests {len(decided)} are decided."
-    by_verdict = decided.groupby(["criterion", "verdict"])["condition"]
-    for key in [key for key in SHOWN if key in by_verdict.groups]:
-        abouts = (CURE.conditions[name].about.split("; ")[-2] for name in by_verdict.get_group(key))
-        text += f" Shown {SHOWN[key]}: {', '.join(dict.fromkeys(f'“{a}”' for a in abouts))}."
+    """Say what biases are shown to do with what was never trained, by the frozen criteria.
+
+    A setting is a condition: what is left out, and the size of the images.
+    """
+    text = f"Of {len(judged)} frozen tests {(judged['verdict'] != 'not yet').sum()} are decided."
+    bias = judged["condition"].map(lambda name: CURE.conditions[name].about.split("; ")[-2])
+    for (criterion, verdict), done in SHOWN.items():
+        is_so = (judged["verdict"] == verdict)[judged["criterion"] == criterion].groupby(bias)
+        counts = is_so.agg(["sum", "size"]).query("sum > 0").sort_values("sum", ascending=False)
+        named = (f"“{b}” ({so} of {tests} settings)" for b, so, tests in counts.itertuples())
+        if len(counts):
+            text += f" Shown {done}: {', '.join(named)}."
     return Markdown(text)
 
 
