@@ -58,129 +58,97 @@ class Evaluation:
     "Images that are kept to be shown, and with UMAP the embeddings of the probe layer."
 
 
-@dataclass(frozen=True)
-class Features:
-    """One layer's outputs for one input."""
-
-    input: str
-    "Samples under way (sample), noised bumps (bump), or pure noise (noise)."
-    timestep: int
-    layer: str
-    name: str
-    "Of which network, and with or without the label: see `label_inputs`."
-    points: Points
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a checkpoint's network makes and holds: all of an evaluation that needs the network."""
-
-    images: dict[str, Images]
-    "By the name of a set, an image per label of `requested_labels`; on the CPU."
-    features: list[Features]
-    "None for a task without a plane."
-    tables: dict[str, pd.DataFrame]
-    "Those of `Evaluation` that need the network: `samplers`, and what else a run keeps."
-
-
-def evaluate(c: Configuration, networks: Networks, step: int) -> Evaluation:
-    """Measure a checkpoint after `step` training steps, beside the untrained network it was."""
-    return measure(c, observe(c, networks, step), step)
-
-
 @torch.inference_mode()
-def observe(c: Configuration, networks: Networks, step: int) -> Observation:
-    """Generate images for each set of `requested_labels` and read the features of several layers.
+def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False) -> Evaluation:
+    """Measure a checkpoint after `step` training steps, beside the untrained network it was.
 
-    Inputs are the samples as the network sees them at the last timestep of sampling; true bumps,
-    noised to each of `NOISED_SHARES` of the last timestep; and pure noise at the last. On samples
-    the untrained network is read too. The other inputs are the same at every checkpoint, so that
-    what the untrained network holds there is what step 0 says. Step 0 and the last have as many
-    points as the last has images, the others fewer.
-    """
-    model, final = networks["trained"], step == c.steps
-    device = device_of(model)
-    sets = {name: labels.to(device) for name, labels in requested_labels(c, final).items()}
-    generated = {name: generate(c, model, labels, (step, name)) for name, labels in sets.items()}
-    made = {name: images.cpu() for name, (images, _, _) in generated.items()}
-    _, x, t = generated["trained"]
-    tables = {"samplers": compare_samplers(c, model) if step else pd.DataFrame()}
-    if not task_of(c).has_plane:
-        return Observation(made, [], tables)
-    layers = list(dict.fromkeys([*PROBED_LAYERS, c.probe_layer]))
-    labels = requested_labels(c, final or step == 0)["trained"].to(device)
-    inputs = [(networks, sets["trained"], ("sample", x, t))]
-    for fixed in noised_inputs(c, labels, NOISED_SHARES, "probe"):
-        inputs.append(({"trained": model}, labels, fixed))
-    features = [
-        Features(source, timestep, layer, name, points)
-        for read, given, (source, seen, timestep) in inputs
-        for name, network, embedding in label_inputs(c, read, given)
-        for layer, points in read_features(network, layers, seen, timestep, embedding).items()
-    ]
-    return Observation(made, features, tables)
-
-
-@torch.inference_mode()
-def measure(c: Configuration, observed: Observation, step: int, umap: bool = False) -> Evaluation:
-    """The measurements of what was observed, on the CPU.
-
-    Every bump of every image is kept. Linear probes read positions from the features: those that
+    Images are generated for each set of `requested_labels`, and every bump of every image is kept.
+    Linear probes read positions from the features of several layers (`_read_inputs`): those that
     were requested, those generated, and the requested ones shuffled, which nothing can predict; the
     latter two of samples alone. They are fitted to as many points as every checkpoint has, and
     again to all where there are more (column `points`). With `umap`, the probe layer is read after
     UMAP as well, as the paper does (arXiv 2402.03305, section 3).
     """
-    of_images, of_bumps, rows = [], [], []
+    model = networks["trained"]
     requested = requested_labels(c, step == c.steps)
-    for name, images in observed.images.items():
-        table, bumps, outcomes = search(c, images, requested[name])
+    of_images, of_bumps = [], []
+    for name, labels in requested.items():
+        images, seen, t = generate(c, model, labels.to(device_of(model)), (step, name))
+        table, bumps, outcomes = search(c, images.cpu(), labels)
         if name == "trained":
-            trained = outcomes
+            trained, samples, sampled = outcomes, images.cpu(), (seen, t)
         of_bumps.append(bumps.assign(image=bumps["image"] + sum(map(len, of_images))))
         of_images.append(table.assign(set=name))
     tables = {
         "images": pd.concat(of_images, ignore_index=True),
         "bumps": pd.concat(of_bumps, ignore_index=True),
         "probes": pd.DataFrame(),
-        **observed.tables,
+        "samplers": compare_samplers(c, model) if step else pd.DataFrame(),
     }
-    metrics, images = trained.metrics(), observed.images["trained"]
-    if not observed.features:
-        return Evaluation(metrics, tables, {"lines": to_bytes(images)[:, 0]})
+    metrics = trained.metrics()
+    if not task_of(c).has_plane:
+        return Evaluation(metrics, tables, {"lines": to_bytes(samples)[:, 0]})
 
     every = requested_labels(c, final=True)["trained"]
     few = len(requested_labels(c, final=False)["trained"])
     arrays = {
-        "images": to_bytes(images[choose_shown(few)]),
+        "images": to_bytes(samples[choose_shown(few)]),
         "kind": trained.kind[:few].numpy().astype(np.uint8),
         "position": trained.position[:few].numpy(),
     }
-    for read in observed.features:
-        for n in dict.fromkeys([few, len(read.points)]):
-            points, groups = read.points[:n], group_by_label(every[:n])
-            generated = trained.position[:n] if read.input == "sample" else None
+    rows: list[tuple] = []
+    for source, timestep, layer, name, read in _read_inputs(c, networks, step, *sampled):
+        for n in dict.fromkeys([few, len(read)]):
+            points, groups = read[:n], group_by_label(every[:n])
+            generated = trained.position[:n] if source == "sample" else None
             targets = position_targets(c, every[:n], generated)
-            about = (read.input, read.timestep, read.layer, n, read.name)
+            about = (source, timestep, layer, n, name)
             rows += [(*about, "direct", *r) for r in probe_targets(points, targets, groups)]
-            if (read.input, read.layer) != ("sample", c.probe_layer):
+            if (source, layer) != ("sample", c.probe_layer):
                 continue
-            if n == len(read.points):
-                metrics[f"intrinsic_dimension_of_all_{read.name}"] = intrinsic_dimension(points)
+            if n == len(read):
+                metrics[f"intrinsic_dimension_of_all_{name}"] = intrinsic_dimension(points)
             if n > few:
                 continue
             if umap:
                 reduced = umap_embedding(points, seed=c.seed % 2**31)
-                arrays[f"umap_{read.name}"] = reduced.astype(np.float16)
+                arrays[f"umap_{name}"] = reduced.astype(np.float16)
                 rows += [(*about, "umap", *r) for r in probe_targets(reduced, targets, groups)]
-            if not read.name.startswith("untrained"):
-                metrics[f"intrinsic_dimension_{read.name}"] = intrinsic_dimension(points)
-                metrics[f"effective_dimension_{read.name}"] = effective_dimension(points)
+            if not name.startswith("untrained"):
+                metrics[f"intrinsic_dimension_{name}"] = intrinsic_dimension(points)
+                metrics[f"effective_dimension_{name}"] = effective_dimension(points)
                 for target in ("requested", "generated"):
                     order = neighbourhood_order(points, targets[target])
-                    metrics[f"neighbourhood_{target}_{read.name}"] = order
+                    metrics[f"neighbourhood_{target}_{name}"] = order
     tables["probes"] = pd.DataFrame(rows, columns=[*PROBE_COLUMNS, "r2"])
     return Evaluation(metrics, tables, arrays)
+
+
+def _read_inputs(
+    c: Configuration, networks: Networks, step: int, samples: Images, sampled_at: int
+) -> Iterator[tuple[str, int, str, str, Points]]:
+    """Read several layers, for inputs of which a linear probe is to tell the bump's position.
+
+    Inputs are `samples` under way ("sample", at timestep `sampled_at`); true bumps, noised to each
+    of `NOISED_SHARES` of the last timestep ("bump"); and pure noise at the last ("noise"). On
+    samples the untrained network is read too. The other inputs are the same at every checkpoint, so
+    that what the untrained network holds there is what step 0 says. Step 0 and the last have as
+    many points as the last has images, the others fewer. Yields input, timestep, layer, of which
+    network and with or without the label (`label_inputs`), and the layer's outputs.
+    """
+    trained = {"trained": networks["trained"]}
+    requested, many = (
+        requested_labels(c, final)["trained"].to(samples.device)
+        for final in (step == c.steps, step in (0, c.steps))
+    )
+    inputs = [(networks, requested, ("sample", samples, sampled_at))]
+    inputs += [(trained, many, one) for one in noised_inputs(c, many, NOISED_SHARES, "probe")]
+    layers = list(dict.fromkeys([*PROBED_LAYERS, c.probe_layer]))
+    for read, labels, (source, seen, timestep) in inputs:
+        for name, network, embedding in label_inputs(c, read, labels):
+            of_layers = read_features(network, layers, seen, timestep, embedding)
+            for layer, points in of_layers.items():
+                yield source, timestep, layer, name, points
 
 
 def noised_inputs(

@@ -19,7 +19,7 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import discard, system_errors_in_a_sentence, to_json, to_npz, to_parquet
-from bump_diffusion.metrics.evaluation import Evaluation, Networks, measure, observe
+from bump_diffusion.metrics.evaluation import Evaluation, Networks, evaluate
 from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
 from bump_diffusion.metrics.layers import probe_layers
 from bump_diffusion.metrics.sampling import evaluation_labels
@@ -167,7 +167,7 @@ def _evaluate_between(
     """
     accuracy, network = run.accuracies(), copy.deepcopy(networks["trained"])
 
-    def evaluate(step: int) -> None:
+    def evaluate_kept(step: int) -> None:
         network.load_state_dict(run.weights_at(step))
         evaluation = evaluate_step(run, c, {**networks, "trained": network}, step)
         accuracy[step] = evaluation.metrics["accuracy"]
@@ -176,20 +176,20 @@ def _evaluate_between(
     behind = [step for step in c.evaluation_steps if step <= last]
     for step in behind:
         if step not in accuracy:
-            evaluate(step)
+            evaluate_kept(step)
     for first, end in itertools.pairwise(behind):
         while (step := next_to_evaluate(accuracy, first, end)) is not None:
-            evaluate(step)
+            evaluate_kept(step)
     return accuracy[last]
 
 
 def evaluate_step(run: Partial, c: Configuration, networks: Networks, step: int) -> Evaluation:
     """Evaluate a step of a run, with what its extras need of the network, and store the result."""
     start = time.monotonic()
-    observed = observe(c, networks, step)
+    evaluation = evaluate(c, networks, step, umap="umap" in run.extras)
     if "patching" in run.extras and step:
-        observed.tables["places"] = locate_patched(c, networks["trained"], step == c.steps)
-    evaluation = measure(c, observed, step, umap="umap" in run.extras)
+        patched = locate_patched(c, networks["trained"], step == c.steps)
+        evaluation.tables["places"] = patched
     if "trajectory" in run.extras and str(step) not in run.weights:
         run.save_weights(step, networks["trained"])
     run.save_evaluation(step, evaluation, time.monotonic() - start)
