@@ -158,6 +158,21 @@ def test_the_page_scores_what_the_frozen_criteria_judge():
     assert {r.id for r in records} == set(planes["record"])
 
 
+def test_a_reader_s_own_networks_stand_in_place_of_the_judged_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(tmp_path))
+    assert compose.load_planes()[1] == compose.load("corner")[1] == []
+    classified, records = compose.load("corner", "smoke", seeds=2)
+    made = {(r.configuration.rendering, r.configuration.seed) for r in records}
+    ways = ("none", "lines", "profiles")
+    assert made == {(way, seed) for way in ways for seed in (900, 901)}
+    assert {r.configuration.held_out for r in records} == {"corner"}
+    assert compose.average_core(classified).index.tolist() == list(compose.COMPARED)
+    said = compose.describe_composition(classified, records).data
+    assert "(exploratory runs, seeds 900 to 901)" in said
+    with pytest.raises(UserError, match="seeds is -1"):
+        compose.load(seeds=-1)
+
+
 def test_a_geometry_without_runs_is_refused():
     with pytest.raises(UserError, match="geometry is 'band-9'"):
         compose.load("band-9")

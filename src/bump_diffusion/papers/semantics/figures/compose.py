@@ -1,6 +1,7 @@
 """The page *Does it compose?*: combinations of x and y that were never trained."""
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,8 +24,10 @@ from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
 from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
-from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.papers.semantics.figures.sentences import NEW_FROM, name_runs
 from bump_diffusion.papers.semantics.palette import REQUESTED
+from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
 
 COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
@@ -42,45 +45,70 @@ COLUMNS = ["N", "held out", "bias", "core", "rim", "trained"]
 """Of the networks that hold other combinations out: what they are, and accuracies by region."""
 
 
-def load(geometry: str = "quadrants") -> tuple[pd.DataFrame, list[Record]]:
+def load(
+    geometry: str = "quadrants", profile: str = "own", seeds: int = 0
+) -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of the judged runs that hold a geometry out.
 
-    Returns what `composition.classify_requests` does, with the columns condition, `held_out`,
-    `bias`, `told` (what of the answer it is handed), record and seed; and the runs' records: none,
-    unless all of `COMPARED` have a run.
-    Raises UserError for a geometry that the frozen file does not have.
+    Or, with `seeds`, those of so many new networks for each of `COMPARED`, which are trained unless
+    they are there. Returns what `composition.classify_requests` does, with the columns condition,
+    `held_out`, `bias`, `told` (what of the answer it is handed), record and seed; and the runs'
+    records: none, unless all of `COMPARED` have a run.
+    Raises UserError for a geometry that the frozen file does not have, and seeds below 0.
     """
     known = sorted({c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where})
     if geometry not in known:
         raise UserError(f"geometry is {geometry!r}, it must be {' or '.join(known)}.")
+    if seeds < 0:
+        raise UserError(f"seeds is {seeds}, it must be 0 (the judged runs) or more.")
     names = [name for name in CURE.conditions if name.startswith(f"{geometry}-")]
-    classified, records = classify_judged(names)
+    if seeds:
+        new = {"held_out": geometry, "seed": list(range(NEW_FROM, NEW_FROM + seeds))}
+        names = [name for name in names if _describe_condition(name)[0] in COMPARED]
+        plans = [experiment(CURE.conditions[n].experiment, profile, **new) for n in names]
+        made = iter(load_or_run(unite(*plans)))
+        runs = {n: list(islice(made, seeds)) for n in names}
+    else:
+        runs = find_judged(names)
+    classified, records = classify_runs(runs)
     if not set(classified["bias"]).issuperset(COMPARED):
         return pd.DataFrame(), []
     return classified, records
 
 
 def load_planes() -> tuple[pd.DataFrame, list[Record]]:
-    """As `load`, the runs of `COMPARED` for each of `GAPS` that has runs of them all."""
+    """As `load`, the judged runs of `COMPARED` for each of `GAPS` that has runs of them all."""
     loaded = [load(gap) for gap in GAPS]
-    classified = pd.concat([table for table, records in loaded if records])
+    classified = pd.concat([table for table, _ in loaded])
+    if classified.empty:
+        return classified, []
     classified = classified[classified["bias"].isin(COMPARED)]
     known = set(classified["record"])
     return classified, [r for _, records in loaded for r in records if r.id in known]
 
 
-def classify_judged(names: Iterable[str]) -> tuple[pd.DataFrame, list[Record]]:
-    """Classify the last images of the judged runs of conditions, as `load` says."""
-    tables, records = [pd.DataFrame(columns=["bias"])], []
-    for name in names:
-        bias, told = CURE.conditions[name].about.split("; ")[-2:]
-        about = {"condition": name, "bias": bias, "told": told.removeprefix("told ")}
-        for record, _ in find_runs(name, frozen=CURE):
+def find_judged(names: Iterable[str]) -> dict[str, list[Record]]:
+    """Find the judged runs of conditions, by name, that are there."""
+    return {name: [record for record, _ in find_runs(name, frozen=CURE)] for name in names}
+
+
+def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[Record]]:
+    """Classify the last images of runs, by their condition, as `load` says."""
+    tables = [pd.DataFrame(columns=["bias"])]
+    for name, records in runs.items():
+        bias, told = _describe_condition(name)
+        for record in records:
             c = record.configuration
-            about |= {"held_out": c.held_out, "record": record.id, "seed": c.seed}
+            about = {"condition": name, "held_out": c.held_out, "bias": bias, "told": told}
+            about |= {"record": record.id, "seed": c.seed}
             tables.append(classify_last(record).assign(**about))
-            records.append(record)
-    return pd.concat(tables, ignore_index=True), records
+    return pd.concat(tables, ignore_index=True), [r for rs in runs.values() for r in rs]
+
+
+def _describe_condition(name: str) -> tuple[str, str]:
+    """The bias of a condition, and what of the answer it is told."""
+    bias, told = CURE.conditions[name].about.split("; ")[-2:]
+    return bias, told.removeprefix("told ")
 
 
 def score_biases(classified: pd.DataFrame) -> pd.DataFrame:
@@ -240,9 +268,8 @@ def tabulate_destinations(records: list[Record], classified: pd.DataFrame) -> Ta
 def tabulate_elsewhere(geometry: str) -> Table:
     """Tabulate the accuracy of the judged runs that hold other combinations out, by bias."""
     left_out = (f"{geometry}-", "imbalanced-", "full-")
-    classified, records = classify_judged(
-        name for name in CURE.conditions if not name.startswith(left_out)
-    )
+    others = (name for name in CURE.conditions if not name.startswith(left_out))
+    classified, records = classify_runs(find_judged(others))
     rows = []
     for record in records:
         c, of_run = record.configuration, classified[classified["record"] == record.id]

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM
 from bump_diffusion.runs.record import Record
 
+NEW_FROM = 900
+"""Runs with this seed and later ones are a reader's own: no criterion counts them."""
+
 
 def name_runs(records: Sequence[Record]) -> str:
     """Name runs by their seeds and by whether the criteria were frozen before them."""
     seeds = sorted({record.configuration.seed for record in records})
-    edition = "confirmatory" if seeds[0] >= CONFIRMATORY_FROM else "exploratory"
+    edition = "confirmatory" if CONFIRMATORY_FROM <= seeds[0] < NEW_FROM else "exploratory"
     among = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return f"{edition} runs, {among}"
 
