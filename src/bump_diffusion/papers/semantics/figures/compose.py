@@ -87,6 +87,13 @@ def load_planes() -> tuple[pd.DataFrame, list[Record]]:
     return classified, [r for _, records in loaded for r in records if r.id in known]
 
 
+def load_larger() -> tuple[pd.DataFrame, list[Record]]:
+    """As `load`, judged runs on larger images, without a bias and with lines, if both are there."""
+    classified, records = classify_runs(find_judged(["larger-baseline", "larger-lines"]))
+    both = classified["bias"].nunique() == 2
+    return (classified, records) if both else (pd.DataFrame(), [])
+
+
 def find_judged(names: Iterable[str]) -> dict[str, list[Record]]:
     """Find the judged runs of conditions, by name, that are there."""
     return {name: [record for record, _ in find_runs(name, frozen=CURE)] for name in names}
@@ -124,12 +131,25 @@ def average_core(classified: pd.DataFrame) -> pd.Series:
     return score_biases(classified)["core"].groupby("bias", sort=False).mean()
 
 
-def describe_composition(classified: pd.DataFrame, records: list[Record]) -> Answer:
-    """Say what networks draw of combinations that they were never trained on."""
+def describe_composition(
+    classified: pd.DataFrame, records: list[Record], larger: pd.DataFrame, others: list[Record]
+) -> Answer:
+    """Say what networks draw of combinations that they were never trained on.
+
+    `larger` and `others` are of `load_larger`.
+    """
     text = "None of the networks that this page compares has been trained yet."
     if records:
         text = f"{summarize(classified)} ({name_runs(records)})."
-    answer = Answer(Markdown(text), records)
+    if others:
+        core = score_biases(larger)["core"].groupby("bias", sort=False)
+        shares, counts = core.mean(), core.size()
+        text += (
+            f" On images of {others[0].configuration.N} pixels a side, the paper's size, it is "
+            f"{' and '.join(f'{share:.0%}' for share in shares)} "
+            f"({' and '.join(map(str, counts))} networks)."
+        )
+    answer = Answer(Markdown(text), [*records, *others])
     answer.made_from["missing"] = list_missing(records, CURE)
     return answer
 
