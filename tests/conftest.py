@@ -41,10 +41,12 @@ SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5"]
 FIRST = ["test_book", "test_sweep", "test_training"]
 """The longest files, which would leave one test process waiting for the other if begun late."""
 
+LAST = ["test_rebuild", "test_stacked_runs", "test_cli", "test_interventions"]
+"""The file that needs what the first builds, and as much work for the other test process."""
+
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest files; end with the one that needs what the first of them builds."""
-    order = {name: place for place, name in enumerate([*FIRST, "", "test_rebuild"])}
+    order = {name: place for place, name in enumerate([*FIRST, "", *LAST])}
     items.sort(key=lambda item: order.get(item.path.stem, order[""]))
 
 
