@@ -41,9 +41,6 @@ GAPS = {
 }
 """What the same combinations are left out by in all networks: columns of the first figure."""
 
-COLUMNS = ["N", "held out", "bias", "core", "rim", "trained"]
-"""Of the networks that hold other combinations out: what they are, and accuracies by region."""
-
 
 def load(
     geometry: str = "quadrants", profile: str = "own", seeds: int = 0
@@ -52,7 +49,7 @@ def load(
 
     Or, with `seeds`, those of so many new networks for each of `COMPARED`, which are trained unless
     they are there. Returns what `composition.classify_requests` does, with the columns condition,
-    `held_out`, `bias`, `told` (what of the answer it is handed), record and seed; and the runs'
+    N, `held_out`, `bias`, `told` (what of the answer it is handed), record and seed; and the runs'
     records: none, unless all of `COMPARED` have a run.
     Raises UserError for a geometry that the frozen file does not have, and seeds below 0.
     """
@@ -101,15 +98,22 @@ def find_judged(names: Iterable[str]) -> dict[str, list[Record]]:
 
 def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[Record]]:
     """Classify the last images of runs, by their condition, as `load` says."""
-    tables = [pd.DataFrame(columns=["bias"])]
+    tables: list[pd.DataFrame] = []
     for name, records in runs.items():
         bias, told = _describe_condition(name)
         for record in records:
             c = record.configuration
-            about = {"condition": name, "held_out": c.held_out, "bias": bias, "told": told}
+            about = {
+                "condition": name,
+                "N": c.N,
+                "held_out": c.held_out,
+                "bias": bias,
+                "told": told,
+            }
             about |= {"record": record.id, "seed": c.seed}
             tables.append(classify_last(record).assign(**about))
-    return pd.concat(tables, ignore_index=True), [r for rs in runs.values() for r in rs]
+    classified = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"bias": []})
+    return classified, [record for records in runs.values() for record in records]
 
 
 def _describe_condition(name: str) -> tuple[str, str]:
@@ -290,14 +294,14 @@ def tabulate_elsewhere(geometry: str) -> Table:
     left_out = (f"{geometry}-", "imbalanced-", "full-")
     others = (name for name in CURE.conditions if not name.startswith(left_out))
     classified, records = classify_runs(find_judged(others))
-    rows = []
-    for record in records:
-        c, of_run = record.configuration, classified[classified["record"] == record.id]
-        about = {"N": c.N, "held out": c.held_out, "bias": of_run["bias"].iloc[0]}
-        rows.append({**about, **score_regions(of_run)})
-    by_bias = pd.DataFrame(rows, columns=COLUMNS).groupby(COLUMNS[:3], sort=False)
+    if not records:
+        return Table(classified, records, "No such network has been trained yet.")
+    about = ["N", "held_out", "bias"]
+    of_run = classified.groupby([*about, "record", "region"], sort=False)["outcome"]
+    scores = of_run.agg(lambda outcomes: (outcomes == "correct").mean()).unstack(sort=False)
+    by_bias = scores[["core", "rim", "trained"]].groupby(about, sort=False)
     table = by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index()
-    return Table(table, records, "" if records else "No such network has been trained yet.")
+    return Table(table.rename(columns={"held_out": "held out"}).rename_axis(columns=None), records)
 
 
 def _is_trained(record: Record) -> np.ndarray:
