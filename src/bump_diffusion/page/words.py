@@ -18,13 +18,13 @@ def with_range(
     missing: str = "never",
     write: Callable[[float], str] = short,
 ) -> str:
-    """The mean of the values with their range, and how many are `missing` (NaN)."""
+    """The mean of values with their range, if they differ, and how many are `missing` (NaN)."""
     values = np.array(list(values), dtype=float)
     known = values[~np.isnan(values)]
     lacking = f"{missing} in {len(values) - len(known)} of {len(values)}"
     if not len(known):
         return lacking
-    text = f"{write(known.mean())}{unit}"
-    if len(known) > 1:
-        text += f" ({write(known.min())} to {write(known.max())})"
+    text, low, high = f"{write(known.mean())}{unit}", write(known.min()), write(known.max())
+    if low != high:
+        text += f" ({low} to {high})"
     return text + (f"; {lacking}" if len(known) < len(values) else "")
