@@ -58,13 +58,18 @@ def describe_use(records: list[Record]) -> Markdown:
         untouched, exchanged = (mean.loc[(N, layer), "correct"] for layer in ("", "layer4"))
         needed = exchanged < untouched / 2
         leads.append(f"on {N} × {N} pixels {'yes' if needed else 'no'}")
-        parts.append(f"from {untouched:.0%} to {exchanged:.0%} on {N} × {N} pixels")
+        parts.append(f"{_name_change(untouched, exchanged)} on {N} × {N} pixels")
     lead = ", ".join(leads)
     return Markdown(
-        f"{lead[0].upper()}{lead[1:]}. Swapping layer 4 between two requests takes the share of "
-        "correct images "
-        f"{'; '.join(parts)} ({name_runs(records)})."
+        f"{lead[0].upper()}{lead[1:]}. If layer 4 is swapped between two requests, the share of "
+        f"correct images {' and '.join(parts)} ({name_runs(records)})."
     )
+
+
+def _name_change(before: float, after: float) -> str:
+    """Say from where to where a share goes; the verb comes first."""
+    first, then = f"{before:.0%}", f"{after:.0%}"
+    return f"stays at {first}" if first == then else f"goes from {first} to {then}"
 
 
 def describe_bottleneck(records: list[Record]) -> Markdown:
@@ -78,8 +83,8 @@ def describe_bottleneck(records: list[Record]) -> Markdown:
         untouched, exchanged = (mean.loc[(N, layer), "correct"] for layer in ("", "bottleneck"))
         much = "much" if exchanged < untouched / 2 else "little"
         parts.append(
-            f"{much} on {N} × {N} pixels, where exchanging it takes the share of correct images "
-            f"from {untouched:.0%} to {exchanged:.0%}"
+            f"{much} on {N} × {N} pixels, where the share of correct images "
+            f"{_name_change(untouched, exchanged)} if it is exchanged"
         )
     planned = [c for name in EXPERIMENTS for c in experiment(name) if c.axes == "xy"]
     largest = sizes[0]
