@@ -59,8 +59,7 @@ def train_together(
     Processes evaluate, one per CPU core but one. `each_step` is called after each step with the
     runs of the stack and the step, in place of a progress bar. After `until` (`time.monotonic`) no
     step is taken: runs that are trained are finished, and the others go on when this is called
-    again.
-    Seconds in a record are a run's share of its stack's, and those of its evaluations.
+    again. The seconds in a record are the run's share of its stack's, and those of its evaluations.
     """
     describe_code()  # before training, in which files may change; the answer is kept
     workers = max(1, loky.cpu_count() - 1)
@@ -274,9 +273,10 @@ class _Driver:
             if run.completing is None and evaluated:
                 run.partial.saved = time.monotonic()  # it has waited since it was trained
                 self.save([run])
-                run.lock.release()
-                work = _complete, run.c, self.store, run.extras, self.remake
-                run.completing = self.pool.submit(*work)
+                if run.c not in self.failures:
+                    run.lock.release()
+                    work = _complete, run.c, self.store, run.extras, self.remake
+                    run.completing = self.pool.submit(*work)
         self.trained = self.without_failed(self.trained)
         for run in list(self.trained):
             if run.completing and (all_of_them or run.completing.done()):
