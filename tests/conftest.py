@@ -41,8 +41,8 @@ SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5"]
 FIRST = ["test_book", "test_sweep", "test_training"]
 """The longest files, which would leave one test process waiting for the other if begun late."""
 
-LAST = ["test_rebuild", "test_stacked_runs", "test_cli", "test_interventions"]
-"""The file that needs what the first builds, and as much work for the other test process."""
+LAST = ["test_rebuild", "test_browser", "test_stacked_runs", "test_cli"]
+"""Those that need what the first of all builds, and what fills up the other test process."""
 
 
 def pytest_collection_modifyitems(items):
@@ -74,6 +74,9 @@ class Site:
             "BUMP_DIFFUSION_STORE": str(folder / "store"),
             "BUMP_DIFFUSION_BUILD": str(folder / "build"),
         }
+
+    def pages(self) -> list[Path]:
+        return sorted((self.html / "book").rglob("*.html"))
 
     def build(self, *arguments: str) -> str:
         return self.command("book", *arguments)

@@ -16,7 +16,8 @@ from bump_diffusion.book.site import PDF
 from bump_diffusion.errors import UserError
 
 from .conftest import BIN, SMOKE, Site
-from .test_book import Tags, needs_chromium, pages
+from .test_book import Tags
+from .test_browser import needs_chromium
 
 
 def modified(folder):
@@ -121,5 +122,5 @@ def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path)
         assert not own.html.exists() or (own.html / "index.html").exists()
     assert killed > 0
     own.build("data")
-    for page in pages(site):
+    for page in site.pages():
         assert (own.html / page.relative_to(site.html)).read_bytes() == page.read_bytes(), page
