@@ -161,13 +161,13 @@ def describe_composition(
 def summarize(classified: pd.DataFrame) -> str:
     """Say in two sentences, the last without its point, what `COMPARED` networks draw."""
     scores = score_biases(classified)["core"].groupby("bias", sort=False)
-    of = {bias: scores.get_group(bias) for bias in COMPARED[:2]}
-    without, lines = of.values()
+    without, lines = (scores.get_group(bias) for bias in COMPARED[:2])
+    networks = f"{without.min():.0%} to {without.max():.0%} in {len(without)} networks"
     return (
         "We leave combinations of x and y out of training, in whole blocks; every x and every y "
         "still occurs, with other partners. Asked for a place well inside a block, a network whose "
-        f"label is a vector draws {without.mean():.0%} right ({without.min():.0%} to "
-        f"{without.max():.0%} in {len(without)} networks); if the label is drawn as two lines "
+        f"label is a vector draws {without.mean():.0%} right "
+        f"({networks if len(without) > 1 else 'one network'}); if the label is drawn as two lines "
         f"beside the image, and enters in no other way, {lines.mean():.0%}"
     )
 
@@ -211,9 +211,9 @@ def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
     return Markdown(
         "Bright is right, dark is wrong, hatched was not tried; a row for each way in which the "
-        "label enters. Inside the orange outlines no combination was trained. The label as a "
-        "vector leaves them dark; drawn beside the image, it fills them. At least two pixels from "
-        f"what was trained, right are, from left to right: {_name_shares(classified)}."
+        "label enters: as a vector in the first, drawn beside the image in the others. Inside the "
+        "orange outlines no combination was trained. At least two pixels from what was trained, "
+        f"right are, from left to right: {_name_shares(classified)}."
     )
 
 
