@@ -65,7 +65,7 @@ def main(
     """Make the records of EXPERIMENTS that are missing, the first ones first, in some minutes.
 
     Then no training step is taken any more; the records of runs that are trained by then follow
-    within seconds.
+    within a minute or two, as their last evaluations are made.
     """
     until = time.monotonic() + 60 * minutes
     plans = {name: experiment(name, profile, seeds) for name in experiments}
