@@ -3,7 +3,6 @@
 import gzip
 import io
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,11 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from bump_diffusion.book import build
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium here: apt-get install chromium"
-)
+from .test_live import CHROMIUM, needs_chromium
 
 
 def find_barriers(page, path, width, scheme):

@@ -17,7 +17,7 @@ from bump_diffusion.errors import UserError
 
 from .conftest import BIN, SMOKE, Site
 from .test_book import Tags
-from .test_browser import needs_chromium
+from .test_live import needs_chromium
 
 
 def modified(folder):

@@ -24,6 +24,7 @@ from bump_diffusion.metrics.sampling import (
     choose_shown,
     compare_samplers,
     device_of,
+    evaluation_labels,
     generate,
     requested_labels,
     search,
@@ -73,10 +74,11 @@ def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False
     requested = requested_labels(c, step == c.steps)
     of_images, of_bumps = [], []
     for name, labels in requested.items():
-        images, seen, t = generate(c, model, labels.to(device_of(model)), (step, name))
-        table, bumps, outcomes = search(c, images.cpu(), labels)
+        images, *under_way = generate(c, model, labels.to(device_of(model)), (step, name))
+        images = images.cpu()
+        table, bumps, outcomes = search(c, images, labels)
         if name == "trained":
-            trained, samples, sampled = outcomes, images.cpu(), (seen, t)
+            trained, samples, sampled = outcomes, images, under_way
         of_bumps.append(bumps.assign(image=bumps["image"] + sum(map(len, of_images))))
         of_images.append(table.assign(set=name))
     tables = {
@@ -90,14 +92,16 @@ def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False
         return Evaluation(metrics, tables, {"lines": to_bytes(samples)[:, 0]})
 
     every = requested_labels(c, final=True)["trained"]
-    few = len(requested_labels(c, final=False)["trained"])
+    few = len(evaluation_labels(c))
     arrays = {
         "images": to_bytes(samples[choose_shown(few)]),
         "kind": trained.kind[:few].numpy().astype(np.uint8),
         "position": trained.position[:few].numpy(),
     }
     rows: list[tuple] = []
-    for source, timestep, layer, name, read in _read_inputs(c, networks, step, *sampled):
+    labels = requested["trained"]
+    inputs = _read_inputs(c, networks, labels, every if step == 0 else labels, *sampled)
+    for source, timestep, layer, name, read in inputs:
         for n in dict.fromkeys([few, len(read)]):
             points, groups = read[:n], group_by_label(every[:n])
             generated = trained.position[:n] if source == "sample" else None
@@ -125,24 +129,26 @@ def evaluate(c: Configuration, networks: Networks, step: int, umap: bool = False
 
 
 def _read_inputs(
-    c: Configuration, networks: Networks, step: int, samples: Images, sampled_at: int
+    c: Configuration,
+    networks: Networks,
+    requested: Labels,
+    others: Float[Tensor, "m 2"],
+    samples: Images,
+    sampled_at: int,
 ) -> Iterator[tuple[str, int, str, str, Points]]:
     """Read several layers, for inputs of which a linear probe is to tell the bump's position.
 
-    Inputs are `samples` under way ("sample", at timestep `sampled_at`); true bumps, noised to each
-    of `NOISED_SHARES` of the last timestep ("bump"); and pure noise at the last ("noise"). On
-    samples the untrained network is read too. The other inputs are the same at every checkpoint, so
-    that what the untrained network holds there is what step 0 says. Step 0 and the last have as
-    many points as the last has images, the others fewer. Yields input, timestep, layer, of which
-    network and with or without the label (`label_inputs`), and the layer's outputs.
+    Inputs are `samples` of `requested` under way ("sample", at timestep `sampled_at`); and of
+    `others`, true bumps, noised to each of `NOISED_SHARES` of the last timestep ("bump"), and pure
+    noise at the last ("noise"). On samples the untrained network is read too. The other inputs are
+    the same at every checkpoint, so that what the untrained network holds there is what step 0
+    says, where they are as many as at the last. Yields input, timestep, layer, of which network and
+    with or without the label (`label_inputs`), and the layer's outputs.
     """
+    requested, others = requested.to(samples.device), others.to(samples.device)
     trained = {"trained": networks["trained"]}
-    requested, many = (
-        requested_labels(c, final)["trained"].to(samples.device)
-        for final in (step == c.steps, step in (0, c.steps))
-    )
     inputs = [(networks, requested, ("sample", samples, sampled_at))]
-    inputs += [(trained, many, one) for one in noised_inputs(c, many, NOISED_SHARES, "probe")]
+    inputs += [(trained, others, one) for one in noised_inputs(c, others, NOISED_SHARES, "probe")]
     layers = list(dict.fromkeys([*PROBED_LAYERS, c.probe_layer]))
     for read, labels, (source, seen, timestep) in inputs:
         for name, network, embedding in label_inputs(c, read, labels):

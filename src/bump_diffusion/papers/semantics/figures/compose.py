@@ -58,15 +58,14 @@ def load(
         raise UserError(f"geometry is {geometry!r}, it must be {' or '.join(known)}.")
     if seeds < 0:
         raise UserError(f"seeds is {seeds}, it must be 0 (the judged runs) or more.")
-    names = [name for name in CURE.conditions if name.startswith(f"{geometry}-")]
     if seeds:
         new = {"held_out": geometry, "seed": list(range(NEW_FROM, NEW_FROM + seeds))}
-        names = [name for name in names if _describe_condition(name)[0] in COMPARED]
+        names = _list_compared(geometry)
         plans = [experiment(CURE.conditions[n].experiment, profile, **new) for n in names]
         made = iter(load_or_run(unite(*plans)))
         runs = {n: list(islice(made, seeds)) for n in names}
     else:
-        runs = find_judged(names)
+        runs = find_judged(name for name in CURE.conditions if name.startswith(f"{geometry}-"))
     classified, records = classify_runs(runs)
     if not set(classified["bias"]).issuperset(COMPARED):
         return pd.DataFrame(), []
@@ -75,13 +74,9 @@ def load(
 
 def load_planes() -> tuple[pd.DataFrame, list[Record]]:
     """As `load`, the judged runs of `COMPARED` for each of `GAPS` that has runs of them all."""
-    loaded = [load(gap) for gap in GAPS]
-    classified = pd.concat([table for table, _ in loaded])
-    if classified.empty:
-        return classified, []
-    classified = classified[classified["bias"].isin(COMPARED)]
-    known = set(classified["record"])
-    return classified, [r for _, records in loaded for r in records if r.id in known]
+    by_gap = [find_judged(_list_compared(gap)) for gap in GAPS]
+    complete = [runs for runs in by_gap if all(runs.values())]
+    return classify_runs({name: found for runs in complete for name, found in runs.items()})
 
 
 def load_larger() -> tuple[pd.DataFrame, list[Record]]:
@@ -103,17 +98,17 @@ def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[
         bias, told = _describe_condition(name)
         for record in records:
             c = record.configuration
-            about = {
-                "condition": name,
-                "N": c.N,
-                "held_out": c.held_out,
-                "bias": bias,
-                "told": told,
-            }
-            about |= {"record": record.id, "seed": c.seed}
-            tables.append(classify_last(record).assign(**about))
+            fields = c.model_dump(include={"N", "held_out", "seed"})
+            about = {"condition": name, "bias": bias, "told": told, "record": record.id}
+            tables.append(classify_last(record).assign(**fields, **about))
     classified = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"bias": []})
     return classified, [record for records in runs.values() for record in records]
+
+
+def _list_compared(geometry: str) -> list[str]:
+    """The conditions under which `COMPARED` are judged with a geometry held out."""
+    names = (name for name in CURE.conditions if name.startswith(f"{geometry}-"))
+    return [name for name in names if _describe_condition(name)[0] in COMPARED]
 
 
 def _describe_condition(name: str) -> tuple[str, str]:
@@ -219,10 +214,9 @@ def describe_plane(classified: pd.DataFrame) -> Markdown:
 
 def _name_shares(classified: pd.DataFrame) -> str:
     """The shares right in the core, by bias and by what is left out."""
-    core = classified[classified["region"] == "core"]
-    shares = core["outcome"].eq("correct").groupby([core["bias"], core["held_out"]]).mean()
+    core = {gap: average_core(of_gap) for gap, of_gap in classified.groupby("held_out")}
     return "; ".join(
-        f"{bias} {', '.join(f'{shares[bias, gap]:.0%}' for gap in GAPS if (bias, gap) in shares)}"
+        f"{bias} {', '.join(f'{core[gap][bias]:.0%}' for gap in GAPS if gap in core)}"
         for bias in COMPARED
     )
 
