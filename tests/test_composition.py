@@ -171,6 +171,8 @@ def test_a_reader_s_own_networks_stand_in_place_of_the_judged_ones(tmp_path, mon
     assert "(exploratory runs, seeds 900 to 901)" in said
     with pytest.raises(UserError, match="seeds is -1"):
         compose.load(seeds=-1)
+    with pytest.raises(UserError, match="N is 8"):  # half of all combinations are trained
+        compose.load("latin-32", "smoke", seeds=1)
 
 
 def test_a_geometry_without_runs_is_refused():

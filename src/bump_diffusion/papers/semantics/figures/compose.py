@@ -51,7 +51,8 @@ def load(
     they are there. Returns what `composition.classify_requests` does, with the columns condition,
     N, `held_out`, `bias`, `told` (what of the answer it is handed), record and seed; and the runs'
     records: none, unless all of `COMPARED` have a run.
-    Raises UserError for a geometry that the frozen file does not have, and seeds below 0.
+    Raises UserError for a geometry that the frozen file does not have, or that leaves nothing out
+    at some distance from what is trained, and for seeds below 0.
     """
     known = sorted({c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where})
     if geometry not in known:
@@ -62,6 +63,12 @@ def load(
         new = {"held_out": geometry, "seed": list(range(NEW_FROM, NEW_FROM + seeds))}
         names = _list_compared(geometry)
         plans = [experiment(CURE.conditions[n].experiment, profile, **new) for n in names]
+        for c in plans[0]:
+            if not in_core(task_of(c).held_out_labels(), task_of(c).labels()).any():
+                raise UserError(
+                    f"geometry is {geometry!r}, it must leave out a combination at least two "
+                    f"pixels from all trained ones, as it does not where N is {c.N}."
+                )
         made = iter(load_or_run(unite(*plans)))
         runs = {n: list(islice(made, seeds)) for n in names}
     else:
