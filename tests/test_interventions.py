@@ -9,7 +9,7 @@ from torch import nn
 from bump_diffusion.config import BLOCKS, LAYERS, configure
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
-from bump_diffusion.metrics import interventions, layers
+from bump_diffusion.metrics import interventions
 from bump_diffusion.metrics.interventions import (
     PAIRS,
     PAIRS_ON_THE_WAY,
@@ -31,12 +31,11 @@ def untrained(conditioning):
     return c, build_model(c)
 
 
-def test_what_is_put_in_is_read_before_any_training(monkeypatch):
+def test_what_is_put_in_is_read_before_any_training():
     """With pure noise as input only the label tells one image from another: a scheme that comes
     with the plane's order shows it at once, a random table does not, and nothing does once the
     label is ablated.
     """
-    monkeypatch.setattr(layers, "FINAL_IMAGES", 64)
     read = {}
     for scheme in ("scalar", "table"):
         c, model = untrained(scheme)
@@ -157,7 +156,6 @@ def test_lines_have_no_interventions(extra, tmp_path):
 
 
 def test_extras_that_are_asked_for_are_made_and_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(layers, "FINAL_IMAGES", 50)
     monkeypatch.setattr(interventions, "FINAL_IMAGES", 8)
     store = Store(tmp_path)
     c = configure("smoke", compared_steps=(), steps=2, evaluations=1)

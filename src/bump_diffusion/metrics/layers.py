@@ -17,13 +17,7 @@ from bump_diffusion.metrics.evaluation import (
     read_features,
 )
 from bump_diffusion.metrics.probes import probe_targets
-from bump_diffusion.metrics.sampling import (
-    FINAL_IMAGES,
-    classify,
-    device_of,
-    evaluation_labels,
-    generate,
-)
+from bump_diffusion.metrics.sampling import classify, device_of, generate, requested_labels
 
 NOISE_LEVELS = (0.0, 0.25, 0.5)
 """Shares of the timesteps T at which samples and noised bumps are given to the network."""
@@ -34,13 +28,14 @@ def probe_layers(c: Configuration, networks: Networks) -> pd.DataFrame:
     """R^2 of bump position read directly from every layer.
 
     Inputs are the samples under way and true bumps, noised, at each of `NOISE_LEVELS`, and pure
-    noise at the last timestep, where nothing but the label tells one image from another. Features
-    and targets are those of `evaluation.evaluate`; the generated position is a target only for
-    samples, the shuffled one only for the trained features of these. Returns a row per probe:
-    input, timestep, layer, features, target, axis, r2.
+    noise at the last timestep, where nothing but the label tells one image from another; each of
+    the labels that `evaluation.evaluate` requests at the last checkpoint. Features and targets are
+    those of `evaluate`; the generated position is a target only for samples, the shuffled one only
+    for the trained features of these. Returns a row per probe: input, timestep, layer, features,
+    target, axis, r2.
     """
     model = networks["trained"]
-    labels = evaluation_labels(c, FINAL_IMAGES).to(device_of(model))
+    labels = requested_labels(c, final=True)["trained"].to(device_of(model))
     inputs = [(*fixed, None) for fixed in noised_inputs(c, labels, NOISE_LEVELS, "dissection")]
     for level in NOISE_LEVELS:
         keep_at = round(level * (c.timesteps - 1))
