@@ -17,7 +17,7 @@ install_import_hook(
 )
 
 from bump_diffusion.config import configure
-from bump_diffusion.runs import load
+from bump_diffusion.runs import missing
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
 
@@ -116,9 +116,7 @@ def shipped_only():
         pytest.fail("not all records are shipped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "train", refuse)
-        patch.setattr(load, "sweep", refuse)
-        patch.setattr(load, "train_together", refuse)
+        patch.setattr(missing, "train_missing", refuse)
         yield
 
 

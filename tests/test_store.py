@@ -320,7 +320,7 @@ def test_a_relative_store_is_the_same_folder_in_every_process(monkeypatch, tmp_p
     assert started.stdout == f"{tmp_path}/mine\n"
 
 
-@pytest.mark.parametrize("module", ["record", "store", "shipped", "experiments"])
+@pytest.mark.parametrize("module", ["record", "store", "shipped", "experiments", "load"])
 def test_a_record_is_found_and_read_without_torch(module):
     code = f"import sys, bump_diffusion.runs.{module}; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout

@@ -12,6 +12,7 @@ from bump_diffusion.errors import UserError, choose
 from bump_diffusion.files import folder_named_by, system_errors_in_a_sentence
 from bump_diffusion.plain_yaml import read_yaml
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import EXTRAS, Record
 from bump_diffusion.runs.shipped import SHIPPED, ship, shipped_faults
 from bump_diffusion.runs.store import Store, default_store
@@ -158,8 +159,6 @@ def run_command(
 
 
 def _make(runs: dict[Configuration, tuple[str, ...]], **options: Any) -> None:
-    from bump_diffusion.runs.load import load_or_run  # with torch, which takes seconds to import
-
     for record in load_or_run(runs, **options):
         accuracy = record.checkpoints["accuracy"].iloc[-1]
         click.echo(f"{record.id}  accuracy {accuracy:.3f}  {record.folder}")

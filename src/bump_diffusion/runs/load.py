@@ -2,18 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import loky
-
 from bump_diffusion.config import Configuration, distinguishing
 from bump_diffusion.errors import FailedRuns, UserError
 from bump_diffusion.files import system_errors_in_a_sentence
-from bump_diffusion.runs.pools import Cluster, Processes
 from bump_diffusion.runs.record import Record
-from bump_diffusion.runs.run import train
-from bump_diffusion.runs.stack import train_together
 from bump_diffusion.runs.store import Store, default_store
-from bump_diffusion.runs.sweep import sweep
-from bump_diffusion.training.device import pick_device
 
 
 @system_errors_in_a_sentence()
@@ -58,19 +51,10 @@ def load_or_run(
                 missing[c] = wanted
         except UserError as error:
             failures[c] = error
-    stacked = workers is None and scheduler is None and pick_device().type == "cuda"
-    if missing and stacked:
-        failures |= train_together(missing, store, remake)
-    elif len(missing) == 1 and scheduler is None:
-        ((c, wanted),) = missing.items()
-        try:
-            train(c, store, wanted, remake)
-        except UserError as error:
-            failures[c] = error
-    elif missing:
-        processes = min(workers or loky.cpu_count(), len(missing))
-        with Cluster(scheduler) if scheduler else Processes(processes) as pool:
-            failures |= sweep(missing, store, remake, pool)
+    if missing:
+        from bump_diffusion.runs.missing import train_missing  # imports torch, which takes seconds
+
+        failures |= train_missing(missing, store, workers, remake, scheduler)
     if failures:
         raise _summarize(list(configurations), failures)
     return [records.get(c) or store.get(c) for c in configurations]
