@@ -7,20 +7,25 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from IPython.display import Markdown
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from bump_diffusion.book.captions import arrange_pages
+from bump_diffusion.config import configure
+from bump_diffusion.metrics.geometry import intrinsic_dimension
 from bump_diffusion.models.build import build_model
+from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.models.unet import Block
-from bump_diffusion.papers.semantics import factorized
-from bump_diffusion.papers.semantics.confirmed import find_unreachable
+from bump_diffusion.papers.semantics import factorized, reading
+from bump_diffusion.papers.semantics.confirmed import CURE, find_runs, find_unreachable
 from bump_diffusion.papers.semantics.figures import (
     confirmed,
     introduction,
     learned,
     live,
     phase_diagrams,
+    rules,
     task,
     three_phases,
     used,
@@ -29,6 +34,7 @@ from bump_diffusion.papers.semantics.figures import (
 )
 from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.store import default_store
 
 from .test_page import Tags, line
 
@@ -75,7 +81,7 @@ def test_phases_are_counted_as_they_first_occur(images):
         return {*phase} == {*"ABC"} and sorted({*phase}, key=phase.index) == [*"ABC"]
 
     text = three_phases.describe_phases(images)
-    assert text.data.startswith("One cannot tell, as an untrained network ")
+    assert text.data.startswith("One cannot tell")
     assert f" In {sum(map(passes, images))} of {len(images)} networks" in text.data
     assert "exploratory" in text.data and "confirmatory" not in text.data
 
@@ -114,14 +120,30 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
         tables = [r.interventions.set_index(["intervention", "layer"]) for r in records]
         return np.mean([table.loc[row, column] for table in tables])
 
-    values = [
-        share(records, "correct", *row)
-        for records in (larger, small)
-        for row in (("other features", "layer4"), ("nothing", ""))
-    ]
+    def told(records, layer):
+        untouched, exchanged = (
+            share(records, "correct", *row) for row in (("nothing", ""), ("other features", layer))
+        )
+        return change(untouched, exchanged)
+
     text = used.describe_use([*small, *larger])
-    assert says(text, *change(values[1], values[0]), 32, *change(values[3], values[2]), 16)
-    assert text.data.startswith("On 32 × 32 pixels yes, on 16 × 16 pixels no.")
+    layer4, layer3, unused = told(larger, "layer4"), told(small, "layer3"), told(small, "layer4")
+    assert says(text, 4, 4, 32, *layer4, 4, 4, 16, *layer3, 2, 2, 16, *unused)
+    assert text.data.startswith("The place of a bump passes through the layer of 4 × 4 values.")
+
+
+@pytest.mark.parametrize("N", [16, 32])
+def test_the_values_of_a_layer_are_those_of_the_network(N):
+    c = configure("smoke", N=N)
+    model = build_model(c)
+    inputs = (
+        torch.zeros(1, 1, N, N),
+        torch.zeros(1, dtype=torch.long),
+        model.conditioning(torch.zeros(1, 2)),
+    )
+    outputs = read_layers(model, used.DOWN, *inputs)
+    for layer in used.DOWN:
+        assert outputs[layer].shape[-1] == used.count_values(N, layer)
 
 
 def test_the_bottleneck_is_told_by_size_beside_what_the_paper_says():
@@ -224,14 +246,18 @@ def test_spread_changes_learning_times_and_spacing_does_not():
 
 def test_the_start_has_an_answer_to_each_claim(images, patched):
     larger = load("larger-controls")
-    judged = pd.DataFrame({"claim": [1, 1, 2], "verdict": ["shown", "not yet", "not yet"]})
-    answers = {claim: introduction.describe_whole(images, larger, patched) for claim in range(1, 6)}
+    judged = load_judged()[0].assign(verdict="not yet")
+    judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
+    whole = introduction.describe_whole(images, larger, patched, confirmed.load(CURE)[0])
+    assert "never trained" in whole.data
+    answers = dict.fromkeys(range(1, 6), whole)
     page = Tags(introduction.render_claims(answers, judged, images).data)
     assert [tag for tag, _ in page.tags].count("li") == 5 == len(confirmed.TITLES) + 1
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"{name}.html" for name in introduction.PAGES.values()]
-    assert "1 of 2 decided, 1 shown" in page.text and "none of 1 decided yet" in page.text
-    assert "Nothing" not in introduction.describe_standing(judged).data
+    assert "4 for the paper, 0 against the paper, 8 cannot tell, 8 open" in page.text
+    assert "of 11, 0 for the paper, 0 against the paper, 11 open" in page.text
+    assert "4 for the paper" in introduction.describe_standing(judged).data
 
 
 def test_a_map_is_told_beside_what_its_layer_holds():
@@ -337,9 +363,9 @@ def test_a_scoreboard_is_old_when_a_run_that_it_lacks_comes():
     judged, records = load_judged()
     page = confirmed.render_scoreboard(judged, records, "larger")
     planned = {c.id for run in confirmed.FROZEN.conditions["larger"].plan() for c in run[0]}
-    known = {record.id for record in records}
-    assert planned <= known | set(page.made_from["missing"])
-    assert known.isdisjoint(page.made_from["missing"])
+    there = set(default_store().ids())
+    assert planned - there == planned & set(page.made_from["missing"]) != set()
+    assert there.isdisjoint(page.made_from["missing"])  # it would be old at once
 
 
 def test_a_test_that_the_control_leaves_no_room_for_is_named():
@@ -378,7 +404,53 @@ def test_what_the_paper_does_not_claim_neither_supports_it_nor_opposes_it(verdic
         page = confirmed.render_scoreboard(cells, [], *cells["condition"].unique()).data
         assert ("supports the paper" in page) == is_claimed
         decided = is_claimed and verdict != "not yet"
-        assert ("for it: " in confirmed.describe_claims(cells).data) == decided
+        assert ("For the paper: " in confirmed.describe_claims(cells).data) == decided
+
+
+@pytest.mark.parametrize(
+    ("criterion", "verdict", "supports", "control", "side"),
+    [
+        ("order-added", "shown", True, 0.5, reading.FOR),
+        ("order-added", "negligible", False, 0.5, reading.ALIKE),
+        ("order-added", "negligible", False, 0.97, reading.EMPTY),
+        ("sides-agree", "negligible", False, 0.87, reading.EMPTY),
+        ("sides-agree", "negligible", False, 0.6, reading.ALIKE),
+        ("misplaced-phase", "negligible", False, np.nan, reading.AGAINST),
+        ("axes-still-apart", "shown", False, 0.5, reading.AGAINST),
+        ("axes-still-apart", "not yet", False, 0.5, reading.OPEN),
+        ("two-dimensional", "shown", False, 2.8, reading.EMPTY),
+        ("held-out-gap", "shown", True, 1.0, reading.BESIDE),
+    ],
+)
+def test_what_a_verdict_says_of_the_paper(criterion, verdict, supports, control, side):
+    judged = load_judged()[0]
+    cell = judged[judged["criterion"] == criterion].iloc[:1]
+    cell = cell.assign(verdict=verdict, supports=supports, control=control)
+    assert reading.read_side(next(cell.itertuples())) == side
+
+
+def test_a_perfect_sheet_on_a_grid_is_not_two_dimensional_by_two_neighbours():
+    """Points at random are; those near the nodes of a grid are not, though they fill a plane."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(np.arange(16.0), np.arange(16.0)), -1).reshape(-1, 2)
+    scattered = rng.uniform(0, 16, grid.shape)
+    near = grid + rng.normal(scale=0.2, size=grid.shape)
+    assert 1.8 < intrinsic_dimension(scattered) < 2.2 < 3 < intrinsic_dimension(near)
+
+
+def test_the_perfect_sheet_has_bumps_where_the_network_s_are():
+    (run, _), *_ = find_runs("sinusoidal")
+    bumps = run.bumps[run.bumps["step"] == run.configuration.steps].set_index("image")
+    sets = run.images[run.images["step"] == run.configuration.steps]["set"].tolist()
+    single = [i for i in range(len(sets)) if sets[i] == "trained" and (bumps.index == i).sum() == 1]
+    i = np.arange(16)
+    sheet = [
+        np.outer(np.exp(-((i - y) ** 2) / 2), np.exp(-((i - x) ** 2) / 2)).ravel()
+        for x, y in bumps.loc[single, ["x", "y"]].to_numpy()
+    ]
+    assert rules.measure_perfect_sheet(run) == pytest.approx(
+        intrinsic_dimension(np.array(sheet)), rel=0.01
+    )
 
 
 def test_each_claim_has_its_line_with_the_tests_that_speak_of_it():
@@ -388,9 +460,9 @@ def test_each_claim_has_its_line_with_the_tests_that_speak_of_it():
     judged.loc[last, ["verdict", "supports", "control"]] = "negligible", False, 0.1
     lines = confirmed.describe_claims(judged).data.splitlines()
     assert len(lines) == len(confirmed.TITLES)
-    for line_, side, name in ((lines[0], "for", PLANTED[0]), (lines[2], "against", PLANTED[1])):
-        assert f"{side} it: “{confirmed.NAMES[name]}” is" in line_
-    assert not any(" it: " in line_ for line_ in (lines[1], lines[3]))
+    for line_, side, name in ((lines[0], "For", PLANTED[0]), (lines[2], "Against", PLANTED[1])):
+        assert f"{side} the paper: “{confirmed.NAMES[name]}” (" in line_
+    assert not any(" the paper: " in line_ for line_ in (lines[1], lines[3]))
 
 
 @pytest.mark.parametrize(

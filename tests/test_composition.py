@@ -251,11 +251,13 @@ def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
         ("composes-more", "quadrants-lines", "shown"),
         ("composes-more", "quadrants-axes", "not yet"),
     ]
-    judged = pd.DataFrame(cells, columns=["criterion", "condition", "verdict"])
+    untried = ("composes", "donut-lines", "not yet")
+    judged = pd.DataFrame([*cells, untried], columns=["criterion", "condition", "verdict"])
+    judged["seeds"] = [8] * len(cells) + [0]
     text = answer.describe_verdicts(judged).data
-    assert "4 frozen tests 3" in text
+    assert "5 frozen tests 3" in text
     for (_, verdict), does in answer.SHOWN.items():
         who = "lines, no vector" if verdict == "shown" else "no bias"
-        assert f"{does}: “{who}” (1 of 1 settings)." in text
+        assert f"{does}: “{who}” (1 of 1 settings tried)." in text
     none = answer.describe_verdicts(judged.assign(verdict="not yet")).data
-    assert none == "Of 4 frozen tests 0 are decided."
+    assert none == "Of 5 frozen tests 0 are decided."

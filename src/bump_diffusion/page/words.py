@@ -28,3 +28,9 @@ def with_range(
     if low != high:
         text += f" ({low} to {high})"
     return text + (f"; {lacking}" if len(known) < len(values) else "")
+
+
+def percent_range(shares: Iterable[float]) -> str:
+    """Write shares in percent: the lowest and the highest, or one where they are alike."""
+    low, high = (f"{share:.0%}" for share in (min(shares), max(shares)))
+    return low if low == high else f"{low} to {high}"

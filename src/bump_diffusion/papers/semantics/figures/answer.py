@@ -17,9 +17,15 @@ from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.cure import classify_last
-from bump_diffusion.papers.semantics.figures.compose import COMPARED, average_core, score_biases
+from bump_diffusion.papers.semantics.figures.compose import (
+    COMPARED,
+    average_core,
+    describe_gaps,
+    score_biases,
+)
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, setting_colours
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
@@ -84,31 +90,31 @@ def average_without_geometry(classified: pd.DataFrame) -> pd.Series:
 
 
 def describe_call(
-    classified: pd.DataFrame, records: list[Record], grown: pd.DataFrame, growth: list[Record]
+    classified: pd.DataFrame, judged: pd.DataFrame, grown: pd.DataFrame, records: list[Record]
 ) -> Answer:
-    """Say which biases help, and how much data they save."""
+    """Say which biases help, and how much data they save; `records` are those of all tables."""
     text = ""
-    if records:
-        core, others = average_core(classified), average_without_geometry(classified)
+    if len(classified):
+        others = average_without_geometry(classified)
+        best = others.idxmax()
+        networks = classified.loc[classified["bias"] == best, "record"].nunique()
         text = (
-            "If whole blocks of combinations are missing, a network without a bias, whose label is "
-            f"a vector, draws {core[COMPARED[0]]:.0%} of them right. With the label drawn beside "
-            f"the image, and in no other way, {min(core[list(COMPARED[1:])]):.0%} or more are "
-            f"right, but the network is handed the geometry. Of {len(others)} biases that are not "
-            f"told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} "
-            f"({len(records)} networks in all). "
+            "If whole blocks of combinations are missing, the usual network draws "
+            f"{describe_gaps(judged)}; but with lines the network is handed the geometry. Of "
+            f"{len(others)} biases that are not told where pixels are, the best is “{best}”: "
+            f"{others[best]:.0%} of two missing quarters ({networks} networks). "
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
     most = without.index.unique("per_value").max()
     text += (
         "If the missing ones are scattered, networks with lines that are trained on one "
-        f"combination for each value draw {spread(lines[1])} of the rest right, within half a "
-        f"pixel. Networks without a bias draw {spread(without[1])} after one combination for each "
-        f"value, and {spread(without[most])} after {most:.0f}."
+        f"combination for each value draw {percent_range(lines[1])} of the rest right, within half "
+        f"a pixel. Networks without a bias draw {percent_range(without[1])} after one combination "
+        f"for each value, and {percent_range(without[most])} after {most:.0f}."
     )
-    answer = Answer(Markdown(text), [*records, *growth])
-    answer.made_from["missing"] = list_missing(records, CURE)
+    answer = Answer(Markdown(text), records)
+    answer.made_from["missing"] = list_missing(CURE)
     return answer
 
 
@@ -160,14 +166,15 @@ SHOWN = {
 def describe_verdicts(judged: pd.DataFrame) -> Markdown:
     """Say what biases are shown to do with what was never trained, by the frozen criteria.
 
-    A setting is a condition: what is left out, and the size of the images.
+    A setting is a condition: what is left out, and the size of the images. Those with runs count.
     """
     text = f"Of {len(judged)} frozen tests {(judged['verdict'] != 'not yet').sum()} are decided."
+    judged = judged[judged["seeds"] > 0]
     bias = judged["condition"].map(lambda name: CURE.conditions[name].about.split("; ")[-2])
     for (criterion, verdict), done in SHOWN.items():
         is_so = (judged["verdict"] == verdict)[judged["criterion"] == criterion].groupby(bias)
         counts = is_so.agg(["sum", "size"]).query("sum > 0").sort_values("sum", ascending=False)
-        named = (f"“{b}” ({so} of {tests} settings)" for b, so, tests in counts.itertuples())
+        named = (f"“{b}” ({so} of {tests} settings tried)" for b, so, tests in counts.itertuples())
         if len(counts):
             text += f" Shown {done}: {', '.join(named)}."
     return Markdown(text)
@@ -207,7 +214,13 @@ def describe_data(grown: pd.DataFrame) -> Markdown:
         text += (
             " If all combinations needed grew as N², those needed per value would grow as N, and "
             f"the lines of {sizes[-1]} pixels would lie at {sizes[-1] / sizes[0]:.0f} times the "
-            f"number per value of those of {sizes[0]}."
+            f"number per value of those of {sizes[0]}. "
+        )
+        without = average_right(grown)[WAYS["none"]].unstack("N").dropna()
+        apart = (without[sizes[-1]] - without[sizes[0]]).mean()
+        text += (
+            "Without a bias, at equal numbers per value, the share right differs by "
+            f"{apart:+.2f} on average. So few sizes are a hint, no more."
         )
     return Markdown(text)
 
@@ -228,12 +241,6 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
         f"{cells['control'].mean():.2f} doublings apart. In networks that draw both they lie apart "
         f"by {' and '.join(ways)}."
     )
-
-
-def spread(shares: pd.Series) -> str:
-    """Write shares in percent: the lowest and the highest, or one where they are alike."""
-    low, high = (f"{share:.0%}" for share in (shares.min(), shares.max()))
-    return low if low == high else f"{low} to {high}"
 
 
 def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.DataFrame) -> Table:

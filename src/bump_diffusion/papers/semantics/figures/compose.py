@@ -21,6 +21,7 @@ from bump_diffusion.models.quantize import restore_state
 from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
 from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
@@ -156,7 +157,7 @@ def describe_composition(
             f"({' and '.join(map(str, counts))} networks)."
         )
     answer = Answer(Markdown(text), [*records, *others])
-    answer.made_from["missing"] = list_missing(records, CURE)
+    answer.made_from["missing"] = list_missing(CURE)
     return answer
 
 
@@ -165,12 +166,31 @@ def summarize(classified: pd.DataFrame) -> str:
     scores = score_biases(classified)["core"].groupby("bias", sort=False)
     without, lines = (scores.get_group(bias) for bias in COMPARED[:2])
     networks = f"{without.min():.0%} to {without.max():.0%} in {len(without)} networks"
+    gap = GAPS.get(classified["held_out"].iloc[0], "some")
     return (
-        "We leave combinations of x and y out of training, in whole blocks; every x and every y "
-        "still occurs, with other partners. Asked for a place well inside a block, a network whose "
-        f"label is a vector draws {without.mean():.0%} right "
+        f"We leave combinations of x and y out of training ({gap}); every x and every y "
+        "still occurs, with other partners. Asked for a place well inside what is left out, the "
+        "usual network, whose blocks are given the label as a vector, draws "
+        f"{without.mean():.0%} right "
         f"({networks if len(without) > 1 else 'one network'}); if the label is drawn as two lines "
         f"beside the image, and enters in no other way, {lines.mean():.0%}"
+    )
+
+
+def describe_gaps(judged: pd.DataFrame) -> str:
+    """Say what is right over all gaps on the smaller images that have runs with and without lines.
+
+    `judged` is that of the cure's criteria. Empty if no gap has both.
+    """
+    cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
+    names = cells["condition"].str.extract(r"^(?P<gap>.+)-(?P<way>baseline|lines)$")
+    accuracy = cells.assign(**names).pivot_table(index="gap", columns="way", values="control")
+    ways = accuracy.drop("larger", errors="ignore").reindex(columns=["baseline", "lines"]).dropna()
+    if ways.empty:
+        return ""
+    return (
+        f"{percent_range(ways['baseline'])} right, by what is left out ({len(ways)} kinds of gap), "
+        f"and {percent_range(ways['lines'])} if the label is drawn as two lines beside the image"
     )
 
 

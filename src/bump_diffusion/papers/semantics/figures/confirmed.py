@@ -1,6 +1,5 @@
 """The chapter *Verdicts*: what the frozen criteria say of the runs that there are."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -17,7 +16,6 @@ from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.papers.semantics.confirmed import (
-    EDITIONS,
     FROZEN,
     Frozen,
     find_runs,
@@ -25,13 +23,24 @@ from bump_diffusion.papers.semantics.confirmed import (
     judge,
 )
 from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
+from bump_diffusion.papers.semantics.reading import (
+    CRITERIA,
+    EMPTY,
+    FLAWED,
+    NOT_CLAIMED,
+    OPEN,
+    count_sides,
+    lacks_room,
+    read_side,
+)
 from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.store import default_store
 
 TITLES = {
-    1: "Learning passes through three phases of representation, up to an ordered one",
+    1: "Learning has three phases: no structure, a disordered 2D manifold, an ordered one",
     2: "Each phase generates in its own way",
     3: "The ordered representation is key to performance",
-    4: "x and y are learned together, so that more data is needed",
+    4: "With imbalanced data x and y are coupled, not factorized, which is inefficient",
 }
 """The paper's claims, as the introduction counts them."""
 
@@ -64,18 +73,6 @@ NAMES = {
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
-CRITERIA = {name: c for frozen in EDITIONS.values() for name, c in frozen.criteria.items()}
-"""By name; what two frozen files have has the same limits in both."""
-
-NOT_CLAIMED = {
-    "placed-together",  # the paper speaks of learning times, not of dependence within an image
-    "held-out-gap",  # the paper holds no combination out
-    *(name for name, criterion in CRITERIA.items() if criterion.paper.startswith("(not claimed)")),
-}
-"""Criteria of what the paper does not claim, whatever the frozen file says supports it."""
-
-BESIDE = "beside what the paper claims"
-
 Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
 
 
@@ -92,41 +89,32 @@ def load(frozen: Frozen = FROZEN) -> tuple[pd.DataFrame, list[Record]]:
 
 
 def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
-    """Say in a sentence how many cells are decided, and how."""
-    counts = judged["verdict"].value_counts()
-    decided = judged[judged["verdict"] != "not yet"]
-    rest = f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
-    text = f"None of {len(judged)} tests (a criterion under a condition) is decided yet. {rest}"
-    if len(decided):
-        sides = Counter(map(_side_of, decided.itertuples()))
-        text = (
-            f"Of {len(judged)} tests (a criterion under a condition) {counts.get('shown', 0)} are "
-            f"shown, {counts.get('negligible', 0)} are shown to be negligible and "
-            f"{counts.get('not yet', 0)} are not decided yet. {sides['']} of the decided ones "
-            f"could have come out in no other way, {sides[BESIDE]} are about what the paper does "
-            f"not claim; the rest speak for it ({sides['for it']}) or against it "
-            f"({sides['against it']}), and "
-            f"{int(decided['rejected'].sum())} of all hold once the whole table is taken "
-            f"together. {rest}"
-        )
-    return Page("answer", list(records), text=text)
+    """Say in a sentence how many tests are open, and what the others say of the paper."""
+    return Page(
+        "answer",
+        list(records),
+        text=f"Of {len(judged)} tests (a criterion under a condition): "
+        f"{count_sides(judged.itertuples())}. There are {len(records)} runs so far, with seeds "
+        "that the criteria were not made from.",
+    )
 
 
 def describe_claims(judged: pd.DataFrame) -> Markdown:
-    """Say in a line for each of the paper's claims which decided tests speak for it or against."""
+    """Say in a line for each of the paper's claims what its decided tests say of it."""
     lines = []
     for number, title in TITLES.items():
         cells = judged[judged["claim"] == number]
         tests: dict[str, list[str]] = {}
-        for cell in cells[cells["verdict"] != "not yet"].itertuples():
-            test = f"“{NAMES[cell.criterion]}” is {cell.verdict}"
-            about = FROZEN.conditions[cell.condition].about
-            tests.setdefault(_side_of(cell), []).append(f"{test} ({about})")
-        told = "; ".join(f"{side}: {', '.join(names)}" for side, names in tests.items() if side)
-        answer = (
-            f"Of {len(cells)} tests, {told}." if told else f"No answer yet from {len(cells)} tests."
+        for cell in cells.itertuples():
+            side = read_side(cell)
+            about = "" if side == EMPTY else f" ({FROZEN.conditions[cell.condition].about})"
+            tests.setdefault(side, []).append(f"“{NAMES[cell.criterion]}”{about}")
+        still_open = len(tests.pop(OPEN, []))
+        told = "".join(
+            f" {side[0].upper()}{side[1:]}: {', '.join(dict.fromkeys(names))}."
+            for side, names in tests.items()
         )
-        lines.append(f"{number}. **{title}.** {answer}")
+        lines.append(f"{number}. **{title}.** {still_open} of {len(cells)} tests are open.{told}")
     return Markdown("\n".join(lines))
 
 
@@ -137,15 +125,15 @@ def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: s
     for cell in cells.itertuples():
         claims.setdefault(cell.claim, []).append(_describe(cell))
     page = Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=COLOURS)
-    page.made_from["missing"] = list_missing(records)
+    page.made_from["missing"] = list_missing(FROZEN)
     return page
 
 
-def list_missing(records: Sequence[Record], frozen: Frozen = FROZEN) -> list[str]:
+def list_missing(*editions: Frozen) -> list[str]:
     """List the ids of the runs that are planned and not there: a page is old when one comes."""
-    plans = (run for condition in frozen.conditions.values() for run in condition.plan())
-    planned = {c.id for run in plans for plan in run for c in plan}
-    return sorted(planned - {record.id for record in records})
+    conditions = (c for frozen in editions for c in frozen.conditions.values())
+    planned = {c.id for each in conditions for run in each.plan() for plan in run for c in plan}
+    return sorted(id for id in planned if default_store().folder(id) is None)
 
 
 def _describe(cell) -> dict[str, str]:
@@ -153,16 +141,16 @@ def _describe(cell) -> dict[str, str]:
     known = len(cell.values)
     seeds = str(known) if known == cell.seeds else f"{known} of {cell.seeds}"
     claimed = f"it supports the paper if {criterion.supports}"
-    reading = ["supports the paper" if cell.supports else "against the paper"]
     if cell.criterion in NOT_CLAIMED:
-        claimed, reading = "the paper does not claim it", ["says nothing of the paper"]
-    elif says_nothing(cell):
-        reading = ["says nothing of the paper"]
+        claimed = "the paper does not claim it"
+    reading = [read_side(cell)]
     if cell.verdict == "not yet":
         cap = FROZEN.conditions[cell.condition].cap
         reading = [f"of at most {cap} seeds" if cell.seeds else "no run yet"]
         if np.isfinite(cell.more) and known + cell.more <= cap:
             reading.append(f"about {cell.more:.0f} more are needed")
+    if cell.criterion in FLAWED:
+        reading.append(FLAWED[cell.criterion])
     other_way = [way] if (way := _other_way(cell)) else []
     return {
         "ours": criterion.ours,
@@ -186,8 +174,7 @@ def _other_way(cell) -> str:
 def _list_limits(cell, frozen: Frozen) -> list[str]:
     """What keeps a cell from a verdict, whatever its further networks give, or most likely."""
     limits, cap = [], frozen.conditions[cell.condition].cap
-    lacks_room = _lacks_room(cell)
-    if lacks_room and cell.verdict != "shown":
+    if lacks_room(cell) and cell.verdict != "shown":
         limits.append("could not be shown, as the control leaves no room")
     if cell.verdict != "not yet":
         return limits
@@ -197,35 +184,9 @@ def _list_limits(cell, frozen: Frozen) -> list[str]:
     if unreachable := find_unreachable(cell.values, criterion, cap, frozen.alpha):
         limits.append(f"could not be {' or '.join(unreachable)} with {cap} seeds")
     is_started = cell.seeds >= frozen.first
-    if is_started and len(cell.values) + cell.more > cap and not lacks_room:
+    if is_started and len(cell.values) + cell.more > cap and not lacks_room(cell):
         limits.append("unlikely to be decided")
     return limits
-
-
-def _lacks_room(cell) -> bool:
-    """Whether the control is so near to its limit that no effect of interest fits above it.
-
-    Effects from -1 to 1 are a share or R² of a network, at most 1, less that of the control.
-    """
-    is_difference = CRITERIA[cell.criterion].limits == (-1, 1)
-    return is_difference and cell.control + cell.smallest > 1
-
-
-def says_nothing(cell) -> bool:
-    """Whether a cell is decided that could have been decided in no other way."""
-    return cell.verdict == "negligible" and _lacks_room(cell)
-
-
-def _side_of(cell) -> str:
-    """What a decided cell says of the paper's claim: it is "for it", "against it" or `BESIDE`.
-
-    Empty for a cell that could have been decided in no other way.
-    """
-    if says_nothing(cell):
-        return ""
-    if cell.criterion in NOT_CLAIMED:
-        return BESIDE
-    return "for it" if cell.supports else "against it"
 
 
 def _has_interval(cell) -> bool:

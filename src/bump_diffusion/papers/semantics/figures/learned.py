@@ -93,7 +93,7 @@ def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
     samples = read_order(larger, ("sample",))
     last = _mean(samples, samples["conditioning"].iloc[0], "layer4", 0)
     scheme = _without_order(small)
-    noise = _mean(small, scheme, "up3", 1)
+    noise, layer4 = (_mean(small, scheme, layer, 1) for layer in ("up3", "layer4"))
     return Markdown(
         "Training adds order, but much is there without it. The paper reads positions from layer 4 "
         "after UMAP, a map that may bend; we read them from the layer itself, linearly. With the "
@@ -103,8 +103,8 @@ def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
         f"{last['ablated']:.2f}. Give each label a random code ({scheme}) and the network pure "
         "noise, and any order must be learned: there, in images of "
         f"{records[0].configuration.N} × {records[0].configuration.N} pixels, the first decoder "
-        f"layer (up 3) goes from R² {noise['untrained']:.2f} to {noise['trained']:.2f} "
-        f"({name_runs(records)})."
+        f"layer (up 3) goes from R² {noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 "
+        f"to {layer4['trained']:.2f} ({name_runs(records)})."
     )
 
 

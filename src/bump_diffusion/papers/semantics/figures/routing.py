@@ -147,11 +147,11 @@ def describe_routes(
             else " Whether the initial weights decide that, or the order of the data, is not known."
         )
     answer = Answer(Markdown(text), records)
-    known = experiment(SEEN)
-    answer.made_from["missing"] = sorted(
-        {*list_missing(records, FROZEN), *list_missing(records, ROUTING), *(c.id for c in known)}
-        - {record.id for record in records}
-    )
+    seen = (c.id for c in experiment(SEEN))
+    answer.made_from["missing"] = [
+        *list_missing(FROZEN, ROUTING),
+        *(id for id in seen if default_store().folder(id) is None),
+    ]
     return answer
 
 

@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from importlib.resources import files
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
+import torch
 from IPython.display import Markdown
 
 from bump_diffusion.analysis.operating import simulate_all_or_nothing, simulate_decisions
 from bump_diffusion.config import configure
+from bump_diffusion.data.bumps import render_bumps
+from bump_diffusion.metrics.geometry import intrinsic_dimension
 from bump_diffusion.page.tables import Table
 from bump_diffusion.page.words import short
-from bump_diffusion.papers.semantics.confirmed import CURE, EDITIONS, FROZEN, Plan
+from bump_diffusion.papers.semantics.confirmed import CURE, EDITIONS, FROZEN, Plan, find_runs
+from bump_diffusion.runs.record import Record
 
 COMMON = configure("quick").model_dump()
 """Fields that the runs of a condition have unless the table says otherwise."""
@@ -91,6 +96,48 @@ def describe_whole_table(judged: pd.DataFrame) -> Markdown:
         f"{text}A single verdict is wrong in at most one of {1 / alpha:.0f} cases, if its values "
         f"are as the rule assumes; of {cells} some can be."
     )
+
+
+def tabulate_perfect_sheets(*names: str) -> Table:
+    """Tabulate the dimension that is estimated in layer 4 beside that of a perfect sheet.
+
+    A row for each condition that has runs. The sheet are bumps without a fault, at the places where
+    the network's are at the end of training, in images that show one bump. Dimensions are by
+    `geometry.intrinsic_dimension`, label ablated.
+    """
+    rows, records = [], []
+    for name in names:
+        runs = [run for run, _ in find_runs(name)]
+        last = pd.DataFrame([run.checkpoints.iloc[-1] for run in runs])
+        if runs:
+            of_all = "intrinsic_dimension_of_all"
+            rows.append(
+                {
+                    "condition": FROZEN.conditions[name].about,
+                    "layer 4": last[f"{of_all}_ablated"].mean(),
+                    "perfect sheet": np.mean([measure_perfect_sheet(run) for run in runs]),
+                    "layer 4, untrained": last[f"{of_all}_untrained, ablated"].mean(),
+                    "networks": len(runs),
+                }
+            )
+            records += runs
+    return Table(
+        pd.DataFrame(rows).round(2),
+        records,
+        note="Two-dimensional is what “not two-dimensional” calls less than 2.5. Requests lie on a "
+        "grid, and the estimate takes points for scattered at random: the better a network places "
+        "its bumps, the further from 2 it is, whatever the network holds.",
+    )
+
+
+def measure_perfect_sheet(run: Record) -> float:
+    """Estimate the dimension of faultless bumps where the run's single ones are at the end."""
+    c = run.configuration
+    drawn = (run.images["set"] == "trained")[run.images["step"] == c.steps].to_numpy()
+    bumps = run.bumps[run.bumps["step"] == c.steps]
+    single = bumps[~bumps["image"].duplicated(keep=False) & drawn[bumps["image"]]]
+    places = torch.tensor(single[["x", "y"]].to_numpy())
+    return intrinsic_dimension(render_bumps(places, c.N, c.sigma).flatten(1).numpy())
 
 
 def tabulate_power() -> Table:

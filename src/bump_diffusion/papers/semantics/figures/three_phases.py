@@ -106,15 +106,16 @@ def describe_phases(records: list[Record]) -> Markdown:
         for side in sides[1:]
     )
     lead = (
-        "One cannot tell, as an untrained network seems to pass through the phases as often. "
+        "One cannot tell: what an untrained network makes of the same images has the phases as "
+        "often. "
         if untrained >= held
         else ""
     )
     return Markdown(
         f"{lead}In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes "
         f"through the three phases; what layer 4 holds, the label taken away, does so in "
-        f"{count_of(held, total)}. An untrained network that is shown the same images does so in "
-        f"{count_of(untrained, total)}: it inherits the phases of the images. The phase of layer 4 "
+        f"{count_of(held, total)}. What an untrained network holds of the same images does so in "
+        f"{count_of(untrained, total)}: they are the phases of the images. The phase of layer 4 "
         f"agrees with that of the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), "
         f"the untrained one's by {control:.2f} ({name_runs(records)})."
     )

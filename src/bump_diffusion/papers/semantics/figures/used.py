@@ -16,6 +16,9 @@ from bump_diffusion.runs.record import Record
 EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
 """The layers that are shown; those left out carry the noise too, and spoil every image."""
 
+DOWN = ("layer2", "layer3", "layer4")
+"""Of `EXCHANGED`, the layers on the way down."""
+
 A, B = "#D55E00", "#0072B2"
 """The colours of the two requests of a drawing, as of the live exchange below it."""
 
@@ -51,19 +54,43 @@ def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
 
 
 def describe_use(records: list[Record]) -> Markdown:
-    """Say whether generation needs layer 4, by size of image."""
+    """Say which layer the place of a bump passes through, by size of image, and if layer 4 does."""
     mean = average_fates(records)
-    parts, leads = [], []
-    for N in sorted(mean.index.unique("N"), reverse=True):
-        untouched, exchanged = (mean.loc[(N, layer), "correct"] for layer in ("", "layer4"))
-        needed = exchanged < untouched / 2
-        leads.append(f"on {N} × {N} pixels {'yes' if needed else 'no'}")
-        parts.append(f"{_name_change(untouched, exchanged)} on {N} × {N} pixels")
-    lead = ", ".join(leads)
+    sizes = sorted(mean.index.unique("N"), reverse=True)
+    deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
+    sides = {count_values(N, layer) for N, layer in deepest.items()}
+    lead = ""
+    if len(sizes) > 1 and len(sides) == 1 and all(deepest.values()):
+        (side,) = sides
+        lead = f"The place of a bump passes through the layer of {side} × {side} values. "
+    parts = []
+    for N in sizes:
+        untouched = mean.loc[(N, ""), "correct"]
+        for layer in dict.fromkeys(filter(None, [deepest[N], "layer4"])):
+            side, change = count_values(N, layer), mean.loc[(N, layer), "correct"]
+            parts.append(
+                f"with {spell_layer(layer)} ({side} × {side} values) on {N} × {N} pixels it "
+                f"{_name_change(untouched, change)}"
+            )
     return Markdown(
-        f"{lead[0].upper()}{lead[1:]}. If layer 4 is swapped between two requests, the share of "
-        f"correct images {' and '.join(parts)} ({name_runs(records)})."
+        f"{lead}If a layer is swapped between two requests, the share of images that are right "
+        f"changes: {'; '.join(parts)} ({name_runs(records)}). A swap moves all that a layer holds, "
+        "so it does not tell whether the order there is what counts."
     )
+
+
+def _find_deepest(correct: pd.Series) -> str:
+    """Find the last layer on the way down whose exchange leaves less than half right, if any."""
+    needed = [layer for layer in DOWN if correct[layer] < correct[""] / 2]
+    return needed[-1] if needed else ""
+
+
+def count_values(N: int, layer: str) -> int:
+    """Count the values along a side of what a layer on the way down gives for images of N pixels.
+
+    The first has as many as the image, each further one half of them.
+    """
+    return N >> (int(layer.removeprefix("layer")) - 1)
 
 
 def _name_change(before: float, after: float) -> str:
@@ -116,11 +143,10 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
     return Markdown(
         "What becomes of images when one layer's output is exchanged between two requests; a bar "
         "is a layer, and all images. Green, the bump stays where it was asked for; purple, it "
-        "lies where the other request asks for it; blue, at neither place. Were the place of a "
-        "bump held in layer 4 alone, the whole bar of layer 4 would be purple. On "
-        f"{largest} × {largest} pixels it is {at_other['layer4']:.0%} of it, and "
-        f"{mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} show their bump at a third place. Of "
-        f"such bumps {near:.0%} miss the other's place by at most {NEAR} pixels, and "
+        "lies within a pixel of where the other request asks for it; blue, at neither place. With "
+        f"layer 4 exchanged on {largest} × {largest} pixels {at_other['layer4']:.0%} are purple "
+        f"and {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} blue. Of the blue ones "
+        f"{near:.0%} miss the other's place by at most {NEAR} pixels, and "
         f"{one_axis:.0%} have moved along one axis alone, which the next page follows. "
         f"{spell_layer(follows).capitalize()}, which comes later and has all that the "
         f"layers before it know, takes {at_other[follows]:.0%} to the other's place. The "

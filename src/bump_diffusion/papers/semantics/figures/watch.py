@@ -129,7 +129,8 @@ def describe_outcomes(record: Record) -> Markdown:
     peak, end = run.loc[run["misplaced"].idxmax()], run.iloc[-1]
     return Markdown(
         "The same training in numbers: of all images drawn at a checkpoint, the share of each "
-        f"kind. Single bumps at wrong places come and go: most of them, {peak['misplaced']:.0%}, "
-        f"are drawn after {thousands(peak['images_seen'])} images, when {peak['correct']:.0%} are "
-        f"right. At the end {end['misplaced']:.0%} are misplaced and {end['correct']:.0%} right."
+        f"kind. Single bumps at wrong places come and go: their share is highest, "
+        f"{peak['misplaced']:.0%}, after {thousands(peak['images_seen'])} images, when "
+        f"{peak['correct']:.0%} are right. At the end {end['misplaced']:.0%} are misplaced and "
+        f"{end['correct']:.0%} right."
     )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.confirm import placement_coupling
 from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_given_one_bump
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
@@ -129,14 +130,15 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
     `couplings` come from `factorized.couple_to_lines`, of `records`.
     """
     told = couplings["index"].mean()
-    lead = "Where one can tell, they are pulled together, though not wholly. "
+    lead = "Where one can tell, they seem to be pulled together, though not wholly. "
     if np.isnan(told) or not LITTLE < told < 1 - LITTLE:
         lead = ""
     parts = []
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
-        where = f"At spacings of {d_x:g} along x and {d_y:g} along y, in pixels"
+        N = records[0].configuration.N
+        where = f"At spacings of {d_x:g} pixels along x and {d_y:g} along y, in images of {N}"
         if runs["index"].isna().all():
             parts.append(
                 f"{where}, one cannot tell if they are learned together, as x and y "
@@ -145,8 +147,9 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
         else:
             parts.append(
                 f"{where}, x trained alone needs {alone:.2f} times the examples of y. In "
-                f"images the ratio is {together:.2f}: {runs['index'].mean():.0%} of the way to "
-                "learning together."
+                f"images the ratio is {together:.2f}; {alone:.2f} would be apart, 1 together. In "
+                f"doublings that is {with_range(runs['index'], write='{:.0%}'.format)} of the way "
+                f"to learning together, in {len(runs)} networks."
             )
     cohere = np.nanmean([placement_coupling(placed_given_one_bump(r)) for r in records] or [np.nan])
     found = "no dependence was seen" if abs(cohere) < INDEPENDENT else "x and y depend"
