@@ -47,6 +47,15 @@ def test_every_chapter_has_its_page(site):
     assert (site.html / "index.html").exists()
 
 
+def test_every_page_lists_all_pages(site):
+    (source, *_) = (site.html / "_modules").rglob("bumps.html")
+    for page in (*site.pages(), source):
+        beside = re.search(r'<nav class="bd-links.*?</nav>', page.read_text("utf-8"), re.DOTALL)[0]
+        links = re.findall(r'<a class="[^"]*internal" href="([^"]*)"', beside)
+        listed = [page if link == "#" else (page.parent / link).resolve() for link in links]
+        assert sorted(listed) == site.pages(), page
+
+
 def test_no_page_fetches_anything_from_elsewhere(site):
     for page in site.html.rglob("*.html"):
         for tag, attributes in Tags(page).tags:
