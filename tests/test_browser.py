@@ -85,16 +85,7 @@ def check_appearance(page, path, scheme):
     assert all(width > 250 for width in widths), (path, widths)
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert overflow <= 0, (path, overflow)
-    # What scrolls says so; on a phone tables of many columns need not, unless headers are nested.
-    hidden = page.evaluate(
-        """[...document.querySelectorAll("div.wide, .output, .scrolls, div:has(> table)")]
-            .filter(e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX === "auto")
-            .map(e => [e.querySelector("table.columns") !== null, getComputedStyle(e, "::before")])
-            .map(([columns, sign]) => [columns, sign.content])"""
-    )
-    is_phone = page.viewport_size["width"] < 577
-    for columns, sign in hidden:
-        assert "scroll" in sign and not (is_phone and columns), (path, hidden)
+    check_tables(page, path)
     # The theme puts outputs on a light ground, in the dark too.
     grounds = page.evaluate(
         """[...document.querySelectorAll(".text_html")].map(
@@ -104,6 +95,32 @@ def check_appearance(page, path, scheme):
     for figure in page.locator("figure.drawing .scrolls:visible").all()[:1]:
         corner = plt.imread(io.BytesIO(figure.screenshot()))[-3, -3, :3]
         assert corner.max() < 0.1 if scheme == "dark" else corner.min() == 1, path
+
+
+def check_tables(page, path):
+    """What scrolls says so, and of a table what its rows are about stays in sight; cards do not."""
+    hidden = page.evaluate(
+        """[...document.querySelectorAll("div.wide, .output, .scrolls, div:has(> table)")]
+            .filter(e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX === "auto")
+            .map(e => {
+                e.scrollLeft = e.scrollWidth;
+                const left = e.getBoundingClientRect().left;
+                const cell = e.querySelector("tbody tr :is(td, th)")?.getBoundingClientRect();
+                e.scrollLeft = 0;
+                return {sign: getComputedStyle(e, "::before").content, width: e.clientWidth,
+                    left: cell ? cell.left - left : 0, right: cell ? cell.right - left : 0,
+                    isCards: e.querySelector("table.verdicts") !== null};
+            })"""
+    )
+    for one in hidden:
+        assert "scroll" in one["sign"] and abs(one["left"]) < 1, (path, one)
+        if page.viewport_size["width"] < 600:
+            assert not one["isCards"] and one["right"] < 0.75 * one["width"], (path, one)
+    beside = page.evaluate(
+        """[...document.querySelectorAll("table.verdicts td:not(:empty)")].filter(
+            cell => !cell.dataset.column).length"""
+    )
+    assert beside == 0, path  # every value has its name
 
 
 @needs_chromium

@@ -49,24 +49,10 @@ const writeCommand = (form) => {
   form.querySelector(".fault").textContent = fault;
 };
 
-// On a phone the values of a table of many columns stand one after another, each with its column;
-// elsewhere their columns of long texts are wide.
-const nameColumns = (head) => {
-  const table = head.parentElement;
-  const names = [...head.rows[0].cells].map((cell) => cell.textContent);
-  const isPlain = [...table.rows].every((row) => row.cells.length === names.length);
-  if (names.length < 4 || head.rows.length > 1 || !isPlain) return;
-  table.classList.add("columns");
-  for (const row of table.tBodies[0].rows) {
-    [...row.cells].forEach((cell, i) => {
-      cell.setAttribute("data-column", names[i]);
-      cell.classList.toggle("long", cell.textContent.length > 40);
-    });
-  }
-};
-
 addEventListener("DOMContentLoaded", () => {
-  document.querySelectorAll(".bd-article thead").forEach(nameColumns);
+  for (const cell of document.querySelectorAll(".bd-article td")) {
+    cell.classList.toggle("long", cell.textContent.length > 40); // its column is wide
+  }
   for (const form of document.querySelectorAll(".rerun form")) {
     form.addEventListener("input", () => writeCommand(form));
     form.addEventListener("submit", (event) => event.preventDefault());

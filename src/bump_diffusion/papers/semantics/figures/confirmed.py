@@ -286,8 +286,8 @@ def tabulate(judged: pd.DataFrame, records: Sequence[Record], frozen: Frozen = F
     """Tabulate every cell: effect, interval, control, seeds, verdict, its limits, e-value."""
     rows = [
         {
-            "claim": cell.claim,
             "criterion": cell.criterion.replace("-", " "),
+            "claim": cell.claim,
             "condition": frozen.conditions[cell.condition].about,
             "effect (95 % sequence)": describe_interval(cell),
             "smallest of interest": short(cell.smallest),

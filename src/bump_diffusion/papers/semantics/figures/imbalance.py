@@ -35,9 +35,9 @@ DATA_SET = ["d_x", "d_y"]
 
 LEARNING_TIMES = {
     "T_x": "images to 50 % in x",
-    "T_y": "in y",
+    "T_y": "images to 50 % in y",
     "T_x_1d": "lines to 50 %, x alone",
-    "T_y_1d": "y alone",
+    "T_y_1d": "lines to 50 %, y alone",
     "T_x_2d": "x, both axes as x",
     "T_y_2d": "y, both axes as y",
 }
@@ -137,13 +137,14 @@ def describe_placement(records: list[Record]) -> Markdown:
 def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
     """Tabulate the coupling index and the learning times of each data set; beside lines the cost.
 
-    `couplings` come from `factorized.couple_to_lines` or `couple_to_balanced`. A column for each
-    data set. Means over seeds with their range; different images and lines are those in the data
+    `couplings` come from `factorized.couple_to_lines` or `couple_to_balanced`. A row for each data
+    set. Means over seeds with their range; different images and lines are those in the data
     sets, repeats not counted.
     """
-    columns = {}
+    rows = []
     for (d_x, d_y), runs in couplings.groupby(DATA_SET, sort=False):
-        row = columns[f"d_x = {d_x:g}, d_y = {d_y:g}"] = {"seeds": f"{len(runs)}"}
+        data_set = f"d_x = {d_x:g}, d_y = {d_y:g}"
+        row = {"mean (range of seeds)": data_set, "seeds": f"{len(runs)}"}
         row["coupling index"] = with_range(
             runs["index"], missing="undefined", write="{:.2f}".format
         )
@@ -154,8 +155,8 @@ def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
         for column, title in LEARNING_TIMES.items():
             if column in runs:
                 row[title] = with_range(runs[column] / 1000, "k")
-    table = pd.DataFrame(columns)
-    return table.rename_axis("mean (range of seeds)").reset_index()
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def describe_cost(couplings: pd.DataFrame) -> Markdown:
