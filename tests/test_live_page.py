@@ -125,16 +125,18 @@ def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa
         moved = wait_for_another(pad, first)
         pad.scroll_into_view_if_needed()
         scrolled = page.evaluate("scrollY")
-        swipe(pad, (0.5, 0.5), (0.7, 0.3), (0.95, 0.05))
+        mark = [(value + 0.5) / 8 for value in (2.9, 2.8)]
+        swipe(pad, mark, (0.7, 0.3), (0.95, 0.05))
         expect(pad).to_have_attribute("aria-valuetext", re.compile("x 7.0, y 0.0"))
         wait_for_another(pad, moved)
         assert page.evaluate("scrollY") == scrolled
-        strip = page.locator(".live-strip").first
-        strip.scroll_into_view_if_needed()
-        scrolled = page.evaluate("scrollY")
-        swipe(strip, *((0.5, -0.5 * step) for step in range(5)))
+        # A finger that begins beside the mark scrolls the page; if it stays, it requests.
+        swipe(pad, *((0.3, 0.9 - 0.2 * step) for step in range(4)))
         page.wait_for_function(f"scrollY > {scrolled}")
         expect(pad).to_have_attribute("aria-valuetext", re.compile("x 7.0, y 0.0"))
+        box = pad.bounding_box()
+        pad.tap(position={"x": box["width"] * 3.5 / 8, "y": box["height"] * 5.5 / 8})
+        expect(pad).to_have_attribute("aria-valuetext", re.compile("x 3.0, y 5.0"))
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
@@ -166,10 +168,54 @@ def test_a_reader_goes_back_in_training_and_to_another_network(browser, book):  
         wait_for_another(pad, other)
 
 
+def test_training_is_played_from_its_beginning_to_its_end(browser, book):  # noqa: F811
+    with open_page(browser, book / "page.html") as page:
+        training, play = page.locator(".live-training"), page.locator(".live-play")
+        expect(play).to_be_visible()
+        steps = training.get_attribute("aria-valuetext")
+        play.click()
+        expect(training).to_have_attribute("aria-valuetext", "0 steps")
+        expect(play).to_have_text("Stop")
+        expect(play).to_have_text("Play training")
+        expect(training).to_have_attribute("aria-valuetext", steps)
+        play.click()
+        play.click()
+        expect(play).to_have_text("Play training")
+        expect(training).to_have_attribute("aria-valuetext", "0 steps")
+
+
+def test_the_page_says_where_the_bump_of_an_exchange_is(browser, tmp_path):  # noqa: F811
+    """In a shipped network: as the bump finder, from the images that are shown."""
+    (record,) = load_or_run(experiment("trajectories", conditioning="sinusoidal"))
+    element, N = live.exchange_layers(record), record.configuration.N
+    write_files(tmp_path / "_static" / "live", element.made_from["weights"], default_store())
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "page.html").write_text("<!doctype html><body>" + element.data)
+    places = torch.tensor([[0.25, 0.3], [0.7, 0.65]]) * N  # those that the element begins with
+    said = []
+    with open_page(browser, tmp_path / "book" / "page.html") as page:
+        results = page.locator(".live-result")
+        expect(results.nth(1)).to_be_visible()
+        for layer in ("up3", "layer1", "layer4"):
+            before = picture(results.nth(1))
+            page.locator(".live-layer").select_option(layer)
+            wait_for_another(results.nth(1), before)
+            said += page.locator(".live-reading").all_inner_texts()
+            images = torch.tensor(np.stack([read_pixels(result) for result in results.all()]))
+            found = classify(record.configuration, images, places).position
+            for own, text in enumerate(said[-2:]):
+                distance = (found[own] - places).abs().amax(dim=1)  # NaN without a single bump
+                assert "stays" not in text or distance[own] <= 1.5, (layer, text)
+                assert "other's place" not in text or distance[1 - own] <= 1.5, (layer, text)
+    assert said[:2] == ["its bump goes to the other's place"] * 2
+    assert said[2:4] == ["no bump, or several"] * 2  # spoilt
+    assert said[4:] == ["its bump stays"] * 2
+
+
 def test_what_is_exchanged_changes_the_lower_images_alone(browser, book):  # noqa: F811
     with open_page(browser, book / "page.html") as page:
-        asked = page.get_by_role("slider", name="Request A")
-        changed = page.get_by_role("img", name="What is drawn for request A")
+        asked = page.get_by_role("slider", name="Request 1")
+        changed = page.get_by_role("img", name="Request 1, as drawn")
         expect(changed).to_be_visible()
         before, exchanged = picture(asked), picture(changed)
         assert exchanged != before

@@ -3,6 +3,11 @@
    What stands in them (texts, controls) is in page/templates/live*.html.j2; this makes it move. */
 "use strict";
 
+const DARK = 0.35;  // of a bump's height: a pixel as dark as that is one of a bump's
+const REACH = 3;  // pixels from a bump's middle within which these are
+const NEAR = 1.5;  // pixels within which a bump is where it was requested
+const PAUSE = 700;  // milliseconds at least for which training, played, shows a checkpoint
+
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /* Draw the `index`-th of several square images with values from -1 to 1. */
@@ -38,13 +43,16 @@ class Pad {
       const { left, top, width, height } = element.getBoundingClientRect();
       this.request([((clientX - left) / width) * N - 0.5, ((clientY - top) / height) * N - 0.5]);
     };
+    // A finger drags the mark, or taps; where it begins elsewhere it may be scrolling the page.
     element.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch" && event.target !== this.marker) return;
       element.setPointerCapture(event.pointerId);
       point(event);
     });
     element.addEventListener("pointermove", (event) => {
       if (element.hasPointerCapture(event.pointerId)) point(event);
     });
+    element.addEventListener("click", point);
     element.addEventListener("keydown", (event) => {
       const direction = ARROWS[event.key];
       if (!direction) return;
@@ -67,6 +75,30 @@ class Pad {
   }
 }
 
+/* The middle of the one dark bump in the `index`-th image, null if it shows none or several. */
+function findBump(values, N, index) {
+  const image = values.subarray(index * N * N, (index + 1) * N * N);
+  const dark = Array.from(image, (value, i) => [i % N, Math.floor(i / N), (1 - value) / 2])
+    .filter(([, , height]) => height > DARK);
+  const sum = dark.reduce(([x, y, all], [i, j, h]) => [x + h * i, y + h * j, all + h], [0, 0, 0]);
+  const [x, y] = [sum[0] / sum[2], sum[1] / sum[2]];
+  const isOne = dark.length && dark.every(([i, j]) => Math.hypot(i - x, j - y) < REACH);
+  return isOne ? [x, y] : null;
+}
+
+/* Say where the bump of one request is: at its own place, at the other's, or along which axis. */
+function tellPlace(bump, own, other) {
+  if (!bump) return "no bump, or several";
+  const isAt = (label, axis) => Math.abs(bump[axis] - label[axis]) <= NEAR;
+  const [keeps, takes] = [own, other].map((label) => [0, 1].map((axis) => isAt(label, axis)));
+  if (keeps[0] && keeps[1]) return "its bump stays";
+  if (takes[0] && takes[1]) return "its bump goes to the other's place";
+  for (const axis of [0, 1]) {
+    if (takes[axis] && keeps[1 - axis]) return `its bump takes the other's ${"xy"[axis]} alone`;
+  }
+  return "its bump goes elsewhere";
+}
+
 /* Outline the labels (rows of booleans) that were held out, around the middles of pixels. */
 function outline(svg, heldOut) {
   const N = heldOut.length, edges = [], at = (x, y) => heldOut[y]?.[x] ?? false;
@@ -85,12 +117,12 @@ class PointMap {
     const circle = () => svg.appendChild(document.createElementNS(svg.namespaceURI, "circle"));
     this.points = colours.map((colour) => Object.assign(circle(), { colour }));
     this.points.forEach((point) => {
-      point.setAttribute("r", 2.2);
+      point.setAttribute("r", 3.5);
       point.setAttribute("fill", point.colour);
     });
     this.ring = circle();
     this.ring.setAttribute("class", "live-ring");
-    this.ring.setAttribute("r", 6);
+    this.ring.setAttribute("r", 8);
   }
 
   show(positions, marked) {
@@ -98,10 +130,11 @@ class PointMap {
       const values = positions.map((position) => position[axis]);
       return [Math.min(...values), Math.max(...values)];
     });
-    const span = Math.max(...range.map(([low, high]) => high - low)) || 1;
+    const scales = range.map(([low, high], axis) => [300, 180][axis] / (high - low || 1));
+    const scale = Math.min(...scales);
     const at = (position) => position.map((value, axis) => {
       const middle = (range[axis][0] + range[axis][1]) / 2;
-      return `${((180 * (value - middle)) / span).toFixed(2)}px`;
+      return `${(scale * (value - middle)).toFixed(2)}px`;
     });
     const place = (circle, position) => {
       circle.style.transform = `translate(${at(position).join()})`;
@@ -196,9 +229,29 @@ class Networks extends Live {
     this.choices = [...root.querySelectorAll(".live-choice")];
     for (const svg of root.querySelectorAll(".live-held-out")) outline(svg, config.heldOut);
     for (const control of [this.slider, ...this.choices]) {
-      control.addEventListener("input", () => this.update());
+      control.addEventListener("input", () => {
+        this.setPlaying(false);
+        this.update();
+      });
     }
+    this.play = root.querySelector(".live-play");
+    this.play.addEventListener("click", () => this.playTraining());
     this.update();
+  }
+
+  setPlaying(isPlaying) {
+    this.isPlaying = isPlaying;
+    this.play.textContent = isPlaying ? "Stop" : "Play training";
+  }
+
+  /* Go through all checkpoints, each of which is drawn before the next one is shown. */
+  async playTraining() {
+    this.setPlaying(!this.isPlaying);
+    for (let i = 0; i <= this.slider.max && this.isPlaying; i++) {
+      this.slider.value = i;
+      await Promise.all([this.update(), new Promise((resolve) => setTimeout(resolve, PAUSE))]);
+    }
+    this.setPlaying(false);
   }
 
   /* The networks in view, each at the checkpoint that the slider is at, or at its last. */
@@ -241,6 +294,7 @@ class Exchange extends Live {
     }));
     this.results = [...root.querySelectorAll(".live-result")];
     this.canvases = this.results.map((element) => addCanvas(element, config.N));
+    this.readings = [...root.querySelectorAll(".live-reading")];
     this.kind = root.querySelector(".live-kind");
     this.layer = root.querySelector(".live-layer");
     this.kind.addEventListener("input", () => this.update());
@@ -267,6 +321,10 @@ class Exchange extends Live {
     this.pads.forEach((pad, i) => paint(pad.canvas, asked, i));
     const changed = await this.engine.sample({ weights, labels, seed, steps, intervention });
     this.canvases.forEach((canvas, i) => paint(canvas, changed, i));
+    this.readings.forEach((reading, i) => {
+      const bump = findBump(changed, this.config.N, i);
+      reading.textContent = tellPlace(bump, labels[i], labels[1 - i]);
+    });
   }
 }
 

@@ -61,6 +61,15 @@ def arrow(*points: tuple[float, float], colour: str = "currentColor", dashed: st
 
 def bump(x: float, y: float, side: float, at: tuple[float, float], colour: str) -> Markup:
     """A square image with one bump at a place given in shares of its side."""
-    return box(x, y, side, side) + Markup('<circle cx="{}" cy="{}" r="{}" fill="{}"/>').format(
-        x + side * at[0], y + side * at[1], side / 10, colour
-    )
+    circle = Markup('<circle cx="{}" cy="{}" r="{}" fill="{}"/>')
+    return box(x, y, side, side) + circle.format(*_within(x, y, side, at), side / 10, colour)
+
+
+def ring(x: float, y: float, side: float, at: tuple[float, float], colour: str) -> Markup:
+    """A mark at a place in an image, as `bump` has it."""
+    circle = Markup('<circle cx="{}" cy="{}" r="{}" fill="none" stroke="{}" stroke-width="2.5"/>')
+    return circle.format(*_within(x, y, side, at), side / 8, colour)
+
+
+def _within(x: float, y: float, side: float, at: tuple[float, float]) -> tuple[float, float]:
+    return x + side * at[0], y + side * at[1]

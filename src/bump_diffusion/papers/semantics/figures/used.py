@@ -5,7 +5,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above, panels
-from bump_diffusion.page.diagram import Diagram, arrow, box, bump, text
+from bump_diffusion.page.diagram import Diagram, arrow, box, bump, ring, text
 from bump_diffusion.page.drawing import drawn
 from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
 from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
@@ -19,7 +19,7 @@ EXCHANGED = ("", "layer2", "layer3", "layer4", "bottleneck", "up3", "up2")
 DOWN = ("layer2", "layer3", "layer4")
 """Of `EXCHANGED`, the layers on the way down."""
 
-A, B = "#D55E00", "#0072B2"
+FIRST, SECOND = "#D55E00", "#0072B2"
 """The colours of the two requests of a drawing, as of the live exchange below it."""
 
 
@@ -157,16 +157,18 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
 def draw_exchange(caption: Markdown) -> Diagram:
     """Draw the two interventions: a layer exchanged between two requests, and a label ablated."""
     parts = [text(8, 20, "exchange", 16, "start"), text(318, 20, "ablate", 16, "start")]
-    for y, name, colour, other in (
-        (40, "A", A, (0.75, 0.7)),
-        (150, "B", B, (0.25, 0.3)),
+    places = (0.25, 0.3), (0.75, 0.7)
+    for y, name, colour, place, other, drawn_for in (
+        (40, "1", FIRST, *places, SECOND),
+        (150, "2", SECOND, *places[::-1], FIRST),
     ):
         parts += [text(22, y + 42, name, 18), arrow((36, y + 36), (60, y + 36))]
         parts += [box(60, y + 8, 56, 56, colour), text(88, y + 41, "layer 4", 14)]
-        parts += [box(190, y + 8, 20, 56), bump(236, y, 66, other, colour)]
+        parts += [box(190, y + 8, 20, 56), bump(236, y, 66, other, drawn_for)]
+        parts += [ring(236, y, 66, place, colour)]
         parts += [arrow((210, y + 36), (236, y + 36))]
-    parts += [arrow((116, 76), (150, 76), (150, 200), (190, 200), colour=A)]
-    parts += [arrow((116, 186), (162, 186), (162, 62), (190, 62), colour=B)]
+    parts += [arrow((116, 76), (150, 76), (150, 200), (190, 200), colour=FIRST)]
+    parts += [arrow((116, 186), (162, 186), (162, 62), (190, 62), colour=SECOND)]
     parts += [text(180, 242, "later layers", 14), text(269, 242, "image", 14)]
     parts += [text(395, 60, "label (x, y)", 14), arrow((395, 68), (395, 92), dashed="3 4")]
     parts += [text(395, 112, "×", 24), text(395, 140, "mean label", 14)]
@@ -175,8 +177,9 @@ def draw_exchange(caption: Markdown) -> Diagram:
         draw_exchange,
         (480, 250),
         parts,
-        "Left, exchange: the output of layer 4 for request A goes on in the network that draws "
-        "B, and B's in that which draws A; if the bump follows layer 4, A's image shows a bump at "
-        "B's place. Right, ablate: a block is given the mean of all labels in place of its own.",
+        "Left, exchange: the output of layer 4 for request 1 goes on in the network that draws "
+        "request 2, and the other way round; if the bump follows layer 4, each image shows a bump "
+        "at the other's place, away from the ring at its own. Right, ablate: a block is given the "
+        "mean of all labels in place of its own.",
         caption,
     )
