@@ -270,13 +270,13 @@ def test_a_page_refuses_what_its_networks_do_not_know():
 def test_what_is_handed_over_is_shown_as_the_network_gets_it():
     label = torch.tensor([[5.0, 2.0]])
     biases = configure_biases("smoke")
-    shown = {title: hand_over(c, label) for title, c in biases.items()}
+    shown = {name.removeprefix("quadrants-"): hand_over(c, label) for name, c in biases.items()}
     on_lines = (torch.arange(8) == 5)[None, :] | (torch.arange(8) == 2)[:, None]
     for name in ("lines", "profiles"):
         assert torch.equal(shown[name] == 1, on_lines)
-    by_axis = shown["profiles by axis"]
+    by_axis = shown["axes"]
     assert (by_axis.diff(dim=0).diff(dim=1).abs() < 1e-5).all() and by_axis.std() > 0
-    halves = shown["no bias"].split(ROWS // 2), shown["an axis dropped"].split(ROWS // 2)
+    halves = [shown[name].split(ROWS // 2) for name in ("baseline", "axis-dropout")]
     assert torch.equal(halves[0][0], halves[1][0]) and (halves[1][1] == 0).all()
     assert halves[0][1].any()
     stripe = shown["stripes"]

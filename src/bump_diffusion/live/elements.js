@@ -317,8 +317,12 @@ class Exchange extends Live {
     const { labels, seed, config: { weights, steps } } = this;
     const intervention = { kind: this.kind.value, layer: this.layer.value };
     await this.load(weights);
-    const asked = await this.engine.sample({ weights, labels, seed, steps });
-    this.pads.forEach((pad, i) => paint(pad.canvas, asked, i));
+    const request = JSON.stringify([labels, seed]);
+    if (request !== this.drawn) {  // another layer does not change what is drawn without a change
+      const asked = await this.engine.sample({ weights, labels, seed, steps });
+      this.pads.forEach((pad, i) => paint(pad.canvas, asked, i));
+      this.drawn = request;
+    }
     const changed = await this.engine.sample({ weights, labels, seed, steps, intervention });
     this.canvases.forEach((canvas, i) => paint(canvas, changed, i));
     this.readings.forEach((reading, i) => {

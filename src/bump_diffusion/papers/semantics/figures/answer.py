@@ -109,9 +109,10 @@ def describe_call(
     most = without.index.unique("per_value").max()
     text += (
         "If the missing ones are scattered, networks with lines that are trained on one "
-        f"combination for each value draw {percent_range(lines[1])} of the rest right, within half "
-        f"a pixel. Networks without a bias draw {percent_range(without[1])} after one combination "
-        f"for each value, and {percent_range(without[most])} after {most:.0f}."
+        f"combination for each value draw {percent_range(lines[1])} of the rest right (means, by "
+        "size of image), within half a pixel. Networks without a bias draw "
+        f"{percent_range(without[1])} after one combination for each value, and "
+        f"{percent_range(without[most])} after {most:.0f}."
     )
     answer = Answer(Markdown(text), records)
     answer.made_from["missing"] = list_missing(CURE)
@@ -122,7 +123,8 @@ def describe_call(
 def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
     """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
     scores = score_biases(classified)
-    biases = scores.index.droplevel("seed").unique()
+    core = scores["core"].groupby(["bias", "told"]).mean()
+    biases = core.sort_values(ascending=False).index
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.45 * len(biases)))
     for y, (bias, told) in enumerate(biases):
         of_bias = scores.loc[(bias, told)]
@@ -138,8 +140,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
         "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
     }
     legend_above(figure, styles, ncols=2)
-    core = average_core(classified)
-    shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
+    shares = ", ".join(f"{bias} {core[bias, told]:.2f}" for bias, told in biases)
     return figure, f"Right images of combinations that were never trained, by bias: {shares}."
 
 

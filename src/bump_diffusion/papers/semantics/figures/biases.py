@@ -1,5 +1,6 @@
 """What each inductive bias hands to the network, on the page *The answer to the paper's call*."""
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -15,29 +16,23 @@ from bump_diffusion.models.biases import draw_beside
 from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import show_pixels
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.papers.semantics.confirmed import CURE
+from bump_diffusion.papers.semantics.figures.compose import describe_condition
 from bump_diffusion.runs.experiments import experiment
 
-PANELS = {
-    "no bias": ("cure-baseline", "told nothing"),
-    "lines": ("cure-lines", "told geometry"),
-    "profiles": ("cure-profiles", "told geometry\nand shape"),
-    "profiles by axis": ("cure-axes", "told axes"),
-    "table, rank one": ("cure-low-rank", "told axes"),
-    "an axis dropped": ("cure-axis-dropout", "told axes"),
-    "stripes": ("cure-stripes", "told axes"),
-}
-"""By a bias's title: an experiment that has it, and what it is told."""
+PANELS = ("baseline", "lines", "profiles", "axes", "low-rank", "axis-dropout", "stripes")
+"""The biases that are shown, by their conditions with two quarters left out."""
 
 ROWS = 8
 """In which a vector's numbers are shown; those of x, where it has such, in the upper half."""
 
 
 def configure_biases(profile: str | None) -> dict[str, Configuration]:
-    """Return a configuration for each of `PANELS`, by its title."""
-    return {
-        title: next(iter(experiment(name, profile, held_out="quadrants")))
-        for title, (name, _) in PANELS.items()
-    }
+    """Return a configuration for each of `PANELS`, by its condition."""
+    names = [f"quadrants-{bias}" for bias in PANELS]
+    experiments = [CURE.conditions[name].experiment for name in names]
+    plans = [experiment(name, profile, held_out="quadrants") for name in experiments]
+    return dict(zip(names, map(next, map(iter, plans)), strict=True))
 
 
 def hand_over(c: Configuration, label: Labels) -> torch.Tensor:
@@ -65,17 +60,21 @@ def handed_over(biases: Mapping[str, Configuration]) -> tuple[Figure, str]:
     """Draw an image and, for its label, what each bias hands to the network, a panel for each."""
     c = next(iter(biases.values()))
     label = _example(c)
-    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 3.7))
-    shown = {"the image": task_of(c).render(label)[0, 0]}
-    shown |= {title: hand_over(bias, label) for title, bias in biases.items()}
-    for ax, (title, values) in zip(axes.flat, shown.items(), strict=True):
+    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 5.0))
+    shown = [("the image", "", task_of(c).render(label)[0, 0])]
+    shown += [
+        (bias, f"told {told}", hand_over(biases[name], label))
+        for name in biases
+        for bias, told in [describe_condition(name)]
+    ]
+    for ax, (title, told, values) in zip(axes.flat, shown, strict=True):
         show_pixels(ax, values.numpy(), values.min(), values.max())
-        ax.set(title=title, xlabel=PANELS[title][1] if title in PANELS else "")
+        ax.set(title=textwrap.fill(title, 15), xlabel=textwrap.fill(told, 15))
         ax.set_box_aspect(1)
         ax.set_aspect("auto")
     return figure, (
         f"What {len(biases)} biases hand to a network for one request, beside the image: "
-        f"{', '.join(biases)}."
+        f"{', '.join(title for title, *_ in shown[1:])}."
     )
 
 
@@ -86,12 +85,12 @@ def describe_handed_over(biases: Mapping[str, Configuration]) -> Markdown:
     return Markdown(
         f"One request, x = {x:g} and y = {y:g}, and what each bias makes of it. With “no bias” it "
         f"is {build_model(c).conditioning(_example(c)).shape[1]} numbers, here as grey values, "
-        "that are added in every block. “Lines” and “profiles” are drawn beside the noisy image, "
+        "that are added in every block. Lines and profiles are drawn beside the noisy image, "
         "where the network sees at which pixel they cross. The other four are told only that there "
-        "are two axes: “profiles by axis” add a number for each column, from x, and one for each "
-        "row, from y; a “table of rank one” multiplies a vector of x with one of y; “dropped”, the "
-        "numbers of y, of x or of both are hidden in some training steps; “stripes” change half of "
-        "the training images, and the label of a stripe has one coordinate that counts."
+        "are two axes. Profiles by axis add a number for each column, from x, and one for each "
+        "row, from y. The table multiplies a vector of x with one of y. If each axis is dropped at "
+        "random, the numbers of y, of x or of both are hidden in some training steps. Stripes "
+        "replace half of the training images; of a stripe's label one coordinate counts."
     )
 
 

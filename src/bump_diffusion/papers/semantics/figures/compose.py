@@ -103,7 +103,7 @@ def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[
     """Classify the last images of runs, by their condition, as `load` says."""
     tables: list[pd.DataFrame] = []
     for name, records in runs.items():
-        bias, told = _describe_condition(name)
+        bias, told = describe_condition(name)
         for record in records:
             c = record.configuration
             fields = c.model_dump(include={"N", "held_out", "seed"})
@@ -116,10 +116,10 @@ def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[
 def _list_compared(geometry: str) -> list[str]:
     """The conditions under which `COMPARED` are judged with a geometry held out."""
     names = (name for name in CURE.conditions if name.startswith(f"{geometry}-"))
-    return [name for name in names if _describe_condition(name)[0] in COMPARED]
+    return [name for name in names if describe_condition(name)[0] in COMPARED]
 
 
-def _describe_condition(name: str) -> tuple[str, str]:
+def describe_condition(name: str) -> tuple[str, str]:
     """The bias of a condition, and what of the answer it is told."""
     bias, told = CURE.conditions[name].about.split("; ")[-2:]
     return bias, told.removeprefix("told ")

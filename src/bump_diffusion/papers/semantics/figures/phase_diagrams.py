@@ -35,7 +35,7 @@ def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
         texts.append(f"by a factor of {factor:.1f} with the {name} ({least:g} to {most:g} pixels)")
     every = range_of_times(density, "d_x")
     wide = "".join(
-        f" At {d:g} pixels it takes {thousands(time)}, at {min(every):g} "
+        f" At a spacing of {d:g} pixels it takes {thousands(time)}, at one of {min(every):g} "
         f"{thousands(every[min(every)])}."
         for d, time in every.items()
         if d > WIDE
