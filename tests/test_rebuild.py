@@ -44,7 +44,7 @@ def test_a_second_build_runs_nothing_and_keeps_the_site(site):
 
 
 @needs_chromium
-def test_the_book_as_a_pdf_is_offered_until_the_site_is_built_anew(own_book):
+def test_the_book_is_printed_once_and_offered_as_a_pdf(own_book):
     build.print_book()
     html = own_book / "build" / "html"
     pdf = (html / PDF).read_bytes()
@@ -56,9 +56,6 @@ def test_the_book_as_a_pdf_is_offered_until_the_site_is_built_anew(own_book):
     build.build("about")
     build.print_book()
     assert modified(html) == before
-    (own_book / "book" / "code.md").open("a").write("\nOne line more.\n")
-    build.build("about")
-    assert not (html / PDF).exists() and PDF not in first.read_text("utf-8")
 
 
 def change_cell(path, find, source):
@@ -75,15 +72,6 @@ def test_a_failing_notebook_names_itself_and_leaves_the_last_good_site(own_book)
         build.build("data")
     assert "Chapter data failed in cell 4 ('1 / 0'): ZeroDivisionError" in caught.value.message
     assert (own_book / "build" / "html" / "book" / "data.html").read_bytes() == before
-
-
-def test_a_page_that_sphinx_warns_of_leaves_the_last_good_site(own_book):
-    before = modified(own_book / "build" / "html")
-    with (own_book / "book" / "code.md").open("a") as file:
-        file.write("\nSee [nowhere](nowhere.md).\n")
-    with pytest.raises(click.ClickException, match="nowhere"):
-        build.build("about")
-    assert modified(own_book / "build" / "html") == before
 
 
 def test_a_refused_parameter_names_the_chapter(own_book):

@@ -158,6 +158,17 @@ def test_it_is_copied_packed_and_cleaned_by_usual_tools(book, tmp_path):
     assert book.build() == whole
 
 
+def test_a_site_built_anew_offers_no_pdf_of_the_last_one(book):
+    first = book.build()
+    site.add_pdf(book.folder, book.html / "one.md", b"%PDF")
+    assert (book.html / site.PDF).read_bytes() == b"%PDF"
+    book.change("Changed.")
+    book.build()
+    assert not (book.html / site.PDF).exists()
+    book.change("Page one.")
+    assert book.build() == first
+
+
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
@@ -179,21 +190,14 @@ def test_if_jupyter_book_fails_its_reasons_are_shown_without_a_traceback(
     assert caught.value.message == f"The site was not built.\n{sentence}"
 
 
-@pytest.mark.parametrize("public", [True, False])
-def test_buttons_and_a_card_are_there_when_the_addresses_are(tmp_path, monkeypatch, public):
-    """A site of one page and one notebook, by Jupyter Book."""
+@pytest.fixture
+def small_book(tmp_path, monkeypatch):
+    """The sources of one page and one notebook, of which Jupyter Book itself builds a site."""
     root, source = tmp_path / "repository", tmp_path / "repository" / "book"
     shutil.copytree(site.ROOT / "book" / "_static", source / "_static")
-    settings = yaml.safe_load((site.ROOT / "_config.yml").read_text())
-    if public:
-        settings["sphinx"]["config"]["html_theme_options"]["repository_url"] = (
-            "https://github.com/someone/companion"
-        )
-        settings["html"]["baseurl"] = "https://someone.github.io/companion/"
-    (root / "_config.yml").write_text(yaml.safe_dump(settings))
     toc = {"format": "jb-book", "root": "book/one", "chapters": [{"file": "book/two"}]}
     (root / "_toc.yml").write_text(yaml.safe_dump(toc))
-    for name in ("README.md", "CITATION.cff", "requirements.lock"):
+    for name in ("_config.yml", "README.md", "CITATION.cff", "requirements.lock"):
         shutil.copy(site.ROOT / name, root)
     shutil.copy(site.ROOT / "book" / "references.bib", source)
     (source / "one.md").write_text("# One\n")
@@ -207,7 +211,29 @@ def test_buttons_and_a_card_are_there_when_the_addresses_are(tmp_path, monkeypat
     nbformat.write(notebook, source / "two.ipynb")
     monkeypatch.setattr(site, "ROOT", root)
     monkeypatch.setattr(site, "PACKAGE", root)
-    site.build_site(source, [source / "two.ipynb"], tmp_path / "_build")
+    return source
+
+
+def test_a_page_that_sphinx_warns_of_leaves_the_last_good_site(small_book, tmp_path):
+    html = tmp_path / "_build" / "html"
+    html.mkdir(parents=True)
+    (html / "index.html").write_text("The last good site.")
+    (small_book / "one.md").write_text("# One\n\nSee [nowhere](nowhere.md).\n")
+    with pytest.raises(click.ClickException, match="nowhere"):
+        site.build_site(small_book, [small_book / "two.ipynb"], tmp_path / "_build")
+    assert [file.read_text() for file in html.iterdir()] == ["The last good site."]
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_buttons_and_a_card_are_there_when_the_addresses_are(small_book, tmp_path, public):
+    settings = yaml.safe_load((site.ROOT / "_config.yml").read_text())
+    if public:
+        settings["sphinx"]["config"]["html_theme_options"]["repository_url"] = (
+            "https://github.com/someone/companion"
+        )
+        settings["html"]["baseurl"] = "https://someone.github.io/companion/"
+    (site.ROOT / "_config.yml").write_text(yaml.safe_dump(settings))
+    site.build_site(small_book, [small_book / "two.ipynb"], tmp_path / "_build")
     page = (tmp_path / "_build" / "html" / "book" / "two.html").read_text()
     starts = (
         "https://mybinder.org/v2/gh/someone/companion/main?urlpath=lab/tree/book/two.ipynb",
