@@ -196,7 +196,7 @@ def test_papermill_ends_in_the_sentence(run, tmp_path, parameters, sentence):
 
 
 def test_papermill_gives_the_chapter_with_other_parameters(run, tmp_path):
-    parameters = ["-p", "profile", "smoke", "-p", "seeds", "2", "-p", "spacing", "2.0"]
+    parameters = ["-p", "profile", "smoke", "-p", "seeds", "1", "-p", "spacing", "2.0"]
     parameters += ["-p", "conditioning", "table"]
     chapter = ROOT / "book" / "phases.ipynb"
     run("papermill", chapter, tmp_path / "out.ipynb", *parameters, check=0)
@@ -211,5 +211,4 @@ def test_papermill_gives_the_chapter_with_other_parameters(run, tmp_path):
     assert len(drawings) >= 8
     assert all("d_x 2.0, d_y 2.0" in page and "Provenance" in page for page in drawings)
     assert all("conditioning table" in page for page in drawings)
-    records = list((tmp_path / "store").glob("*/checksums.json"))
-    assert len(records) == 2
+    assert len(list((tmp_path / "store").glob("*/checksums.json"))) == 1

@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 
 import click
 import nbformat
@@ -102,11 +101,12 @@ def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path)
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moment)
-        if process.poll() is None:
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
             killed += 1
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            process.wait()
         assert not own.html.exists() or (own.html / "index.html").exists()
     assert killed > 0
     own.build("data")

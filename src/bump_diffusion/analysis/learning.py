@@ -25,7 +25,8 @@ def learning_time(checkpoints: pd.DataFrame, measure: str, level: float) -> floa
     and the one before; where the measure is undefined (NaN) at that one, or there is none, the
     examples seen by the checkpoint itself, an upper bound. NaN if none reaches the level.
     """
-    trained = checkpoints.query("step > 0")
+    # Not by `query`, which parses the names of all columns first: a frame has hundreds.
+    trained = checkpoints.loc[checkpoints["step"] > 0, ["images_seen", measure]]
     seen, values = trained["images_seen"].to_numpy(), trained[measure].to_numpy()
     reached = np.flatnonzero(values >= level)
     if not len(reached):
