@@ -70,8 +70,25 @@ def test_every_page_in_a_browser_without_a_network(site):
                     check_appearance(page, path, scheme)
                     if not is_alike:
                         assert find_barriers(page, size, scheme) == [], path
+            assert page.evaluate(FIND_CUT) == [], path
         browser.close()
         assert complaints == []
+
+
+FIND_CUT = """() => [...document.querySelectorAll("figure.drawing img.still")].flatMap(image => {
+    const frame = document.createElement("div");
+    frame.innerHTML = atob(image.src.split(",")[1]).replace(/^[^]*?(?=<svg)/, "");
+    const svg = document.body.appendChild(frame).firstElementChild;
+    const whole = svg.getBoundingClientRect();
+    const cut = [...svg.querySelectorAll("g[id^=text_], g[id^=legend_]")].filter(part => {
+        const box = part.getBoundingClientRect();
+        return box.width && (box.left < whole.left - 1 || box.right > whole.right + 1 ||
+            box.top < whole.top - 1 || box.bottom > whole.bottom + 1);
+    }).map(part => image.alt + ": " + part.innerHTML.slice(0, 80));
+    frame.remove();
+    return cut;
+})"""
+"""The texts and legends that leave their figure."""
 
 
 def check_appearance(page, path, scheme):

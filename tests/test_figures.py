@@ -19,8 +19,16 @@ from bump_diffusion.config import LAYERS, configure
 from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import choose_shown
+from bump_diffusion.papers.semantics.claims import CLAIMS, decide
 from bump_diffusion.papers.semantics.confirm import placement_coupling
-from bump_diffusion.papers.semantics.figures import comparisons, gallery, phases, watch
+from bump_diffusion.papers.semantics.figures import (
+    claims,
+    comparisons,
+    confirmed,
+    gallery,
+    phases,
+    watch,
+)
 from bump_diffusion.papers.semantics.figures.bottleneck import tabulate_variation
 from bump_diffusion.papers.semantics.figures.comparisons import (
     describe_learning,
@@ -173,6 +181,23 @@ def test_a_text_alternative_is_short_and_leaves_out_what_is_undefined(draw, smok
     alt = (draw(records, "sigma") if draw in BY_FIELD else draw(records)).alt
     assert 40 < len(alt) <= 300
     assert not re.search(r"\bnan\b", alt)
+
+
+@pytest.mark.parametrize("conditions", [1, 3])
+def test_no_text_leaves_a_figure_of_effects(shipped_only, conditions):
+    judged, records = confirmed.load()
+    names = [*confirmed.FROZEN.conditions][:conditions]
+    undefined = [decide(name, "setting of more words than fit", [0.5]) for name in CLAIMS]
+    with plt.style.context("bump_diffusion.page.book"):
+        figures = (
+            confirmed.effects.__wrapped__(judged, records, *names)[0],
+            claims.effects.__wrapped__(undefined, [])[0],
+        )
+        for figure in figures:
+            figure.draw_without_rendering()
+            drawn, whole = figure.get_tightbbox(), figure.bbox_inches
+            plt.close(figure)
+            assert drawn.x0 > -0.02 and drawn.x1 < whole.x1 + 0.02
 
 
 @pytest.mark.parametrize("kind", ["none", "several", "misplaced"])

@@ -26,7 +26,8 @@ from bump_diffusion.runs.record import Record
 WIDTH = 5.4
 """Width of a figure, inches."""
 
-CSS_PIXELS_PER_INCH = 120
+CSS_PIXELS_PER_INCH = {"wide": 120, "tall": 96}
+"""A figure that is taller than wide is less enlarged, to be seen at once."""
 
 LEAST_TYPE = 10
 """The smallest type of a figure on a page, CSS pixels; of 10 points, it fits a phone of 390."""
@@ -68,6 +69,7 @@ class Drawing(Page):
         self.alt = alt
         if label := figure.get_supxlabel():
             figure.supxlabel(textwrap.fill(label, LETTERS_PER_LINE))
+        width, height = figure.get_size_inches()
         svg = io.StringIO()
         figure.savefig(svg, format="svg", metadata={"Date": None})
         plt.close(figure)
@@ -82,8 +84,8 @@ class Drawing(Page):
             },
             alt=alt,
             caption=caption and caption.data,
-            width=round(figure.get_figwidth() * CSS_PIXELS_PER_INCH),
-            least_width=round(LEAST_TYPE / _smallest_type(figure) * figure.get_figwidth()),
+            width=round(width * CSS_PIXELS_PER_INCH["tall" if height > width else "wide"]),
+            least_width=round(LEAST_TYPE / _smallest_type(figure) * width),
             function=function,
             fields=PROVENANCE_FIELDS,
             origin=next((s.origin for s in sources if isinstance(s, Measured)), ""),

@@ -1,6 +1,7 @@
 """The page *The answer to the paper's call*: which biases help, by how much data, at what cost."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -39,6 +40,9 @@ TOLERANCE = 0.5
 
 WAYS = {"none": "no bias", "lines": "lines, no vector"}
 """The networks whose need of data is compared, by their `rendering`."""
+
+TICK = {"marker": "|", "markersize": 9, "markeredgewidth": 1.8, "linestyle": ""}
+"""The style of a network's mark for what it was trained on."""
 
 
 def plan_growth(
@@ -123,20 +127,18 @@ def describe_call(
 def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
     """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
     scores = score_biases(classified)
-    core = scores["core"].groupby(["bias", "told"]).mean()
-    biases = core.sort_values(ascending=False).index
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.45 * len(biases)))
-    for y, (bias, told) in enumerate(biases):
-        of_bias = scores.loc[(bias, told)]
-        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.15), "|", color=FOUND, ms=9)
+    biases = average_core(classified).sort_values(ascending=False).index
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.42 * len(biases)))
+    for y, bias in enumerate(biases):
+        of_bias = scores.loc[bias]
+        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.15), color=FOUND, **TICK)
         ax.plot(of_bias["core"], np.full(len(of_bias), y + 0.15), "o", color=REQUESTED, ms=5)
         ax.annotate(f"{len(of_bias)}", (1.06, y), annotation_clip=False, va="center")
-    labels = [f"{bias}\n(told {told})" for bias, told in biases]
-    ax.set_yticks(range(len(biases)), labels)
+    ax.set_yticks(range(len(biases)), [textwrap.fill(bias, 24) for bias in biases])
     ax.invert_yaxis()
     ax.set(xlim=(-0.03, 1.03), xlabel="share of right images")
     styles = {
-        "trained combinations": {"color": FOUND, "marker": "|", "ls": ""},
+        "trained combinations": {"color": FOUND, **TICK},
         "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
     }
     legend_above(figure, styles, ncols=2)

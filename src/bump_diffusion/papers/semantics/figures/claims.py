@@ -1,6 +1,7 @@
 """The chapter *Claims at a glance*: verdicts as a table, in words, and as a figure."""
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above
-from bump_diffusion.page.colours import GRID, INK
+from bump_diffusion.page.colours import GRID, GROUND, INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.papers.semantics.claims import BY_CONTROL, CLAIMS, VERDICTS, Claim, Decision
@@ -115,7 +116,7 @@ def _describe_decision(one: Decision) -> dict[str, str]:
 def effects(decisions: Sequence[Decision], records: list[Record]) -> tuple[Figure, str]:
     """Draw the effect behind each verdict, its interval and the threshold that it must pass."""
     groups = group_by_claim(decisions)
-    heights = [0.35 + 0.22 * len(group) for group in groups.values()]
+    heights = [0.35 + 0.25 * len(group) for group in groups.values()]
     figure, axes = plt.subplots(
         len(groups), 1, figsize=(WIDTH, sum(heights) + 2.2), height_ratios=heights, squeeze=False
     )
@@ -125,13 +126,14 @@ def effects(decisions: Sequence[Decision], records: list[Record]) -> tuple[Figur
         _draw_criterion(ax, name)
         if all(one.verdict == "not judged" for one in group):
             ax.set_xticks([CLAIMS[name].threshold])
-        ax.set_yticks(range(len(group)), [one.setting for one in reversed(group)])
+        settings = [textwrap.fill(one.setting, 23) for one in reversed(group)]
+        ax.set_yticks(range(len(group)), settings, linespacing=0.9)
         ax.set_ylim(-0.7, len(group) - 0.3)
     styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in VERDICT_COLOURS.items()}
     controls = dict.fromkeys(CLAIMS[name].control for name in groups if CLAIMS[name].control)
     styles["threshold"] = {"color": INK, "ls": "--"}
     styles["\n".join(controls) or "control"] = {"color": INK, "ls": "", **RING}
-    legend_above(figure, styles, ncols=3)
+    legend_above(figure, styles, ncols=2)
     counts = Counter(one.outcome for one in decisions)
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_COLOURS)
     return figure, (
@@ -148,8 +150,8 @@ def _draw_effect(ax: Axes, y: float, one: Decision) -> None:
     ax.plot(one.control, y, color=INK, **RING)
     if one.verdict == "not judged":
         undefined = f"undefined in {np.isnan(one.values).sum()} of {len(one.values)} runs"
-        across = ax.get_yaxis_transform()
-        ax.text(0.02, y, undefined, transform=across, va="center")
+        across, ground = ax.get_yaxis_transform(), {"color": GROUND, "pad": 1}
+        ax.text(0.02, y, undefined, transform=across, va="center", bbox=ground)
 
 
 def _draw_criterion(ax: Axes, name: str) -> None:

@@ -207,7 +207,8 @@ def describe_interval(cell) -> str:
 def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[Figure, str]:
     """Draw the effects of conditions, each in units of its smallest effect of interest."""
     cells = judged[judged["condition"].isin(names) & (judged["seeds"] > 0)]
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.3 * max(len(cells), 1)))
+    pitch = 0.3 if len(names) == 1 else 0.36
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + pitch * max(len(cells), 1)))
     for y, cell in enumerate(cells.iloc[::-1].itertuples()):
         unit, colour = cell.smallest, COLOURS[cell.verdict]
         if _has_interval(cell):
@@ -223,16 +224,14 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
         ax.plot(np.clip(cell.estimate / unit, LEAST, MOST), y, "o", color=colour, markersize=5)
     labels = [
         f"{cell.claim}. {NAMES[cell.criterion]}"
-        + (f" ({cell.condition})" if len(names) > 1 else "")
+        + (f"\n({cell.condition})" if len(names) > 1 else "")
         for cell in cells.iloc[::-1].itertuples()
     ]
-    ax.set_yticks(range(len(cells)), labels)
+    ax.set_yticks(range(len(cells)), labels, linespacing=0.9)
     ax.axvline(1, color=INK, ls="--", lw=1)
     ax.axvline(0, color=INK, lw=0.8)
-    ax.set(
-        xlim=(LEAST - 0.2, MOST + 0.2),
-        xlabel="effect, in units of the smallest effect of interest",
-    )
+    ax.set(xlim=(LEAST - 0.2, MOST + 0.2))
+    figure.supxlabel("effect, in units of the smallest effect of interest")
     styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in COLOURS.items()}
     legend_above(figure, styles, ncols=3)
     counts = ", ".join(f"{n} {v}" for v, n in cells["verdict"].value_counts().items())
