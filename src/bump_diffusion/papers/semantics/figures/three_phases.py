@@ -14,7 +14,6 @@ from bump_diffusion.page.axes import (
     IMAGES_SEEN,
     hide_ticks,
     images_axis,
-    legend_above,
     spaced_indices,
     thousands,
 )
@@ -33,6 +32,9 @@ from bump_diffusion.runs.record import Record
 FEATURES = {"trained": "with the\nlabel", "ablated": "label\nablated"}
 """The rows of embeddings: as the paper reads the layer, and without the label."""
 
+SEEN = 0.1
+"""A share of images in the figure from which on its kind is named there."""
+
 
 @drawn
 def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
@@ -44,11 +46,20 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
     run, c = frame([record]).query("step > 0"), record.configuration
     shown = run.index[spaced_indices(len(run), 5)]
     seen = run["images_seen"]
-    figure = plt.figure(figsize=(WIDTH, 6.9))
+    figure = plt.figure(figsize=(WIDTH, 6.7))
     grid = figure.add_gridspec(4, len(shown), height_ratios=[1, 1, 1.7, 1.2])
     ax = figure.add_subplot(grid[2, :], ylabel="share of images", ylim=(0, 1))
     images_axis(ax.xaxis, run)
     ax.stackplot(seen, *(run[kind] for kind in OUTCOMES), colors=OUTCOME_COLOURS.values())
+    on_ground = {"bbox": {"facecolor": GROUND, "edgecolor": "none", "pad": 1}}
+    tops = run[list(OUTCOMES)].cumsum(axis=1)
+    for kind in OUTCOMES:  # by name, as the colours of the points above mean something else
+        widest = run[kind].idxmax()
+        if run[kind][widest] > SEEN:
+            side = "right" if widest == run.index[-1] else "center"
+            side = "left" if widest == run.index[0] else side
+            middle = tops[kind][widest] - run[kind][widest] / 2
+            ax.annotate(kind, (seen[widest], middle), ha=side, va="center", **on_ground)
     held = figure.add_subplot(grid[3, :], sharex=ax, ylabel="order ($R^2$)", ylim=(-0.05, 1.05))
     for column, name in {"order": "ablated", "order_untrained": "untrained, ablated"}.items():
         label, colour, line = FEATURE_STYLES[name]
@@ -81,9 +92,8 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
             textcoords="offset points",
             va="top",
             fontweight="bold",
-            bbox={"facecolor": GROUND, "edgecolor": "none", "pad": 1},
+            **on_ground,
         )
-    legend_above(figure, OUTCOME_COLOURS, ncols=4)
     return figure, (
         f"Above, the embedding of {c.probe_layer} at {len(shown)} times of one training, with the "
         "label and without, coloured by the requested position; below, the shares of images with "
@@ -134,8 +144,8 @@ def describe_embedding(record: Record) -> Markdown:
         f"position that was requested. {COLOUR_KEY}. With the label, as the paper reads it, "
         f"positions can be read from the first picture on (R² {published:.2f}, when "
         f"{first['correct']:.0%} of the images are right): that order was put in. Without the "
-        f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) as "
-        "the bumps do. Below, the same beside an untrained network that is shown the same images, "
+        f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) "
+        "once single bumps do. Below, the same beside an untrained network that is shown the same images, "
         f"which ends at R² {max(last['order_untrained'], 0):.2f}: what lies between the lines was "
         "learned."
     )
