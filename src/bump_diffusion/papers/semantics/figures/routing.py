@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.errors import UserError
 from bump_diffusion.page.axes import legend_above, panels
-from bump_diffusion.page.colours import INK, QUIET
+from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
@@ -162,13 +162,15 @@ def places(records: list[Record], networks: pd.DataFrame) -> tuple[Figure, str]:
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
     for N, mark in SIZES.items():
         of_size = networks[networks["N"] == N]
-        ax.plot(of_size["x"], of_size["y"], mark, color=colours[N], ms=8, alpha=0.7, mew=0)
+        ax.plot(of_size["x"], of_size["y"], mark, color=colours[N], ms=8, alpha=0.5, mew=0)
     split = select_plain(networks).query("split")
     for is_right, corner in split.groupby(split["x"] > 0):
         seeds = ", ".join(map(str, corner["seed"]))
         words = textwrap.fill(f"seed{'s' * (len(corner) > 1)} {seeds}", 18)
-        x, y = (0.55, -0.35) if is_right else (-0.55, 0.35)  # a corner's marks are further out
-        ax.text(x, y, words, ha="center", va="center")
+        x, y = (0.45, -0.4) if is_right else (-0.45, 0.4)  # a corner's marks are further out
+        ax.text(x, y, words, ha="center", va="center", bbox={"fc": GROUND, "ec": "none", "pad": 1})
+        for network in corner.itertuples():
+            ax.plot([x, network.x], [y, network.y], color=QUIET, lw=0.8, zorder=0.5)
     _corner_axes(ax)
     ax.set(xlabel="x goes with", ylabel="y goes with")
     styles = {
@@ -200,8 +202,8 @@ def describe_places(networks: pd.DataFrame) -> Markdown:
     clear = (networks[["x", "y"]].abs() > 0.5).all(axis=1).sum()
     text = (
         "Each mark is a network. It is far right if x goes with layer 4 in all bumps when that is "
-        "exchanged, far left if it does with layer 3; for y up and down. "
-        f"{count_of(int(clear), len(networks)).capitalize()} are in a corner, where each "
+        "exchanged, far left if it does with layer 3; far up and far down say so of y. "
+        f"{count_of(int(clear), len(networks)).capitalize()} are near a corner, where each "
         "coordinate goes with one layer rather than the other; those whose coordinates go with two "
         "layers are named by their seeds."
     )

@@ -145,7 +145,7 @@ def describe_embedding(record: Record) -> Markdown:
         f"positions can be read from the first picture on (R² {published:.2f}, when "
         f"{first['correct']:.0%} of the images are right): that order was put in. Without the "
         f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) "
-        "once single bumps do. Below, the same beside an untrained network that is shown the same images, "
-        f"which ends at R² {max(last['order_untrained'], 0):.2f}: what lies between the lines was "
-        "learned."
+        "once single bumps do. Below, the same beside an untrained network that is shown the same "
+        f"images, which ends at R² {max(last['order_untrained'], 0):.2f}: what lies between the "
+        "lines was learned."
     )
