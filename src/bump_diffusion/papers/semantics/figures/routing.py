@@ -167,7 +167,7 @@ def places(records: list[Record], networks: pd.DataFrame) -> tuple[Figure, str]:
     for is_right, corner in split.groupby(split["x"] > 0):
         seeds = ", ".join(map(str, corner["seed"]))
         words = textwrap.fill(f"seed{'s' * (len(corner) > 1)} {seeds}", 18)
-        x, y = (0.45, -0.4) if is_right else (-0.45, 0.4)  # a corner's marks are further out
+        x, y = (0.55, -0.35) if is_right else (-0.55, 0.35)  # a corner's marks are further out
         ax.text(x, y, words, ha="center", va="center", bbox={"fc": GROUND, "ec": "none", "pad": 1})
         for network in corner.itertuples():
             ax.plot([x, network.x], [y, network.y], color=QUIET, lw=0.8, zorder=0.5)
