@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import pdist, squareform
-from sklearn.manifold import trustworthiness
 
 from bump_diffusion.metrics.probes import MINIMUM_POINTS, Points, Targets
 
@@ -101,4 +100,6 @@ def neighbourhood_order(features: Points, target: Targets) -> float:
         target = positions
     if len(target) < MINIMUM_POINTS:
         return float("nan")
+    from sklearn.manifold import trustworthiness  # takes a second to import
+
     return float(trustworthiness(target, features, n_neighbors=NEIGHBOURS))

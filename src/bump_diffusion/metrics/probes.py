@@ -12,8 +12,6 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold
 
 MINIMUM_POINTS = 50
 """Fewest points that a probe is fitted to; with fewer it is undefined (NaN)."""
@@ -71,8 +69,9 @@ class Probe:
         read = np.empty_like(target)
         for fold in self._folds_of(known):
             read[fold.test] = fold.predict(target[fold.train])
-        r2 = r2_score(target, read, multioutput="raw_values")
-        r2_x, r2_y = np.where(np.ptp(target, axis=0) > 0, r2, np.nan)
+        missed = ((target - read) ** 2).sum(axis=0)
+        varied = np.where(np.ptp(target, axis=0) > 0, target - target.mean(axis=0), np.nan)
+        r2_x, r2_y = 1 - missed / (varied**2).sum(axis=0)
         return float(r2_x), float(r2_y)
 
     def _folds_of(self, known: Bool[np.ndarray, " n"]) -> "list[_Fold]":
@@ -80,10 +79,10 @@ class Probe:
         if key not in self._folds:
             points = self.points[known].astype(np.float64)
             present, group = np.unique(self.groups[known], return_inverse=True)
-            folds = KFold(FOLDS, shuffle=True, random_state=0).split(present)
+            order = np.random.RandomState(0).permutation(len(present))
+            tested = [np.isin(group, fold) for fold in np.array_split(order, FOLDS)]
             self._folds[key] = [
-                _Fold(points, group, *(np.flatnonzero(np.isin(group, side)) for side in sides))
-                for sides in folds
+                _Fold(points, group, np.flatnonzero(~test), np.flatnonzero(test)) for test in tested
             ]
         return self._folds[key]
 
