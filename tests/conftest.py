@@ -27,7 +27,8 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
-# Two test processes share the cores, and start processes of their own.
+# Test processes share the cores, one more than two so that none idles while a test waits, and
+# start processes of their own.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
@@ -39,10 +40,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 BIN = Path(sys.executable).parent
 SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5"]
 FIRST = ["test_book", "test_sweep", "test_training"]
-"""The longest files, which would leave one test process waiting for the other if begun late."""
+"""The longest files, which would leave test processes waiting for one of them if begun late."""
 
-LAST = ["test_rebuild", "test_browser", "test_stacked_runs", "test_cli"]
-"""Those that need what the first of all builds, and what fills up the other test process."""
+LAST = ["test_browser", "test_rebuild", "test_stacked_runs", "test_cli"]
+"""Those that need what the first of all builds, and what fills up the other test processes."""
 
 
 def pytest_collection_modifyitems(items):
