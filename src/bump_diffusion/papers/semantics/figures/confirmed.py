@@ -70,6 +70,9 @@ NAMES = {
 }
 """How figures write the criteria."""
 
+AGAINST_IF_SHOWN, NO_CLAIM = "*", "°"
+"""Marks of criteria for which "shown" does not speak for the paper."""
+
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
@@ -223,7 +226,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
         ax.plot(values, np.full(len(values), y), "|", color=colour, markersize=7)
         ax.plot(np.clip(cell.estimate / unit, LEAST, MOST), y, "o", color=colour, markersize=5)
     labels = [
-        f"{cell.claim}. {NAMES[cell.criterion]}"
+        f"{cell.claim}. {NAMES[cell.criterion]}{_mark(cell.criterion)}"
         + (f"\n({cell.condition})" if len(names) > 1 else "")
         for cell in cells.iloc[::-1].itertuples()
     ]
@@ -253,8 +256,16 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
         "interval, with an arrow where it leaves the axis; there is none before enough networks "
         "are there. Ticks are single networks, a dot is their mean. A bar to the right of the "
         f"dashed line is shown, one to the left of it negligible (no effect, too small a one, or "
-        f"the opposite), one across it not decided yet. So far: {tally}."
+        f"the opposite), one across it not decided yet. What is shown speaks for the paper, but "
+        f"for the names with {AGAINST_IF_SHOWN}, for which what is negligible does, and with "
+        f"{NO_CLAIM}, which are not claims of the paper. So far: {tally}."
     )
+
+
+def _mark(criterion: str) -> str:
+    if criterion in NOT_CLAIMED:
+        return f" {NO_CLAIM}"
+    return f" {AGAINST_IF_SHOWN}" * (FROZEN.criteria[criterion].supports == "negligible")
 
 
 def describe_order_first(judged: pd.DataFrame) -> Markdown:
