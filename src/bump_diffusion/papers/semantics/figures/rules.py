@@ -90,8 +90,8 @@ def describe_whole_table(judged: pd.DataFrame) -> Markdown:
         text += (
             f"So far {len(decided)} are decided, with e-values from {short(decided.min())} to "
             f"{short(decided.max())}, and {judged['rejected'].sum()} hold in the whole table: for "
-            f"the largest of them to hold, {alike} {'test' if alike == 1 else 'tests'} would have "
-            "to have as large a one. "
+            f"the largest of them to hold, {alike} {'test' if alike == 1 else 'tests'} would need "
+            "as large a one. "
         )
     return Markdown(
         f"{text}A single verdict is wrong in at most one of {1 / alpha:.0f} cases, if its values "
