@@ -81,8 +81,22 @@ def all_colours():
 
 def test_every_colour_is_seen_on_both_grounds():
     for colour in all_colours():
-        for ground in (GROUND, ON_DARK[GROUND]):
-            assert contrast(colour, ground) >= 3, (colour, ground)
+        assert contrast(colour, GROUND) >= 3, colour
+        in_dark = contrast(on_dark(colour), ON_DARK[GROUND])
+        assert in_dark >= (4.5 if on_dark(colour) != mpl.colors.to_hex(colour) else 3), colour
+
+
+def on_dark(colour):
+    """What a colour is in the dark theme."""
+    colour = mpl.colors.to_hex(colour)
+    return ON_DARK.get(colour, colour)
+
+
+@pytest.mark.parametrize("colours", [palette.SCHEME_COLOURS, palette.AXIS_COLOURS])
+def test_lines_stand_out_in_the_dark(colours):
+    for colour in colours.values():
+        assert contrast(on_dark(colour), ON_DARK[GROUND]) >= 4.5
+
     for ink, least in ((INK, 7), (QUIET, 4.5)):
         assert contrast(ink, GROUND) >= least and contrast(ON_DARK[ink], ON_DARK[GROUND]) >= least
 
@@ -100,10 +114,11 @@ def test_colours_of_a_palette_are_apart_for_every_reader(name, reader):
 
 @pytest.mark.parametrize("reader", READERS)
 def test_settings_in_order_are_apart(reader):
-    colours = list(palette.setting_colours(range(5)).values())
-    for one, other in itertools.pairwise(colours):
-        assert distance(one, other, reader) >= 0.03
-    assert distance(colours[0], colours[-1], reader) >= 2 * APART
+    light = list(palette.setting_colours(range(6)).values())
+    for colours in (light, list(map(on_dark, light))):
+        for one, other in itertools.pairwise(colours):
+            assert distance(one, other, reader) >= 0.06
+        assert distance(colours[0], colours[-1], reader) >= 2 * APART
 
 
 def test_no_colour_means_two_things():

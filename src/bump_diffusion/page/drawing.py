@@ -68,7 +68,10 @@ class Drawing(Page):
     ):
         self.alt = alt
         if label := figure.get_supxlabel():
-            figure.supxlabel(textwrap.fill(label, LETTERS_PER_LINE))
+            if len(label) > LETTERS_PER_LINE:
+                label = label.replace("; ", ";\n", 1)
+            lines = (textwrap.fill(line, LETTERS_PER_LINE) for line in label.splitlines())
+            figure.supxlabel("\n".join(lines))
         width, height = figure.get_size_inches()
         svg = io.StringIO()
         figure.savefig(svg, format="svg", metadata={"Date": None})

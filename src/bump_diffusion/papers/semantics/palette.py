@@ -1,7 +1,8 @@
 """The colours of what figures show: one palette for each kind of thing, and none in two.
 
-Every colour has a contrast of at least 3 to 1 against the pages' grounds, light and dark; those of
-one palette are apart for the colour-blind too. `tests/test_palette.py` computes both.
+Every colour has a contrast of at least 3 to 1 against the pages' grounds, light and dark, and lines
+one of at least 4.5 in the dark, where they are lighter; colours of one palette are apart for the
+colour-blind too. `tests/test_palette.py` computes both.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above
+from bump_diffusion.page.colours import ON_DARK, lighten
 from bump_diffusion.papers.semantics.claims import BY_CONTROL
 
 OUTCOME_COLOURS = {
@@ -48,16 +50,33 @@ VERDICT_COLOURS = {
 REQUESTED, FOUND = "#D55E00", "#0072B2"
 """Marks in images, which are grey: of the requested position, and of bumps that were found."""
 
-_SETTINGS = mpl.colors.LinearSegmentedColormap.from_list("settings", ("#3d66b8", "#ab9046"))
+_SETTINGS = [
+    mpl.colors.LinearSegmentedColormap.from_list("settings", colours)
+    for colours in (
+        ("#1d0a30", "#7a1fa0", "#d0335f", "#dc7800"),
+        ("#8f62f5", "#e8608a", "#ffc940", "#ffff9a"),
+    )
+]
+
+lighten(*SCHEME_COLOURS.values(), *AXIS_COLOURS.values(), REQUESTED, FOUND)
+lighten(*(colour for _, colour, _ in FEATURE_STYLES.values()), *VERDICT_COLOURS.values())
 
 
-def setting_colours(values: Iterable[object]) -> dict[object, tuple]:
-    """Give each of a field's values, in their order, a colour from blue to sand."""
+def setting_colours(values: Iterable[object]) -> dict[object, str]:
+    """Give each of a field's values, in their order, a colour that is lighter than the one before.
+
+    From nearly black to orange on a light ground, and from violet to yellow in the dark.
+    """
     values = list(values)
-    return dict(zip(values, _SETTINGS(np.linspace(0, 1, len(values))), strict=True))
+    light, dark = (
+        map(mpl.colors.to_hex, ramp(np.linspace(0, 1, len(values)))) for ramp in _SETTINGS
+    )
+    colours = dict(zip(values, light, strict=True))
+    ON_DARK.update(zip(colours.values(), dark, strict=True))
+    return colours
 
 
-def scheme_colours(schemes: Iterable[str]) -> dict[str, object]:
+def scheme_colours(schemes: Iterable[str]) -> dict[str, str]:
     """Give each scheme its colour of `SCHEME_COLOURS`, or one of its own if it has none there."""
     schemes = list(schemes)
     colours = setting_colours(s for s in schemes if s not in SCHEME_COLOURS) | SCHEME_COLOURS

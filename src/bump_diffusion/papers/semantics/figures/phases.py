@@ -2,6 +2,7 @@
 
 import itertools
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -29,13 +30,16 @@ from bump_diffusion.page.axes import (
     spaced_indices,
     thousands,
 )
-from bump_diffusion.page.colours import QUIET
+from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
 from bump_diffusion.papers.semantics.figures.watch import KINDS
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, PHASE_COLOURS, position_colours
 from bump_diffusion.runs.record import Record
+
+BLUES = mpl.colors.LinearSegmentedColormap.from_list("blues", ("#3377cc00", "#3377cc99"))
+"""From no colour, to be seen on both grounds under words in ink."""
 
 
 def count_phases_by_threshold(records: list[Record], by: str) -> pd.DataFrame:
@@ -221,9 +225,11 @@ def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
     for ax, (scheme, runs) in zip(axes[0], schemes, strict=True):
         counts = pd.crosstab(runs["phase_generation"], runs["phase_representation"])
         counts = counts.reindex(index=PHASES, columns=PHASES, fill_value=0)
-        sns.heatmap(counts, annot=True, fmt="d", cmap="Blues", cbar=False, ax=ax)
+        style = {"cmap": BLUES, "annot_kws": {"color": INK}, "cbar": False}
+        sns.heatmap(counts, annot=True, fmt="d", vmin=0, ax=ax, **style)
         ax.set(xlabel="", ylabel="", title=scheme)
-        ax.tick_params(rotation=0)
+        ax.grid(False)
+        ax.tick_params(rotation=0, length=0)
         shares.append(f"{scheme} {np.trace(counts) / len(runs):.0%}")
     axes[0, 0].set_ylabel("phase of generation")
     figure.supxlabel("phase of the representation")
