@@ -9,11 +9,14 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
 
 from bump_diffusion.analysis.frame import frame, gather, split
 from bump_diffusion.analysis.learning import explain_by_overlap, explain_on_grid, learning_times
 from bump_diffusion.analysis.phases import (
+    PHASES,
     assign_phases,
+    cohen_kappa,
     first_phases,
     pass_in_order,
 )
@@ -283,3 +286,16 @@ def test_a_run_that_never_reaches_a_level_has_no_time_or_its_end():
     assert times.iloc[0] == 1000 and np.isnan(times.iloc[1])
     ends = learning_times(frame(runs), "accuracy", 0.5, or_end=True)
     assert ends.tolist() == [1000, 10_000_000]
+
+
+PAIRS = st.lists(st.tuples(*[st.sampled_from(PHASES)] * 2), min_size=1, max_size=9)
+
+
+@given(PAIRS)
+def test_kappa_is_that_of_scikit_learn(pairs):
+    one, other = (pd.Series(phases) for phases in zip(*pairs, strict=True))
+    if len({*one, *other}) == 1:
+        assert np.isnan(cohen_kappa(one, other))
+    else:
+        expected = cohen_kappa_score(one, other, labels=list(PHASES))
+        assert cohen_kappa(one, other) == pytest.approx(expected)

@@ -72,6 +72,13 @@ def pass_in_order(first: pd.DataFrame) -> pd.Series:
     return (first["A"] < first["B"]) & (first["B"] < first["C"])
 
 
+def cohen_kappa(one: pd.Series, other: pd.Series) -> float:
+    """Compute Cohen's kappa of two series of phases; NaN where both are one phase throughout."""
+    agreeing = float((one.to_numpy() == other.to_numpy()).mean())
+    by_chance = sum(float((one == phase).mean() * (other == phase).mean()) for phase in PHASES)
+    return (agreeing - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+
+
 def moved_thresholds(*sides: str) -> dict[str, dict[str, float]]:
     """Move each threshold of the sides a fifth down and up: its value by what it is then called."""
     return {

@@ -5,16 +5,16 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import cohen_kappa_score
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_time
 from bump_diffusion.analysis.outcomes import classify_kept
-from bump_diffusion.analysis.phases import ORDER, PHASES
+from bump_diffusion.analysis.phases import ORDER, cohen_kappa
 from bump_diffusion.metrics.interventions import shift_half_frame
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.runs.record import Record
@@ -155,6 +155,7 @@ def _order(run: Record, source: str, layer: str, features: str, step: int | None
     return max(float(r2.min(skipna=False)), 0.0)
 
 
+@lru_cache(maxsize=1024)  # several criteria read it, each in all runs
 def _trained(run: Record) -> pd.DataFrame:
     return frame([run]).query("step > 0")
 
@@ -174,9 +175,8 @@ def _doublings(table: pd.DataFrame, first: str, then: str, level: float) -> floa
 
 def kappa(one: pd.Series, other: pd.Series) -> float:
     """Compute Cohen's kappa of two series of phases; 0 where both are one phase."""
-    if len({*one, *other}) == 1:
-        return 0.0
-    return float(cohen_kappa_score(one, other, labels=list(PHASES)))
+    value = cohen_kappa(one, other)
+    return 0.0 if math.isnan(value) else value
 
 
 def _moved(run: Record, layer: str, axis: str) -> Value:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pandas as pd
-from sklearn.metrics import cohen_kappa_score
 
 from bump_diffusion.analysis.learning import learning_time
-from bump_diffusion.analysis.phases import ORDER, PHASES
+from bump_diffusion.analysis.phases import ORDER, cohen_kappa
 
 Quantity = Callable[[pd.DataFrame], float]
 """Computed from the rows of one run, those of its trained checkpoints, in a table that the claim's
@@ -35,10 +34,7 @@ def order_learned(run: pd.DataFrame) -> float:
 
 
 def sides_agree(run: pd.DataFrame) -> float:
-    generation, representation = run["phase_generation"], run["phase_representation"]
-    if len({*generation, *representation}) == 1:
-        return math.nan  # one phase for all, on both sides: kappa is undefined
-    return float(cohen_kappa_score(generation, representation, labels=list(PHASES)))
+    return cohen_kappa(run["phase_generation"], run["phase_representation"])
 
 
 def order_necessary(run: pd.DataFrame) -> float:
