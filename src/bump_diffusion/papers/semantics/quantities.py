@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bump_diffusion.analysis.learning import learning_time
-from bump_diffusion.analysis.phases import ORDER, cohen_kappa
+from bump_diffusion.analysis.phases import ORDER, PHASES, cohen_kappa
 
 Quantity = Callable[[pd.DataFrame], float]
 """Computed from the rows of one run, those of its trained checkpoints, in a table that the claim's
