@@ -244,11 +244,11 @@ def test_spread_changes_learning_times_and_spacing_does_not():
     assert says(phase_diagrams.describe_both(density, spread), spacing, bumps, within=0.06)
 
 
-def test_the_start_has_an_answer_to_each_claim(images, patched):
+def test_the_start_has_an_answer_to_each_claim(images):
     larger = load("larger-controls")
     judged = load_judged()[0].assign(verdict="not yet")
     judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
-    whole = introduction.describe_whole(images, larger, patched, confirmed.load(CURE)[0])
+    whole = introduction.describe_whole(images, larger, confirmed.load(CURE)[0])
     assert "never trained" in whole.data
     answers = dict.fromkeys(range(1, 6), whole)
     page = Tags(introduction.render_claims(answers, judged, images).data)

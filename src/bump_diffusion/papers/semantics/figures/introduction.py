@@ -13,11 +13,6 @@ from bump_diffusion.papers.semantics.figures.compose import describe_gaps
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
 from bump_diffusion.papers.semantics.figures.learned import read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
-from bump_diffusion.papers.semantics.figures.x_and_y import (
-    count_together,
-    find_split,
-    follow_layers,
-)
 from bump_diffusion.papers.semantics.reading import count_sides
 from bump_diffusion.runs.record import Record
 
@@ -27,10 +22,8 @@ PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
 CALL = "The call: biases could let such models use that x and y are two factors"
 
 
-def describe_whole(
-    images: list[Record], controls: list[Record], patched: list[Record], call: pd.DataFrame
-) -> Markdown:
-    """Say in a few sentences what the book finds of the phases, of order, of its use, of new pairs.
+def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFrame) -> Markdown:
+    """Say in a few sentences what the book finds of the phases, of order, and of new pairs.
 
     `call` are the verdicts on the cure's criteria.
     """
@@ -39,19 +32,19 @@ def describe_whole(
     clean = order[(order["layer"] == "layer4") & (order["noise"] == 0)]
     clean = clean.groupby("features")["order"].mean()
     much = clean["untrained, ablated"] > clean["ablated"] / 2
-    shares, N, total = follow_layers(patched), patched[0].configuration.N, len(patched)
-    both, one = (count_of(n, total) for n in (count_together(shares), len(find_split(shares))))
     new = ""
     if gaps := describe_gaps(call):
-        new = f" Clearest of all: pairs of x and y that were never trained are drawn {gaps}."
+        new = f" Pairs of x and y that were never trained are drawn {gaps}."
     return Markdown(
-        "A network learns to draw one bump at a requested (x, y): does it build a map of the plane "
+        "A network learns to draw one bump at a requested (x, y). Does it build a map of the plane "
         f"inside, and use it? In {count_of(passed, len(images))} runs what it draws passes through "
-        "the three phases that the paper describes. "
-        + ("Much of the order inside" if much else "The order inside")
-        + f" comes with{'' if much else 'out'} the label and the image. Layer 4, where the paper "
-        f"looks, carries both coordinates of the bump in {both} networks for {N} × {N} pixels, and "
-        f"one of them in {one}.{new}"
+        "the three phases that the paper describes, "
+        + (
+            "but much of the order inside comes with the label and the image."
+            if much
+            else "and most of the order inside is learned."
+        )
+        + new
     )
 
 
