@@ -58,7 +58,7 @@ def describe_use(records: list[Record]) -> Markdown:
     mean = average_fates(records)
     sizes = sorted(mean.index.unique("N"), reverse=True)
     deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
-    sides = {count_values(N, layer) for N, layer in deepest.items()}
+    sides = {count_values(N, layer) for N, layer in deepest.items() if layer}
     lead = ""
     if len(sizes) > 1 and len(sides) == 1 and all(deepest.values()):
         (side,) = sides
