@@ -137,6 +137,9 @@ def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa
         box = pad.bounding_box()
         pad.tap(position={"x": box["width"] * 3.5 / 8, "y": box["height"] * 5.5 / 8})
         expect(pad).to_have_attribute("aria-valuetext", re.compile("x 3.0, y 5.0"))
+        for key, place in (("End", "x 7.0, y 5"), ("PageDown", "x 7.0, y 7"), ("Home", "x 0.0")):
+            pad.press(key)
+            expect(pad).to_have_attribute("aria-valuetext", re.compile(place))
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 

@@ -54,11 +54,12 @@ class Pad {
     });
     element.addEventListener("click", point);
     element.addEventListener("keydown", (event) => {
-      const direction = ARROWS[event.key];
-      if (!direction) return;
-      event.preventDefault();
+      const [x, y] = this.label, [right, down] = ARROWS[event.key] ?? [0, 0];
       const step = event.shiftKey ? 2 : 0.5;
-      this.request(this.label.map((value, axis) => value + step * direction[axis]));
+      const jumps = { Home: [0, y], End: [N, y], PageUp: [x, 0], PageDown: [x, N] };
+      if (!(event.key in ARROWS || event.key in jumps)) return;
+      event.preventDefault();
+      this.request(jumps[event.key] ?? [x + step * right, y + step * down]);
     });
   }
 
