@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from bump_diffusion.book import site
+from bump_diffusion.book.finish import join_numbers
 
 from .conftest import BIN
 
@@ -247,3 +248,13 @@ def test_buttons_and_a_card_are_there_when_the_addresses_are(small_book, tmp_pat
     assert card.exists() == public and (not public or plt.imread(card).shape[:2] == (630, 1200))
     for name in ("binder", "colab", "og:image"):
         assert public or name not in page, name
+
+
+def test_numbers_and_their_units_stay_on_a_line_and_code_as_it_is():
+    prose = "about 58.5 % of 16 × 16 × 3 values, d = 0.1, in 4 of 5 networks"
+    joined = join_numbers(f'<p title="{prose}">{prose}</p>')
+    lines = joined.partition(">")[2].removesuffix("</p>").split(" ")
+    assert {"58.5\u00a0%", "16\u00a0×\u00a016\u00a0×\u00a03", "d\u00a0=\u00a00.1,"} <= {*lines}
+    assert joined.replace("\u00a0", " ") == f'<p title="{prose}">{prose}</p>'
+    for kept in ("<pre>x = 3 %</pre>", "<code>x = 3</code>", r"\(x = 3\)", '<a title="x = 3">'):
+        assert join_numbers(kept) == kept

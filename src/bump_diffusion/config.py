@@ -292,9 +292,14 @@ def profile_table() -> pd.DataFrame:
     """The fields in which the profiles differ, a column a profile, with the images seen in all."""
     profiles = {profile: configure(profile) for profile in PROFILES}
     fields = distinguishing(profiles.values())
-    rows = {f: {p: str(getattr(c, f)) for p, c in profiles.items()} for f in fields}
+    rows = {f: {p: write_value(getattr(c, f)) for p, c in profiles.items()} for f in fields}
     rows["images seen"] = {p: f"{c.steps * c.batch_size:,}" for p, c in profiles.items()}
     return pd.DataFrame(rows).T.rename_axis("field").reset_index()
+
+
+def write_value(value: object) -> str:
+    """Write a field's value for a table; of several, one after another."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def distinguishing(configurations: Iterable[Configuration]) -> list[str]:

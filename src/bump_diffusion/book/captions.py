@@ -15,8 +15,8 @@ NUMBER = re.compile(r'<p class="caption"><strong class="figure-number">Figure</s
 def arrange_pages(paths: Sequence[Path]) -> None:
     """Number the figures with captions through executed notebooks, in order, and list them.
 
-    The list takes the place of the Markdown cells that are tagged "captions". Where the parameters
-    are tagged "remove-input", all code is shown in one fold at the page's end.
+    The list takes the place of the Markdown cells that are tagged "captions". All code of a page is
+    shown in one fold at its end.
     """
     notebooks = {path: nbformat.read(path, as_version=4) for path in paths}
     listed: list[str] = []
@@ -48,10 +48,11 @@ def _number(page: str, listed: list[str], caption: re.Match) -> str:
 
 def _fold_code(notebook: NotebookNode, name: str) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not code or "remove-input" not in code[0].metadata.get("tags", []):
+    if not code:
         return
     for cell in code:  # that with the parameters that were given too
-        cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), "remove-input"})
+        tags = {*cell.metadata.get("tags", []), "remove-input"} - {"hide-input"}
+        cell.metadata["tags"] = sorted(tags)
     source = "\n\n".join(cell.source for cell in code)
     notebook.cells.append(
         nbformat.v4.new_markdown_cell(

@@ -15,6 +15,7 @@ def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
         page = path.read_text("utf-8")
         for pattern, mended in MENDED.items():
             page = re.sub(pattern, mended, page, flags=re.DOTALL)
+        page = join_numbers(page)
         if path.name != "search.html":
             page = re.sub(SEARCH, "", page)
         if 'class="math' not in page:
@@ -38,6 +39,16 @@ def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
         (site / "_static" / "texts.js").write_text(f"window.TEXTS = {json.dumps(texts)};", "utf-8")
 
 
+def join_numbers(page: str) -> str:
+    """Let no line end between a number and what it belongs to; code and formulas stay."""
+    return re.sub(
+        f"{KEPT}|{JOINED}",
+        lambda found: found[0].replace(" ", "\u00a0") if found["joined"] else found[0],
+        page,
+        flags=re.DOTALL,
+    )
+
+
 def _extract_text(article: str) -> str:
     """An article's text in its sections, as the search expects a page."""
     text = re.sub(r"<(script|svg)\b.*?</\1>", "", article, flags=re.DOTALL)
@@ -49,6 +60,11 @@ def _add_scope(scope: str) -> Callable[[re.Match], str]:
     """A replacement that gives the table headers of what was found their scope, if they lack it."""
     return lambda found: re.sub(r"<th(?=[ >])(?![^>]*scope=)", f'<th scope="{scope}"', found[0])
 
+
+KEPT = r"<(pre|code|script|style|svg|form|title)\b.*?</\1>|<[^>]*>|\\\(.*?\\\)|\\\[.*?\\\]"
+"""What numbers are not joined in: tags, code, drawings, formulas."""
+
+JOINED = r"(?P<joined>\d+(?: × \d+)+|\d %|(?<=\w) = (?=[-\d])|\b\d+ of \d)"
 
 FORMULAS = r"<script>window\.MathJax = .*?</script>\s*<script [^>]*mathjax/[^>]*></script>"
 """What sets formulas; the first page of a book has it without any."""

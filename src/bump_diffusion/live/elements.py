@@ -16,6 +16,7 @@ from markupsafe import Markup
 from bump_diffusion.config import BLOCKS, LAYERS
 from bump_diffusion.page.drawing import PROVENANCE_FIELDS
 from bump_diffusion.page.tables import Page
+from bump_diffusion.page.words import spell_layer
 from bump_diffusion.runs.record import Record
 
 ASSETS = "../_static/live"
@@ -31,7 +32,7 @@ KINDS = {
     "other features": ("the output of a layer is exchanged", LAYERS),
     "other label": ("a block is given the other request", BLOCKS),
     "no label": ("a block is given the mean request", BLOCKS),
-    "label here alone": ("all other blocks are given the mean request", BLOCKS),
+    "label here alone": ("only here the label is kept", BLOCKS),
 }
 """What `interventions.intervene` does, in a reader's words, and where it can be done."""
 
@@ -147,7 +148,7 @@ def show_exchange(
         [checkpoint.weights],
         config=config,
         kinds={kind: words for kind, (words, _) in KINDS.items()},
-        layers=LAYERS,
+        layers={name: spell_layer(name) for name in LAYERS},
         selected=layer,
         still=Markup(still.data),
     )

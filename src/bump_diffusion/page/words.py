@@ -1,5 +1,6 @@
 """Numbers in words, as tables and sentences show them."""
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -10,6 +11,11 @@ def short(value: float) -> str:
     if 0 < abs(value) < 0.001:
         return "<0.001"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def spell_layer(layer: str) -> str:
+    """Write the name of a layer as pages do, layer4 as "layer 4"."""
+    return re.sub(r"(?<=[a-z])(?=\d)", " ", layer)
 
 
 def with_range(

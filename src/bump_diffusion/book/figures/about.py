@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
-from bump_diffusion.config import configure, distinguishing, profile_of
+from bump_diffusion.config import configure, distinguishing, profile_of, write_value
 from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.runs.experiments import EXPERIMENTS
 from bump_diffusion.runs.provenance import PACKAGES, cpu_name
@@ -41,7 +41,7 @@ def list_records() -> Page:
         {
             "experiment": first_used_by.get(record.id, ""),
             "record": record.id,
-            **{field: str(getattr(record.configuration, field)) for field in fields},
+            **{field: write_value(getattr(record.configuration, field)) for field in fields},
             "final accuracy": f"{record.checkpoints['accuracy'].iloc[-1]:.1%}",
             "minutes": f"{record.provenance['wall_seconds'] / 60:.1f}",
             "device": record.provenance["device"],

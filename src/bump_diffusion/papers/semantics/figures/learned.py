@@ -10,8 +10,9 @@ from bump_diffusion.metrics.evaluation import PROBED_LAYERS
 from bump_diffusion.page.axes import IMAGES_SEEN, curve, legend_above, panels_over_training
 from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirmed import find_runs
-from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
+from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
 

@@ -7,8 +7,8 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.live.elements import Checkpoint, LabelMap, Live, show_exchange, show_networks
 from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY, align_embeddings
-from bump_diffusion.papers.semantics.figures.sentences import spell_layer
 from bump_diffusion.papers.semantics.figures.watch import samples_over_training
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, position_colours
 from bump_diffusion.runs.record import Record

@@ -17,10 +17,11 @@ from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
 from bump_diffusion.papers.semantics.confirmed import FROZEN, ROUTING, find_runs
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
-from bump_diffusion.papers.semantics.figures.sentences import count_of, spell_layer
+from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS, setting_colours
 from bump_diffusion.papers.semantics.routing import (
     ROUTES,

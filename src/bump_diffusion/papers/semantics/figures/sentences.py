@@ -1,6 +1,5 @@
 """What several pages say of their runs in the same words."""
 
-import re
 from collections.abc import Sequence
 
 from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM
@@ -16,11 +15,6 @@ def name_runs(records: Sequence[Record]) -> str:
     edition = "confirmatory" if CONFIRMATORY_FROM <= seeds[0] < NEW_FROM else "exploratory"
     among = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return f"{edition} runs, {among}"
-
-
-def spell_layer(layer: str) -> str:
-    """Write the name of a layer as pages do, layer4 as "layer 4"."""
-    return re.sub(r"(?<=[a-z])(?=\d)", " ", layer)
 
 
 def count_of(count: int, total: int) -> str:

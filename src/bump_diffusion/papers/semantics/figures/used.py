@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.diagram import Diagram, arrow, box, bump, ring, text
 from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
-from bump_diffusion.papers.semantics.figures.sentences import name_runs, spell_layer
+from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.figures.x_and_y import NEAR, find_third_places
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.record import Record

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import drawn
-from bump_diffusion.page.words import with_range
+from bump_diffusion.page.words import spell_layer, with_range
 from bump_diffusion.papers.semantics.confirm import placement_coupling
 from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_given_one_bump
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
-from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs, spell_layer
+from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
 from bump_diffusion.papers.semantics.routing import ROUTES, find_routes, follow, is_split
 from bump_diffusion.runs.record import Record
