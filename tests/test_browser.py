@@ -101,6 +101,11 @@ def check_appearance(page, path, scheme):
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert overflow <= 0, (path, overflow)
     check_tables(page, path)
+    heights = page.evaluate(
+        """[...document.querySelectorAll(".bd-article summary")].filter(s => s.checkVisibility())
+            .map(s => s.getBoundingClientRect().height)"""
+    )
+    assert min(heights, default=44) >= 44, path  # a finger meets them
     # The theme puts outputs on a light ground, in the dark too.
     grounds = page.evaluate(
         """[...document.querySelectorAll(".text_html")].map(

@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results
-from bump_diffusion.page.axes import IMAGES_SEEN, curve, panels_over_training, thousands
+from bump_diffusion.page.axes import (
+    IMAGES_SEEN,
+    curve,
+    legend_above,
+    panels_over_training,
+    thousands,
+)
 from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Page
@@ -33,13 +39,14 @@ def benchmark_ratios(results: Results) -> tuple[Figure, str]:
     heights = np.arange(len(rows))[::-1]
     ratios, aims = zip(*((row["ratio"], row["least_ratio"]) for row in rows), strict=True)
     ax.barh(heights, ratios, height=0.55, color="C0")
-    ax.plot(aims, heights, "|", color="C1", markersize=14, markeredgewidth=2.5, label="aim")
+    aim = {"color": "C1", "ls": "", "marker": "|", "ms": 14, "mew": 2.5}
+    ax.plot(aims, heights, **aim)
     ax.axvline(1, color=QUIET, lw=1, zorder=0)
     ax.set(xscale="log", xlabel="times the better peer")
     ax.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
     ax.xaxis.set_minor_formatter(lambda ratio, _: f"{ratio:g}" if ratio in (2, 3, 5, 20) else "")
     ax.set_yticks(heights, [row["name"].replace(", one thread", "") for row in rows])
-    ax.legend(loc="lower right")
+    legend_above(figure, {"aim": aim})
     return figure, (
         f"Ours over the better peer in {len(rows)} rows, with their aims marked: from "
         f"{min(ratios):.2f} to {max(ratios):.2f} times; {sum(row['met'] for row in rows)} are met."
