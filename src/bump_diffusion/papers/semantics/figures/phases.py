@@ -208,6 +208,8 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         for start, stop in itertools.pairwise([*starts, len(phases)]):
             centre = np.sqrt(edges[start] * edges[stop])
             ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center", color="white")
+    for ax in figure.axes:
+        ax.invert_yaxis()  # as the rows of a table
     passed = [pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS]
     return figure, (
         f"Phases of {len(runs)} runs over training. A, B and C first occur in this order in "
