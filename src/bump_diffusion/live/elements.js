@@ -52,7 +52,9 @@ class Pad {
     element.addEventListener("pointermove", (event) => {
       if (element.hasPointerCapture(event.pointerId)) point(event);
     });
-    element.addEventListener("click", point);
+    element.addEventListener("click", (event) => {
+      if (event.pointerType !== "mouse") point(event);  // which has requested when it went down
+    });
     element.addEventListener("keydown", (event) => {
       const [x, y] = this.label, [right, down] = ARROWS[event.key] ?? [0, 0];
       const step = event.shiftKey ? 2 : 0.5;
@@ -87,17 +89,17 @@ function findBump(values, N, index) {
   return isOne ? [x, y] : null;
 }
 
-/* Say where the bump of one request is: at its own place, at the other's, or along which axis. */
+/* Say where the bump of one request is: at its own place, at the other's, or axis by axis. */
 function tellPlace(bump, own, other) {
   if (!bump) return "no bump, or several";
-  const isAt = (label, axis) => Math.abs(bump[axis] - label[axis]) <= NEAR;
-  const [keeps, takes] = [own, other].map((label) => [0, 1].map((axis) => isAt(label, axis)));
-  if (keeps[0] && keeps[1]) return "its bump stays";
-  if (takes[0] && takes[1]) return "its bump goes to the other's place";
-  for (const axis of [0, 1]) {
-    if (takes[axis] && keeps[1 - axis]) return `its bump takes the other's ${"xy"[axis]} alone`;
-  }
-  return "its bump goes elsewhere";
+  const [x, y] = [0, 1].map((axis) => {
+    const [kept, taken] = [own, other].map((label) => Math.abs(bump[axis] - label[axis]));
+    if (Math.min(kept, taken) > NEAR) return kept < taken ? "moves a little" : "moves most of the way";
+    return kept < taken ? "stays" : "goes along";
+  });
+  if (x === y && x === "stays") return "its bump stays";
+  if (x === y && x === "goes along") return "its bump goes to the other's place";
+  return `x ${x}, y ${y}`;
 }
 
 /* Outline the labels (rows of booleans) that were held out, around the middles of pixels. */
