@@ -3,7 +3,7 @@
    What stands in them (texts, controls) is in page/templates/live*.html.j2; this makes it move. */
 "use strict";
 
-const DARK = 0.35;  // of a bump's height: a pixel as dark as that is one of a bump's
+const DARK = 0.35;  // of a bump's height above the ground, from which on a pixel is one of a bump's
 const REACH = 3;  // pixels from a bump's middle within which these are
 const NEAR = 1.5;  // pixels within which a bump is where it was requested
 const PAUSE = 700;  // milliseconds at least for which training, played, shows a checkpoint
@@ -81,7 +81,8 @@ class Pad {
 /* The middle of the one dark bump in the `index`-th image, null if it shows none or several. */
 function findBump(values, N, index) {
   const image = values.subarray(index * N * N, (index + 1) * N * N);
-  const dark = Array.from(image, (value, i) => [i % N, Math.floor(i / N), (1 - value) / 2])
+  const ground = image.slice().sort()[image.length / 2];
+  const dark = Array.from(image, (value, i) => [i % N, Math.floor(i / N), (ground - value) / 2])
     .filter(([, , height]) => height > DARK);
   const sum = dark.reduce(([x, y, all], [i, j, h]) => [x + h * i, y + h * j, all + h], [0, 0, 0]);
   const [x, y] = [sum[0] / sum[2], sum[1] / sum[2]];
