@@ -357,11 +357,13 @@ def test_two_sweeps_share_the_work(plan, start, store, undisturbed):
 
 
 def loky_workers(process):
-    return {
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "LokyProcess" in " ".join(child.cmdline())
-    }
+    workers = set()
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended since
+            is_alive = child.status() != psutil.STATUS_ZOMBIE
+            if is_alive and "LokyProcess" in " ".join(child.cmdline()):
+                workers.add(child)
+    return workers
 
 
 def test_interrupted_and_killed_a_sweep_goes_on(plan, start, store, undisturbed):

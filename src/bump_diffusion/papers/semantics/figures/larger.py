@@ -53,7 +53,7 @@ def transfers_by_layer(records: list[Record]) -> tuple[Figure, str]:
     table = transfer_fractions(records)
     shape = (table["seed"].nunique(), table["layer"].nunique())
     figure, axes = plt.subplots(
-        *shape, figsize=(WIDTH, 1.25 * shape[0] + 0.7), sharex=True, sharey=True, squeeze=False
+        *shape, figsize=(WIDTH, 1.25 * shape[0] + 1.3), sharex=True, sharey=True, squeeze=False
     )
     runs = table.groupby(["seed", "layer"], sort=False)
     for ax, ((seed, layer), part) in zip(axes.flat, runs, strict=True):
@@ -65,7 +65,7 @@ def transfers_by_layer(records: list[Record]) -> tuple[Figure, str]:
         x, y = part["fraction_x"], part["fraction_y"]
         ax.plot(x, y, "o", ms=2.5, mew=0, alpha=0.5, color=FOUND)
         above = f"{layer or 'nothing'}\nexchanged\n" if ax in axes[0] else ""
-        ax.set_title(f"{above}one bump: {x.notna().mean():.0%}")
+        ax.set_title(f"{above}single: {x.notna().mean():.0%}")
         ax.set(xlim=(-0.6, 1.6), ylim=(-0.6, 1.6), xticks=[0, 1], yticks=[0, 1], aspect="equal")
         if ax in axes[:, 0]:
             ax.set_ylabel(f"seed {seed}")
