@@ -154,7 +154,7 @@ def run_command(
     names = [name]
     if name == "all":
         judged = set().union(*(frozen.experiments for frozen in EDITIONS.values()))
-        names = [n for n in EXPERIMENTS if n != "live" and n not in judged]
+        names = [n for n, p in EXPERIMENTS.items() if not p.on_demand and n not in judged]
     _make(unite(*(experiment(n, profile, seeds, **fields) for n in names)), **options)
 
 

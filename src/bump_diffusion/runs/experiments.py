@@ -36,6 +36,8 @@ class Experiment(BaseModel):
     "Fields that have the value of another, in each run."
     symmetric: bool = False
     "Whether combinations with d_x above d_y are left out: exchanging the axes gives them."
+    on_demand: bool = False
+    "Whether no page's records come from it unless a reader asks for it by a parameter."
 
     def configurations(self) -> list[Configuration]:
         """One configuration per combination of the varied fields, the last varying fastest.
