@@ -244,6 +244,15 @@ def test_axes_learned_apart_are_told_for_each_network_that_has_runs():
     assert answer.describe_imbalance(judged[judged["seeds"] == 0]).data.startswith("No network")
 
 
+def test_the_figure_of_biases_has_a_row_for_each_from_the_best_to_the_worst():
+    classified, records = compose.load()
+    figure, described = answer.accuracy_by_bias.__wrapped__(records, classified)
+    shares = compose.average_core(classified)
+    rows = [t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels()]
+    assert rows == shares.sort_values(ascending=False).index.tolist()
+    assert all(f"{bias} {share:.2f}" in described for bias, share in shares.items())
+
+
 def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
     cells = [
         ("composes", "quadrants-lines", "shown"),

@@ -127,7 +127,8 @@ def describe_call(
 def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
     """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
     scores = score_biases(classified)
-    biases = average_core(classified).sort_values(ascending=False).index
+    core = average_core(classified).sort_values(ascending=False)
+    biases = core.index
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.42 * len(biases)))
     for y, bias in enumerate(biases):
         of_bias = scores.loc[bias]
@@ -142,7 +143,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
         "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
     }
     legend_above(figure, styles, ncols=2)
-    shares = ", ".join(f"{bias} {core[bias, told]:.2f}" for bias, told in biases)
+    shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
     return figure, f"Right images of combinations that were never trained, by bias: {shares}."
 
 
