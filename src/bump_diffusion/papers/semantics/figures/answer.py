@@ -24,6 +24,7 @@ from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.compose import (
     COMPARED,
     average_core,
+    describe_condition,
     describe_gaps,
     score_biases,
 )
@@ -174,7 +175,7 @@ def describe_verdicts(judged: pd.DataFrame) -> Markdown:
     """
     text = f"Of {len(judged)} frozen tests {(judged['verdict'] != 'not yet').sum()} are decided."
     judged = judged[judged["seeds"] > 0]
-    bias = judged["condition"].map(lambda name: CURE.conditions[name].about.split("; ")[-2])
+    bias = judged["condition"].map(lambda name: describe_condition(name)[0])
     for (criterion, verdict), done in SHOWN.items():
         is_so = (judged["verdict"] == verdict)[judged["criterion"] == criterion].groupby(bias)
         counts = is_so.agg(["sum", "size"]).query("sum > 0").sort_values("sum", ascending=False)
@@ -235,7 +236,7 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
     if cells.empty:
         return Markdown("No network has been judged yet whose x has more values than its y.")
     ways = (
-        f"{cell.estimate:.2f} with “{CURE.conditions[cell.condition].about.split('; ')[1]}” "
+        f"{cell.estimate:.2f} with “{describe_condition(cell.condition)[0]}” "
         f"({cell.seeds} of at most {CURE.conditions[cell.condition].cap} networks: {cell.verdict})"
         for cell in cells.itertuples()
     )

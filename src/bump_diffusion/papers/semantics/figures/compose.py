@@ -183,14 +183,17 @@ def describe_gaps(judged: pd.DataFrame) -> str:
     `judged` is that of the cure's criteria. Empty if no gap has both.
     """
     cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
-    names = cells["condition"].str.extract(r"^(?P<gap>.+)-(?P<way>baseline|lines)$")
-    accuracy = cells.assign(**names).pivot_table(index="gap", columns="way", values="control")
-    ways = accuracy.drop("larger", errors="ignore").reindex(columns=["baseline", "lines"]).dropna()
-    if ways.empty:
+    conditions = cells["condition"].map(CURE.conditions)
+    gap = conditions.map(lambda condition: condition.where.get("held_out"))
+    way = conditions.map(lambda condition: condition.experiment)
+    accuracy = cells.assign(gap=gap, way=way).pivot_table("control", "gap", "way")
+    both = accuracy.reindex(columns=["cure-baseline", "cure-lines"]).dropna()
+    if both.empty:
         return ""
+    without, lines = (percent_range(shares) for _, shares in both.items())
     return (
-        f"{percent_range(ways['baseline'])} right, by what is left out ({len(ways)} kinds of gap), "
-        f"and {percent_range(ways['lines'])} if the label is drawn as two lines beside the image"
+        f"{without} right, by what is left out ({len(both)} kinds of gap), and {lines} if the "
+        "label is drawn as two lines beside the image"
     )
 
 

@@ -11,7 +11,7 @@ from bump_diffusion.page.tables import Page
 from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN
 from bump_diffusion.papers.semantics.figures.compose import describe_gaps
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
-from bump_diffusion.papers.semantics.figures.learned import read_order
+from bump_diffusion.papers.semantics.figures.learned import average_order, read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.reading import count_sides
 from bump_diffusion.runs.record import Record
@@ -29,8 +29,7 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
     """
     passed = int(pass_in_order(first_phases(frame(images), "generation")).sum())
     order = read_order(controls, ("sample",))
-    clean = order[(order["layer"] == "layer4") & (order["noise"] == 0)]
-    clean = clean.groupby("features")["order"].mean()
+    clean = average_order(order, order["conditioning"].iloc[0], "layer4", 0)
     much = clean["untrained, ablated"] > clean["ablated"] / 2
     new = ""
     if gaps := describe_gaps(call):

@@ -72,7 +72,7 @@ def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
         row[0].set_ylabel("order ($R^2$)")
     figure.supxlabel(NOISE, fontsize=10)
     legend_above(figure, {LEGEND[name]: style for name, style in styles.items()}, ncols=2)
-    clean = _mean(table, schemes[0], "layer4", 0)
+    clean = average_order(table, schemes[0], "layer4", 0)
     return figure, (
         f"Order in layer 4 and up 3 against the noise in the image, for {', '.join(schemes)} "
         f"conditioning. In a clean image, label ablated, layer 4, {schemes[0]}: "
@@ -92,9 +92,9 @@ def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
     """Say how much order training adds where the paper looks, and where all order was learned."""
     N, small = larger[0].configuration.N, read_order(records)
     samples = read_order(larger, ("sample",))
-    last = _mean(samples, samples["conditioning"].iloc[0], "layer4", 0)
+    last = average_order(samples, samples["conditioning"].iloc[0], "layer4", 0)
     scheme = _without_order(small)
-    noise, layer4 = (_mean(small, scheme, layer, 1) for layer in ("up3", "layer4"))
+    noise, layer4 = (average_order(small, scheme, layer, 1) for layer in ("up3", "layer4"))
     return Markdown(
         "Training adds order, but much is there without it. The paper reads positions from layer 4 "
         "after UMAP, a map that may bend; we read them from the layer itself, linearly. With the "
@@ -114,9 +114,9 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
     table, N = read_order(records), records[0].configuration.N
     scheme = _without_order(table)
     other = table["conditioning"].iloc[0]
-    clean, noise = (_mean(table, other, "layer4", amount) for amount in (0, 1))
-    up3 = _mean(table, scheme, "up3", 1)
-    layer4 = _mean(table, scheme, "layer4", 1)
+    clean, noise = (average_order(table, other, "layer4", amount) for amount in (0, 1))
+    up3 = average_order(table, scheme, "up3", 1)
+    layer4 = average_order(table, scheme, "layer4", 1)
     return Markdown(
         f"How well a position can be read in networks for {N} × {N} pixels, from a true, clean "
         "image (left in each panel) to pure noise (right). A line is the mean of the "
@@ -192,7 +192,8 @@ def order_added_in_training(records: list[Record]) -> tuple[Figure, str]:
     )
 
 
-def _mean(table: pd.DataFrame, scheme: str, layer: str, noise: float) -> pd.Series:
+def average_order(table: pd.DataFrame, scheme: str, layer: str, noise: float) -> pd.Series:
+    """Average what `read_order` gives over runs, by features."""
     chosen = (table["conditioning"] == scheme) & (table["layer"] == layer)
     return table[chosen & (table["noise"] == noise)].groupby("features")["order"].mean()
 

@@ -13,8 +13,8 @@ from bump_diffusion.papers.semantics.figures.watch import samples_over_training
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, position_colours
 from bump_diffusion.runs.record import Record
 
-DRAWN = {"A": "no single bump", "B": "wrong places", "C": "right places"}
-"""What most images show, by phase of generation."""
+DRAWN = {"A": "A (no single bump)", "B": "B (wrong places)", "C": "C (right places)"}
+"""Phases of generation with what most images show."""
 
 
 def ask_networks(records: list[Record]) -> Live:
@@ -74,17 +74,12 @@ def describe_checkpoints(record: Record) -> list[Checkpoint]:
         Checkpoint(
             record,
             row["step"],
-            f"{row['step']:,} steps, phase {name_phase(row['phase_generation'])}",
+            f"{row['step']:,} steps, phase {DRAWN[row['phase_generation']]}",
             None if paths is None else paths[i],
             {outcome: row[outcome] for outcome in OUTCOMES},
         )
         for i, row in kept.iterrows()
     ]
-
-
-def name_phase(phase: str) -> str:
-    """Name a phase of generation with what most images show in it."""
-    return f"{phase} ({DRAWN[phase]})"
 
 
 def exchange_layers(record: Record, layer: str = "layer4") -> Live:
