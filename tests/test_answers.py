@@ -260,18 +260,28 @@ def test_the_start_has_an_answer_to_each_claim(images):
     assert "4 for the paper" in introduction.describe_standing(judged).data
 
 
-def test_a_map_is_told_beside_what_its_layer_holds():
-    records = load("trajectories")
-    values = []
-    for record in records:
-        probes = record.probes.query(
-            "step == step.max() and features == 'trained' and input == 'sample'"
-            " and layer == 'layer4' and points == 64"
-        )
-        worse = probes[probes["target"] == "requested"].groupby("reduction")["r2"].min()
-        values += [max(worse[name], 0) for name in ("direct", "umap")]
-        values.append(record.checkpoints["correct"].iloc[-1])
-    assert says(live.describe_map(records), 16, 16, *values)
+def test_without_the_label_maps_become_ordered_and_with_it_they_begin_so():
+    """What stands beside the maps of the first page, of the networks that it shows."""
+    for record in load("trajectories"):
+        first, *_, last = live.describe_checkpoints(record)
+        texts = [at.maps[name].caption for at in (first, last) for name in live.SOURCES]
+        removed, left_in, *ends = [float(re.search(r"R² (\S+)", text)[1]) for text in texts]
+        assert removed < 0.1 and ends[0] > 0.5
+        assert (left_in < 0.1) if record.configuration.conditioning == "table" else (left_in > 0.9)
+
+
+def test_a_network_is_shown_with_the_shares_of_its_own_bumps():
+    """They say that x goes with one layer and y with another, as the page does."""
+    (record,) = load("trajectories-larger")
+    table = record.patching.query("step == step.max() and differ == 'xy'").dropna()
+    shares = []
+    for axis in "xy":
+        own = (table[axis] - table[f"mu_{axis}"]).abs()
+        other = (table[axis] - (table[f"mu_{axis}"] + 16) % 32).abs()
+        shares += [(other < own)[table["layer"] == layer].mean() for layer in ("layer3", "layer4")]
+    assert shares[1] > 0.9 > 0.1 > shares[0] and shares[2] > 0.7 > 0.2 > shares[3]
+    text = live.describe_split(record).data
+    assert re.findall(r"layer \d in (\d+)%", text) == [f"{100 * share:.0f}" for share in shares]
 
 
 def test_the_network_is_drawn_with_an_arrow_into_every_block():

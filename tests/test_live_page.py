@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -15,11 +16,22 @@ from playwright.sync_api import expect
 
 from bump_diffusion.book import site
 from bump_diffusion.config import configure
+from bump_diffusion.data.bumps import bump_height
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
-from bump_diffusion.live.elements import Checkpoint, LabelMap, show_exchange, show_networks
+from bump_diffusion.live import build
+from bump_diffusion.live.elements import (
+    REQUESTS,
+    Checkpoint,
+    Embedding,
+    LabelMap,
+    show_exchange,
+    show_networks,
+)
 from bump_diffusion.live.export import read_trajectory, write_files
+from bump_diffusion.metrics.bumps import find_bumps
+from bump_diffusion.metrics.outcomes import OUTCOMES as KINDS
 from bump_diffusion.metrics.sampling import classify
 from bump_diffusion.page.tables import Table
 from bump_diffusion.papers.semantics.figures import compose, live
@@ -44,15 +56,16 @@ def book(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     store = Store(folder / "store")
     networks = {}
+    maps = {"as it is": Embedding(LABELS, "R² 1"), "turned": Embedding(LABELS[:, ::-1], "R² 0")}
     for scheme in ("sinusoidal", "scalar"):
         c = configure("smoke", steps=4, compared_steps=(), conditioning=scheme)
         record = train(c, store, ["trajectory"])
         steps = [min(read_trajectory(record)), max(read_trajectory(record))]
         networks[scheme] = [
-            Checkpoint(record, s, f"{s} steps", LABELS * (s + 1), {"correct": 1, "misplaced": s})
-            for s in steps
+            Checkpoint(record, s, f"{s} steps", maps, {"correct": 1, "misplaced": s}) for s in steps
         ]
-    label_map = LabelMap("Where it is held", LABELS, ["#000"] * 4)
+    colours = ["#f00", "#0f0", "#00f", "#fff"]
+    label_map = LabelMap("Where it is held", "A note", LABELS, colours, colours)
     given = {"still": STILL, "assets": "live"}
     elements = [
         show_networks(networks, label_map=label_map, outcomes=OUTCOMES, **given),
@@ -97,12 +110,16 @@ def test_a_notebook_shows_records_with_a_trajectory(tmp_path):
     element = live.ask_networks([record])
     found = re.search(r'class="live-data">(.*?)</script>', element.data)[1]
     ((network,), label_map) = (json.loads(found)[name] for name in ("networks", "map"))
-    assert network["name"] == "sinusoidal" and len(label_map["labels"]) == 64
+    assert network["name"] == "sines (sinusoidal)" and len(label_map["labels"]) == 64
     table = record.checkpoints.set_index("step")
     for checkpoint in network["checkpoints"]:
         step = int(checkpoint["weights"].removeprefix(f"{record.id}-"))
         assert checkpoint["shares"]["correct"] == pytest.approx(table["correct"][step])
-        assert np.shape(checkpoint["points"]) == (64, 2)
+        for name, features in live.SOURCES.items():
+            shown = np.reshape(checkpoint["maps"][name]["points"], (64, 2))
+            embedding = live.align_embeddings(record.arrays[f"umap_{features}"])
+            aligned = embedding[table.index.get_loc(step)]
+            assert np.corrcoef(shown.T.ravel(), (aligned - aligned.mean(0)).T.ravel())[0, 1] > 0.9
     assert element.made_from["weights"] == [c["weights"] for c in network["checkpoints"]]
     assert f"{record.id}-8" in live.exchange_layers(record).data
 
@@ -116,6 +133,8 @@ def test_a_bump_is_requested_by_keys_and_finger(browser, book, without):  # noqa
         expect(pad).to_have_attribute("aria-valuetext", "x 2.4, y 4.8 of 8 pixels")
         expect(pad).to_be_visible()
         expect(page.locator(".live-still").first).to_be_hidden()
+        expect(page.locator(".live-how")).to_contain_text("Drag the ring")
+        assert not any(keys.is_visible() for keys in page.locator(".live-keys").all())
         first = picture(pad)
         pad.focus()
         assert pad.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
@@ -165,6 +184,7 @@ def test_a_reader_goes_back_in_training_and_to_another_network(browser, book):  
         expect(training).to_have_attribute("aria-valuetext", "0 steps")
         untrained = wait_for_another(pad, trained)
         assert page.locator(".live-shares dd").all_inner_texts() != shares
+        expect(page.locator(".live-drawn .live-reading")).to_contain_text(re.compile("bump|px off"))
         page.get_by_label("scalar").check()
         other = wait_for_another(pad, untrained)
         page.locator(".live-noise").first.click()
@@ -194,7 +214,7 @@ def test_the_page_says_where_the_bump_of_an_exchange_is(browser, tmp_path):  # n
     write_files(tmp_path / "_static" / "live", element.made_from["weights"], default_store())
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "page.html").write_text("<!doctype html><body>" + element.data)
-    places = torch.tensor([[0.25, 0.3], [0.7, 0.65]]) * N  # those that the element begins with
+    places = torch.tensor(REQUESTS) * N
     said = []
     with open_page(browser, tmp_path / "book" / "page.html") as page:
         results = page.locator(".live-result")
@@ -205,14 +225,67 @@ def test_the_page_says_where_the_bump_of_an_exchange_is(browser, tmp_path):  # n
             wait_for_another(results.nth(1), before)
             said += page.locator(".live-reading").all_inner_texts()
             images = torch.tensor(np.stack([read_pixels(result) for result in results.all()]))
-            found = classify(record.configuration, images, places).position
+            outcomes = classify(record.configuration, images, places)
+            found, kinds = outcomes.position, [KINDS[kind] for kind in outcomes.kind]
             for own, text in enumerate(said[-2:]):
                 distance = (found[own] - places).abs().amax(dim=1)  # NaN without a single bump
+                assert (kinds[own] == "several") == ("bumps" in text), (layer, text)
+                assert (kinds[own] == "none") == (text == "no bump"), (layer, text)
                 assert "stays" not in text or distance[own] <= 1.5, (layer, text)
                 assert "other's place" not in text or distance[1 - own] <= 1.5, (layer, text)
     assert said[:2] == ["its bump goes to the other's place"] * 2
-    assert said[2:4] == ["no bump, or several"] * 2  # spoilt
+    assert said[2] == "two bumps"  # spoilt
     assert said[4:] == ["its bump stays"] * 2
+
+
+def test_the_page_finds_the_bumps_that_the_metrics_find(browser, tmp_path):  # noqa: F811
+    """In the images of all phases that a shipped record keeps."""
+    (record,) = load_or_run(experiment("trajectories", conditioning="scalar"))
+    N, sigma = record.configuration.N, record.configuration.sigma
+    images = torch.tensor(record.arrays["images"].reshape(-1, N, N) / 127.5 - 1).float()
+    expected = find_bumps(bump_height(images[:, None]), sigma)
+    (tmp_path / "page.html").write_text("<!doctype html>")
+    with open_page(browser, tmp_path / "page.html") as page:
+        page.add_script_tag(content=(Path(build.__file__).parent / "bumps.js").read_text("utf-8"))
+        found = page.evaluate(
+            """([values, N, sigma, images]) => Array.from({ length: images },
+                (_, i) => findBumps(Float32Array.from(values), N, sigma, i))""",
+            [images.flatten().tolist(), N, sigma, len(images)],
+        )
+        told = page.evaluate(
+            """[[], [[3, 3]], [[3.9, 3]], [[3, 4.5]], [[1, 1], [5, 5]], Array(7)].map(
+                (bumps) => tellBump(bumps, [3, 3]))"""
+        )
+    counts = np.array([min(len(bumps), 2) for bumps in found])
+    assert set(counts) == {0, 1, 2}
+    assert (counts == expected.counts.clamp(max=2).numpy()).mean() > 0.98
+    single = (counts == 1) & (expected.counts == 1).numpy()
+    positions = np.array([bumps[0] for bumps, alone in zip(found, single, strict=True) if alone])
+    off = np.abs(positions - expected.single_positions().numpy()[single])
+    assert np.quantile(off, 0.99) < 0.1
+    assert told == [
+        "no bump",
+        "0.0 px off: right",
+        "0.9 px off: right",
+        "1.5 px off: misplaced",
+        "two bumps",
+        "7 bumps",
+    ]
+
+
+def test_a_map_shows_what_a_reader_chooses(browser, book):  # noqa: F811
+    with open_page(browser, book / "page.html") as page:
+        caption, first = page.locator(".live-caption"), page.locator(".live-map circle").nth(1)
+        expect(caption).to_have_text("R² 1")
+        before = first.evaluate("e => e.style.transform")
+        assert before == "translate(100px, -100px)"  # the label at the right, above
+        page.get_by_label("turned").check()
+        expect(caption).to_have_text("R² 0")
+        assert first.evaluate("e => e.style.transform") == "translate(-100px, 100px)"
+        key = page.locator(".live-colours").bounding_box()
+        ring = page.locator(".live-colours .live-marker").bounding_box()
+        middle = (ring["x"] + ring["width"] / 2 - key["x"]) / key["width"]
+        assert middle == pytest.approx((2.4 + 0.5) / 8, abs=0.02)
 
 
 def test_what_is_exchanged_changes_the_lower_images_alone(browser, book):  # noqa: F811
@@ -228,6 +301,7 @@ def test_what_is_exchanged_changes_the_lower_images_alone(browser, book):  # noq
         layers = page.locator(".live-layer option")
         enabled = layers.evaluate_all("all => all.filter(o => !o.disabled).map(o => o.value)")
         assert enabled == ["layer2", "layer3", "layer4", "up3", "up2", "up1"]
+        expect(layers.first).to_have_text("layer 1 (gets no label)")
 
 
 def test_networks_side_by_side_are_asked_the_same(browser, book):  # noqa: F811

@@ -3,9 +3,6 @@
    What stands in them (texts, controls) is in page/templates/live*.html.j2; this makes it move. */
 "use strict";
 
-const DARK = 0.35;  // of a bump's height above the ground, from which on a pixel is one of a bump's
-const REACH = 3;  // pixels from a bump's middle within which these are
-const NEAR = 1.5;  // pixels within which a bump is where it was requested
 const PAUSE = 700;  // milliseconds at least for which training, played, shows a checkpoint
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -78,31 +75,6 @@ class Pad {
   }
 }
 
-/* The middle of the one dark bump in the `index`-th image, null if it shows none or several. */
-function findBump(values, N, index) {
-  const image = values.subarray(index * N * N, (index + 1) * N * N);
-  const ground = image.slice().sort()[image.length / 2];
-  const dark = Array.from(image, (value, i) => [i % N, Math.floor(i / N), (ground - value) / 2])
-    .filter(([, , height]) => height > DARK);
-  const sum = dark.reduce(([x, y, all], [i, j, h]) => [x + h * i, y + h * j, all + h], [0, 0, 0]);
-  const [x, y] = [sum[0] / sum[2], sum[1] / sum[2]];
-  const isOne = dark.length && dark.every(([i, j]) => Math.hypot(i - x, j - y) < REACH);
-  return isOne ? [x, y] : null;
-}
-
-/* Say where the bump of one request is: at its own place, at the other's, or axis by axis. */
-function tellPlace(bump, own, other) {
-  if (!bump) return "no bump, or several";
-  const [x, y] = [0, 1].map((axis) => {
-    const [kept, taken] = [own, other].map((label) => Math.abs(bump[axis] - label[axis]));
-    if (Math.min(kept, taken) > NEAR) return kept < taken ? "moves a little" : "moves most of the way";
-    return kept < taken ? "stays" : "goes along";
-  });
-  if (x === y && x === "stays") return "its bump stays";
-  if (x === y && x === "goes along") return "its bump goes to the other's place";
-  return `x ${x}, y ${y}`;
-}
-
 /* Outline the labels (rows of booleans) that were held out, around the middles of pixels. */
 function outline(svg, heldOut) {
   const N = heldOut.length, edges = [], at = (x, y) => heldOut[y]?.[x] ?? false;
@@ -117,34 +89,35 @@ function outline(svg, heldOut) {
 
 /* A map of points, one of which is marked: where a network holds each label. */
 class PointMap {
-  constructor(svg, colours) {
+  constructor(element, { labels, colours }, N) {
+    Object.assign(this, { labels, N });
+    const svg = element.querySelector(".live-map");
     const circle = () => svg.appendChild(document.createElementNS(svg.namespaceURI, "circle"));
-    this.points = colours.map((colour) => Object.assign(circle(), { colour }));
-    this.points.forEach((point) => {
-      point.setAttribute("r", 3.5);
-      point.setAttribute("fill", point.colour);
+    this.points = colours.map((colour) => {
+      const point = circle();
+      point.setAttribute("r", 4);
+      point.setAttribute("fill", colour);
+      return point;
     });
     this.ring = circle();
     this.ring.setAttribute("class", "live-ring");
-    this.ring.setAttribute("r", 8);
+    this.ring.setAttribute("r", 9);
+    this.marker = element.querySelector(".live-colours .live-marker");
+    this.caption = element.querySelector(".live-caption");
+    this.sources = [...element.querySelectorAll(".live-source")];
   }
 
-  show(positions, marked) {
-    const range = [0, 1].map((axis) => {
-      const values = positions.map((position) => position[axis]);
-      return [Math.min(...values), Math.max(...values)];
-    });
-    const scales = range.map(([low, high], axis) => [300, 180][axis] / (high - low || 1));
-    const scale = Math.min(...scales);
-    const at = (position) => position.map((value, axis) => {
-      const middle = (range[axis][0] + range[axis][1]) / 2;
-      return `${(scale * (value - middle)).toFixed(2)}px`;
-    });
-    const place = (circle, position) => {
-      circle.style.transform = `translate(${at(position).join()})`;
+  show(maps, label) {
+    const { points, caption } = maps[this.sources.find((source) => source.checked).value];
+    const distances = this.labels.map(([x, y]) => Math.hypot(x - label[0], y - label[1]));
+    const nearest = distances.indexOf(Math.min(...distances));
+    const place = (circle, i) => {
+      circle.style.transform = `translate(${points[2 * i]}px, ${points[2 * i + 1]}px)`;
     };
-    this.points.forEach((point, i) => place(point, positions[i]));
-    place(this.ring, positions[marked]);
+    this.points.forEach(place);
+    place(this.ring, nearest);
+    placeMarker(this.marker, label, this.N);
+    this.caption.textContent = caption;
   }
 }
 
@@ -154,19 +127,15 @@ class View {
     this.config = config;
     this.pad = new Pad(element.querySelector(".live-pad"), config.N, onRequest);
     const strip = element.querySelector(".live-strip");
+    this.reading = element.querySelector(".live-reading");
     this.strip = Array.from({ length: config.frames }, () => addCanvas(strip, config.N)).reverse();
-    const svg = element.querySelector(".live-map");
-    this.map = svg && new PointMap(svg, config.map.colours);
+    this.map = config.map && new PointMap(element, config.map, config.N);
     this.shares = element.querySelector(".live-shares");
   }
 
   describe(checkpoint, label) {
     this.pad.show(label);
-    if (this.map) {
-      const distance = ([x, y]) => Math.hypot(x - label[0], y - label[1]);
-      const distances = this.config.map.labels.map(distance);
-      this.map.show(checkpoint.points, distances.indexOf(Math.min(...distances)));
-    }
+    this.map?.show(checkpoint.maps, label);
     for (const [name, share] of Object.entries(this.shares ? checkpoint.shares : {})) {
       this.shares.querySelector(`.live-bar [data-name="${name}"]`).style.flexGrow = share;
       const percent = this.shares.querySelector(`dd[data-name="${name}"]`);
@@ -175,13 +144,16 @@ class View {
   }
 
   /* Frame `i` of `steps` + 1 goes where the strip has room for it, more of the late ones, as the
-     first half of them look like noise; the last is the image. */
-  paint({ x, last }, i, steps) {
+     first half of them look like noise; the last is the image, of `label`. */
+  paint({ x, last }, i, label) {
+    const { steps, N, sigma } = this.config;
     this.strip.forEach((canvas, k) => {
       const left = 1 - k / (this.strip.length - 1);
       if (Math.round(steps * (1 - left ** 2)) === i) paint(canvas, x);
     });
-    if (last) paint(this.pad.canvas, x);
+    if (!last) return;
+    paint(this.pad.canvas, x);
+    this.reading.textContent = tellBump(findBumps(x, N, sigma), label);
   }
 }
 
@@ -238,6 +210,9 @@ class Networks extends Live {
         this.update();
       });
     }
+    for (const source of root.querySelectorAll(".live-source")) {
+      source.addEventListener("input", () => this.describe());
+    }
     this.play = root.querySelector(".live-play");
     this.play.addEventListener("click", () => this.playTraining());
     this.update();
@@ -280,7 +255,7 @@ class Networks extends Live {
     for (const [i, { weights }] of this.shown().entries()) {
       await this.load(weights);
       let frames = 0;
-      const show = (frame) => this.views[i].paint(frame, frames++, config.steps);
+      const show = (frame) => this.views[i].paint(frame, frames++, label);
       await this.engine.sample({ weights, labels: [label], seed, steps: config.steps }, show);
     }
   }
@@ -308,7 +283,10 @@ class Exchange extends Live {
 
   describe() {
     const layers = this.config.layers[this.kind.value];
-    for (const option of this.layer.options) option.disabled = !layers.includes(option.value);
+    for (const option of this.layer.options) {
+      option.disabled = !layers.includes(option.value);
+      option.text = option.dataset.name + (option.disabled ? " (gets no label)" : "");
+    }
     if (!layers.includes(this.layer.value)) [this.layer.value] = layers;
     this.pads.forEach((pad, i) => pad.show(this.labels[i]));
     for (const result of this.results) {
@@ -318,7 +296,7 @@ class Exchange extends Live {
   }
 
   async draw() {
-    const { labels, seed, config: { weights, steps } } = this;
+    const { labels, seed, config: { weights, steps, N, sigma } } = this;
     const intervention = { kind: this.kind.value, layer: this.layer.value };
     await this.load(weights);
     const request = JSON.stringify([labels, seed]);
@@ -330,8 +308,8 @@ class Exchange extends Live {
     const changed = await this.engine.sample({ weights, labels, seed, steps, intervention });
     this.canvases.forEach((canvas, i) => paint(canvas, changed, i));
     this.readings.forEach((reading, i) => {
-      const bump = findBump(changed, this.config.N, i);
-      reading.textContent = tellPlace(bump, labels[i], labels[1 - i]);
+      const bumps = findBumps(changed, N, sigma, i);
+      reading.textContent = tellPlace(bumps, labels[i], labels[1 - i]);
     });
   }
 }

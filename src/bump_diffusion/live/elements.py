@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from markupsafe import Markup
 
-from bump_diffusion.config import BLOCKS, LAYERS
+from bump_diffusion.config import BLOCKS, LAYERS, Configuration
 from bump_diffusion.page.drawing import PROVENANCE_FIELDS
 from bump_diffusion.page.tables import Page
 from bump_diffusion.page.words import spell_layer
@@ -28,6 +28,9 @@ STEPS = 20
 FRAMES = 7
 """Images of a film strip."""
 
+MAP = np.array([300, 200])
+"""Width and height of a map, in units of its drawing."""
+
 KINDS = {
     "other features": ("the output of a layer is exchanged", LAYERS),
     "other label": ("a block is given the other request", BLOCKS),
@@ -35,6 +38,20 @@ KINDS = {
     "label here alone": ("only here the label is kept", BLOCKS),
 }
 """What `interventions.intervene` does, in a reader's words, and where it can be done."""
+
+
+Requests = tuple[tuple[float, float], tuple[float, float]]
+
+REQUESTS: Requests = ((0.25, 0.3), (0.7, 0.65))
+"""Between which something is exchanged at first, in shares of N."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Where a network, read in one way, holds each label of the map."""
+
+    points: Float[np.ndarray, "n 2"]
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,8 +64,8 @@ class Checkpoint:
     "One of the trajectory's."
     title: str
     "What the slider says of it, such as its steps and its phase."
-    points: Float[np.ndarray, "n 2"] | None = None
-    "Where the network holds each label of the map."
+    maps: Mapping[str, Embedding] = field(default_factory=dict)
+    "By the names of what is read, between which a reader chooses."
     shares: Mapping[str, float] = field(default_factory=dict)
     "The share of images of each outcome."
 
@@ -63,9 +80,13 @@ class LabelMap:
     """What the points of all checkpoints' maps stand for."""
 
     title: str
+    note: str
+    "What to know of them."
     labels: Float[np.ndarray, "n 2"]
     "Positions, pixels."
     colours: Sequence[str]
+    corners: Sequence[str]
+    "The colours of an image's corners, from left to right, then down."
 
 
 class Live(Page):
@@ -102,7 +123,7 @@ def show_networks(
         {"name": name, "checkpoints": [_describe(checkpoint) for checkpoint in each]}
         for name, each in networks.items()
     ]
-    config = _common(c.N, assets) | {
+    config = _common(c, assets) | {
         "element": "Networks",
         "id": f"live-{checkpoints[0].weights}",
         "networks": shown,
@@ -111,8 +132,7 @@ def show_networks(
         "heldOut": held_out is not None and held_out.tolist(),
         "map": label_map
         and {
-            "title": label_map.title,
-            "labels": _round(label_map.labels),
+            "labels": np.asarray(label_map.labels, dtype=float).round(2).tolist(),
             "colours": list(label_map.colours),
         },
     }
@@ -122,6 +142,7 @@ def show_networks(
         [checkpoint.weights for checkpoint in checkpoints],
         config=config,
         views=len(networks) if together else 1,
+        label_map=label_map,
         choice=choice,
         outcomes=outcomes or {},
         still=Markup(still.data),
@@ -129,17 +150,22 @@ def show_networks(
 
 
 def show_exchange(
-    checkpoint: Checkpoint, still: Page, layer: str = "layer4", assets: str = ASSETS
+    checkpoint: Checkpoint,
+    still: Page,
+    layer: str = "layer4",
+    requests: Requests = REQUESTS,
+    assets: str = ASSETS,
 ) -> Live:
     """Two requests, and what is drawn when a layer, or a block's label, is exchanged between them.
 
-    `layer` is chosen at first; `still` is that of `show_networks`.
+    `layer` is chosen at first, and the `requests` are in shares of N; `still` is that of
+    `show_networks`.
     """
-    N = checkpoint.record.configuration.N
-    config = _common(N, assets) | {
+    c = checkpoint.record.configuration
+    config = _common(c, assets) | {
         "element": "Exchange",
         "weights": checkpoint.weights,
-        "labels": [[0.25 * N, 0.3 * N], [0.7 * N, 0.65 * N]],
+        "labels": [[share * c.N for share in request] for request in requests],
         "layers": {kind: layers for kind, (_, layers) in KINDS.items()},
     }
     return Live(
@@ -154,19 +180,24 @@ def show_exchange(
     )
 
 
-def _common(N: int, assets: str) -> dict[str, Any]:
-    return {"assets": assets, "N": N, "steps": STEPS}
+def _common(c: Configuration, assets: str) -> dict[str, Any]:
+    return {"assets": assets, "N": c.N, "sigma": c.sigma, "steps": STEPS}
 
 
 def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    points = None if checkpoint.points is None else _round(checkpoint.points)
     return {
         "weights": checkpoint.weights,
         "title": checkpoint.title,
-        "points": points,
+        "maps": {
+            name: {"points": _fit(embedding.points), "caption": embedding.caption}
+            for name, embedding in checkpoint.maps.items()
+        },
         "shares": dict(checkpoint.shares),
     }
 
 
-def _round(positions: Float[np.ndarray, "n 2"]) -> list[list[float]]:
-    return np.asarray(positions, dtype=float).round(3).tolist()
+def _fit(points: Float[np.ndarray, "n 2"]) -> list[int]:
+    """Points in units of a map of `MAP` about its middle, x and y by turns."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = np.maximum(high - low, 1e-9)
+    return ((points - (low + high) / 2) * (MAP / size).min()).round().astype(int).ravel().tolist()

@@ -21,6 +21,9 @@ from bump_diffusion.models.unet import TIME_FEATURES
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store
 
+SCRIPTS = ("unet.js", "bumps.js", "elements.js")
+"""What the runtime consists of, beside the compiled network."""
+
 CONDITIONING = "conditioning."
 """What the names of the tensors begin with that embed labels."""
 
@@ -54,7 +57,7 @@ def write_files(folder: Path, weights: Iterable[str], store: Store) -> None:
 def runtime_script() -> str:
     """All that a page runs, in one script: a page that has it twice runs it once."""
     wasm = base64.b64encode(WASM.read_bytes()).decode()
-    parts = [(WASM.parent / name).read_text("utf-8") for name in ("unet.js", "elements.js")]
+    parts = [(WASM.parent / name).read_text("utf-8") for name in SCRIPTS]
     start = f'globalThis.bumpWeights = bumpWeights;\nstartLive("{wasm}");'
     return f"if (!globalThis.bumpWeights) (() => {{\n{''.join(parts)}{start}\n}})();\n"
 
