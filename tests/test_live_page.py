@@ -72,7 +72,7 @@ def book(tmp_path_factory):
         show_exchange(networks["scalar"][-1], layer="up3", **given),
     ]
     fewer = {"sinusoidal": networks["sinusoidal"], "scalar": networks["scalar"][1:]}
-    together = show_networks(fewer, together=True, **given)
+    together = show_networks(fewer, together=True, held_out=np.eye(8) > 0, **given)
     weights = [name for element in elements for name in element.made_from["weights"]]
     write_files(folder / "live", weights, store)
     head = '<!doctype html><meta name="viewport" content="width=device-width"><body>'
@@ -171,6 +171,27 @@ def test_on_a_phone_the_slider_stays_in_view_over_all_that_it_moves(browser, boo
             part.evaluate("e => e.scrollIntoView({block: 'end'})")
             expect(slider).to_be_in_viewport(ratio=1)
             expect(part).to_be_in_viewport(ratio=0.9)
+
+
+def test_on_a_phone_the_slider_hides_no_words_about_the_images(browser, book):  # noqa: F811
+    with open_page(browser, book / "together.html", viewport={"width": 390, "height": 600}) as page:
+        pad, slider = page.locator(".live-pad").first, page.locator(".live-slider")
+        expect(pad).to_be_visible()
+        page.locator("section").evaluate("e => e.style.paddingBottom = '600px'")
+        pad.evaluate("e => scrollTo(0, e.getBoundingClientRect().top + scrollY - 130)")
+        bar = slider.bounding_box()
+        assert bar["y"] == 56  # it sticks
+        for words in (".live-reading", ".live-name", ".live-combination"):
+            box = page.locator(words).first.bounding_box()
+            assert bar["y"] + bar["height"] <= box["y"] < 600 - box["height"], words
+
+
+def test_image_controls_and_map_fit_a_screen_below_a_title(browser, book):  # noqa: F811
+    with open_page(browser, book / "page.html", viewport={"width": 704, "height": 470}) as page:
+        for part in (".live-pad", ".live-choices", ".live-slider", ".live-map", ".live-colours"):
+            expect(page.locator(part).first).to_be_in_viewport(ratio=1)
+    with open_page(browser, book / "page.html", viewport={"width": 390, "height": 470}) as page:
+        expect(page.locator(".live-pad").first).to_be_in_viewport(ratio=1)
 
 
 def test_a_reader_goes_back_in_training_and_to_another_network(browser, book):  # noqa: F811

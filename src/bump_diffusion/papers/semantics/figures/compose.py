@@ -258,9 +258,7 @@ def ask_beside(networks: Mapping[str, Record]) -> Live:
     """
     first = next(iter(networks.values()))
     checkpoints = {
-        name: [
-            Checkpoint(record, step, f"{name} {step:,} steps") for step in read_trajectory(record)
-        ]
+        name: [Checkpoint(record, step, f"{step:,} steps") for step in read_trajectory(record)]
         for name, record in networks.items()
     }
     return show_networks(
