@@ -11,6 +11,7 @@ import torch
 from IPython.display import Markdown
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.book.captions import arrange_pages
 from bump_diffusion.config import configure
 from bump_diffusion.metrics.geometry import intrinsic_dimension
@@ -18,7 +19,8 @@ from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.models.unet import Block
 from bump_diffusion.papers.semantics import factorized, reading
-from bump_diffusion.papers.semantics.confirmed import CURE, find_runs, find_unreachable
+from bump_diffusion.papers.semantics.confirm import axes_pulled_together
+from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN, find_runs, find_unreachable
 from bump_diffusion.papers.semantics.figures import (
     confirmed,
     introduction,
@@ -81,8 +83,9 @@ def test_phases_are_counted_as_they_first_occur(images):
         return {*phase} == {*"ABC"} and sorted({*phase}, key=phase.index) == [*"ABC"]
 
     text = three_phases.describe_phases(images)
-    assert text.data.startswith("One cannot tell")
-    assert f" In {sum(map(passes, images))} of {len(images)} networks" in text.data
+    assert text.data.startswith(f"In {sum(map(passes, images))} of {len(images)} networks")
+    judged = [run for run, _ in find_runs("larger")]
+    assert f" {sum(map(passes, judged))} of {len(judged)} draw all three" in text.data
     assert "exploratory" in text.data and "confirmatory" not in text.data
 
 
@@ -101,11 +104,32 @@ def read(records, layer, input, timestep, features):
 
 def test_what_is_learned_is_told_beside_what_an_untrained_network_has():
     larger, controls = load("larger-controls"), load("controls", conditioning="table")
-    text = learned.describe_learned(larger, controls)
-    features = ("untrained", "untrained, ablated", "ablated")
+    judged = load_judged()[0]
+    text = learned.describe_learned(larger, controls, judged)
+    features = ("ablated", "untrained, ablated", "trained", "untrained")
     last = (read(larger, "layer4", "sample", 0, f) for f in features)
     noise = (read(controls, "up3", "noise", 999, f) for f in ("untrained", "trained"))
-    assert says(text, *last, *noise)
+    (test,) = judged.query("criterion == 'order-added' and condition == 'larger'").itertuples()
+    assert says(text, *last, test.seeds, test.estimate, test.low, test.high, *noise)
+
+
+def test_order_is_tabulated_in_all_ways_in_which_it_is_read():
+    runs = load("larger-controls")
+    table = learned.tabulate_readings(runs)
+    last = pd.concat(
+        [r.probes[r.probes["step"] == r.configuration.steps] for r in runs], keys=range(3)
+    )
+    chosen = last.query("reduction == 'umap' and target == 'requested'")
+    worse = chosen.groupby([chosen.index.get_level_values(0), "features"])
+    by_umap = worse["r2"].min().groupby("features").mean()[["trained", "untrained"]]
+    asked = (table["read"] == "after UMAP") & (table["label"] == "left in")
+    shown = table.loc[asked, ["trained", "not trained"]].to_numpy()
+    assert shown == pytest.approx(by_umap.to_numpy()[None], abs=0.006)
+    true = (table["images"] == "true") & (table["label"] == "ablated")
+    clean = [read(runs, "layer4", "bump", 0, f) for f in ("ablated", "untrained, ablated")]
+    assert table.loc[true, ["trained", "not trained"]].to_numpy() == pytest.approx(
+        np.array([clean]), abs=0.006
+    )
 
 
 def change(before, after):
@@ -129,7 +153,9 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
     text = used.describe_use([*small, *larger])
     layer4, layer3, unused = told(larger, "layer4"), told(small, "layer3"), told(small, "layer4")
     assert says(text, 4, 4, 32, *layer4, 4, 4, 16, *layer3, 2, 2, 16, *unused)
-    assert text.data.startswith("The place of a bump passes through the layer of 4 × 4 values.")
+    assert text.data.startswith("The layer of 4 × 4 values ")
+    assert says(text, *(share(r, "at_other", "other features", layer)
+                        for r, layer in ((larger, "layer4"), (small, "layer3"))))  # fmt: skip
 
 
 @pytest.mark.parametrize("N", [16, 32])
@@ -224,24 +250,24 @@ def test_coupling_is_told_where_axes_alone_differ():
     text = x_and_y.describe_coupling(couplings, records)
     wide = couplings[(couplings["d_x"] == 1) & (couplings["d_y"] == 4)]
     ratios = (np.exp(wide[column].mean()) for column in ("separate", "joint"))
-    assert says(text, 0.1, 1, 1, 4, *ratios, wide["index"].mean())
+    index = estimate_index(*(wide[name].to_numpy() for name in ("joint", "separate", "index")))
+    assert index[0] == pytest.approx(wide["index"].mean())
+    newer = [axes_pulled_together(*run) for run in find_runs("imbalanced-wide")]
+    assert says(text, 0.1, 1, 1, 4, *ratios, *index, *(v.effect / v.control for v in newer))
     assert "one cannot tell" in text.data.partition("At spacings of 1 ")[0]
     assert "no dependence was seen" in text.data
 
 
 def test_spread_changes_learning_times_and_spacing_does_not():
     density, spread = load("density"), load("spread")
-    spacing, bumps = (
-        max(times.values()) / min(times.values())
-        for times in (
-            phase_diagrams.range_of_times(
-                [r for r in density if r.configuration.d_x <= phase_diagrams.WIDE], "d_x"
-            ),
-            phase_diagrams.range_of_times(spread, "sigma"),
-        )
-    )
-    assert spacing < 1.3 < 2 < bumps
-    assert says(phase_diagrams.describe_both(density, spread), spacing, bumps, within=0.06)
+    factors = []
+    for records, field in ((density, "d_x"), (spread, "sigma")):
+        times = phase_diagrams.range_of_times(records, field)
+        inner = [times[value] for value in sorted(times)[1:-1]]
+        factors += [max(of) / min(of) for of in (times.values(), inner)]
+    assert factors[1] < 1.3 < factors[0] < 2 < factors[2]
+    text = phase_diagrams.describe_both(density, spread)
+    assert says(text, factors[0], 0.1, 4, *factors[1:3], 0.5, 4, factors[3], within=0.06)
 
 
 def test_the_start_has_an_answer_to_each_claim(images):
@@ -249,15 +275,14 @@ def test_the_start_has_an_answer_to_each_claim(images):
     judged = load_judged()[0].assign(verdict="not yet")
     judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
     whole = introduction.describe_whole(images, larger, confirmed.load(CURE)[0])
-    assert "never trained" in whole.data
-    answers = dict.fromkeys(range(1, 6), whole)
-    page = Tags(introduction.render_claims(answers, judged, images).data)
+    assert "left out of training" in whole.data
+    answers = dict.fromkeys(range(1, 6), "An answer.")
+    page = Tags(introduction.render_claims(answers, images).data)
     assert [tag for tag, _ in page.tags].count("li") == 5 == len(confirmed.TITLES) + 1
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"{name}.html" for name in introduction.PAGES.values()]
-    assert "4 for the paper, 0 against the paper, 8 cannot tell, 8 open" in page.text
-    assert "of 11, 0 for the paper, 0 against the paper, 11 open" in page.text
-    assert "4 for the paper" in introduction.describe_standing(judged).data
+    standing = introduction.describe_standing(judged)
+    assert says(standing, len(judged), len(judged) - 4 - 8, 4, 0)
 
 
 def test_without_the_label_maps_become_ordered_and_with_it_they_begin_so():
@@ -491,3 +516,22 @@ def test_no_test_is_decided_before_any_is():
     judged = load_judged()[0].assign(verdict="not yet")
     assert "of the 0" not in confirmed.render_answer(judged, []).data
     assert confirmed.NAMES.keys() == confirmed.FROZEN.criteria.keys()
+
+
+def test_what_tests_could_say_of_the_paper_is_counted_before_their_runs():
+    """All of a criterion that bumps follow cannot be negligible with the seeds that it may have."""
+    judged = load_judged()[0]
+    counts = {
+        name: [
+            reading.count_possible(cells.itertuples(), side, FROZEN)
+            for side in (reading.FOR, reading.AGAINST)
+        ]
+        for name, cells in judged.groupby("criterion")
+    }
+    assert counts["misplaced-phase"] == [4, 4]
+    assert counts["order-used-x"] == [4, 0]
+    assert counts["order-added"] == [4, 0]
+    assert counts["two-dimensional"] == counts["held-out-gap"] == [0, 0]
+    text = confirmed.render_answer(judged, []).data
+    for_it, against = (sum(column) for column in zip(*counts.values(), strict=True))
+    assert f"{for_it} can come out for the paper and {against} against it" in text

@@ -262,11 +262,24 @@ def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
     ]
     untried = ("composes", "donut-lines", "not yet")
     judged = pd.DataFrame([*cells, untried], columns=["criterion", "condition", "verdict"])
-    judged["seeds"] = [8] * len(cells) + [0]
-    text = answer.describe_verdicts(judged).data
-    assert "5 frozen tests 3" in text
-    for (_, verdict), does in answer.SHOWN.items():
-        who = "lines, no vector" if verdict == "shown" else "no bias"
-        assert f"{does}: “{who}” (1 of 1 settings tried)." in text
-    none = answer.describe_verdicts(judged.assign(verdict="not yet")).data
-    assert none == "Of 5 frozen tests 0 are decided."
+    judged = judged.assign(seeds=[8] * len(cells) + [0], rejected=judged["verdict"] == "shown")
+    text = answer.describe_verdicts(judged.assign(high=0.41)).data
+    assert "5 frozen tests 3" in text and " 2 hold " in text and "41%" in text
+    table = answer.tabulate_verdicts(judged).set_index("bias")
+    asked = answer.QUESTIONS
+    assert table.loc["lines, no vector", asked["composes"]] == "yes 1"
+    assert table.loc["no bias", asked["composes"]] == "no 1"
+    assert table.loc["profiles by axis in the blocks", asked["composes-more"]] == "open 1"
+    assert (table[asked["draws-trained"]] == "").all()
+
+
+def test_what_is_right_everywhere_and_still_rises_is_told():
+    planes, records = compose.load_planes()
+    text = compose.describe_limits(planes, records).data
+    usual = planes[(planes["bias"] == "no bias") & (planes["region"] != "trained")]
+    right = (usual["outcome"] == "correct").groupby(usual["held_out"]).mean()
+    core = usual[usual["region"] == "core"]
+    at_end = (core["outcome"] == "correct").groupby(core["held_out"]).mean()
+    assert f"{right.min():.0%} to {right.max():.0%} right" in text
+    for gap, name in compose.GAPS.items():
+        assert f"to {at_end[gap]:.0%} ({name})" in text

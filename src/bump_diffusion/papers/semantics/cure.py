@@ -39,10 +39,15 @@ def region_accuracy(run: Record, region: str, tolerance: float = TOLERANCE) -> f
     return float(score_regions(classify_last(run, tolerance)).get(region, math.nan))
 
 
-def classify_last(run: Record, tolerance: float = TOLERANCE) -> pd.DataFrame:
-    """Classify the images at the end of training as `composition.classify_requests` does."""
+def classify_last(
+    run: Record, tolerance: float = TOLERANCE, at_step: int | None = None
+) -> pd.DataFrame:
+    """Classify the images at the end of training as `composition.classify_requests` does.
+
+    Or those at another checkpoint.
+    """
     c = run.configuration
-    last = run.images[run.images["step"] == c.steps]
+    last = run.images[run.images["step"] == (at_step or c.steps)]
     if c.held_out == "none":
         c = c.model_copy(update={"held_out": "quadrants"})
     return classify_requests(c, last, run.bumps, tolerance)

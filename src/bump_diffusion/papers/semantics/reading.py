@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bump_diffusion.papers.semantics.confirmed import EDITIONS
+from bump_diffusion.papers.semantics.confirmed import EDITIONS, Frozen, find_unreachable
 
 OPEN = "open"
 FOR = "for the paper"
@@ -14,12 +14,16 @@ EMPTY = "cannot tell"
 CRITERIA = {name: c for frozen in EDITIONS.values() for name, c in frozen.criteria.items()}
 """By name; what two frozen files have has the same limits in both."""
 
-NOT_CLAIMED = {
+SET_ASIDE = {
     "placed-together",  # the paper speaks of learning times, not of dependence within an image
     "held-out-gap",  # the paper holds no combination out
-    *(name for name, criterion in CRITERIA.items() if criterion.paper.startswith("(not claimed)")),
 }
-"""Criteria of what the paper does not claim, whatever the frozen file says supports it."""
+"""Criteria that the frozen file counts for the paper, and that we do not (`deviations.md`)."""
+
+NOT_CLAIMED = SET_ASIDE | {
+    name for name, criterion in CRITERIA.items() if criterion.paper.startswith("(not claimed)")
+}
+"""Criteria of what the paper does not claim."""
 
 FLAWED = {
     "two-dimensional": "a perfect sheet would be judged alike, or nearly",
@@ -52,6 +56,21 @@ def lacks_room(cell) -> bool:
     """
     low, high = CRITERIA[cell.criterion].limits
     return low == -high and high < float("inf") and cell.control + cell.smallest > 1
+
+
+def count_possible(cells: Iterable, side: str, frozen: Frozen) -> int:
+    """Count the tests that could come out on a side of `read_side`, whatever their runs give."""
+    return sum(side in _list_possible(cell, frozen) for cell in cells)
+
+
+def _list_possible(cell, frozen: Frozen) -> set[str]:
+    criterion, cap = frozen.criteria[cell.criterion], frozen.conditions[cell.condition].cap
+    barred = find_unreachable([], criterion, cap, frozen.alpha) + ["shown"] * lacks_room(cell)
+    return {
+        read_side(cell._replace(verdict=verdict, supports=verdict == criterion.supports))
+        for verdict in ("shown", "negligible")
+        if verdict not in barred
+    }
 
 
 def count_sides(cells: Iterable) -> str:

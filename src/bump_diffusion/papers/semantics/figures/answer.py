@@ -10,6 +10,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from bump_diffusion.analysis.composition import score_regions
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.config import Configuration
@@ -102,12 +103,14 @@ def describe_call(
     if len(classified):
         others = average_without_geometry(classified)
         best = others.idxmax()
-        networks = classified.loc[classified["bias"] == best, "record"].nunique()
+        ids = set(classified.loc[classified["bias"] == best, "record"])
+        networks = [record for record in records if record.id in ids]
         text = (
-            "If whole blocks of combinations are missing, the usual network draws "
-            f"{describe_gaps(judged)}; but with lines the network is handed the geometry. Of "
-            f"{len(others)} biases that are not told where pixels are, the best is “{best}”: "
-            f"{others[best]:.0%} of two missing quarters ({networks} networks). "
+            "Of combinations well inside a block that is missing, the usual network draws "
+            f"{describe_gaps(judged)}; but these hand it the geometry. Of {len(others)} biases "
+            f"that are not told where pixels are, the best is “{best}”: {others[best]:.0%} of two "
+            f"missing quarters, and {_score_closely(networks):.0%} within half a pixel "
+            f"({len(networks)} networks). "
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
@@ -160,29 +163,54 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
     )
 
 
-SHOWN = {
-    ("composes-more", "shown"): "to draw more of what is left out than no bias does",
-    ("composes", "shown"): "to let most networks draw over 60 % of it",
-    ("composes", "negligible"): "to let fewer than half of the networks do so",
+QUESTIONS = {
+    "composes-more": "draws more than no bias?",
+    "composes": "do most networks draw over 60 %?",
+    "composes-at-half-pixel": "within half a pixel?",
+    "draws-trained": "over 90 % of what was trained?",
 }
-"""By criterion and verdict, what a bias is shown to do."""
+"""By criterion, what is asked of a bias."""
+
+ANSWERS = {"shown": "yes", "negligible": "no", "not yet": "open"}
+"""What a verdict answers to `QUESTIONS`."""
 
 
 def describe_verdicts(judged: pd.DataFrame) -> Markdown:
-    """Say what biases are shown to do with what was never trained, by the frozen criteria.
-
-    A setting is a condition: what is left out, and the size of the images. Those with runs count.
-    """
-    text = f"Of {len(judged)} frozen tests {(judged['verdict'] != 'not yet').sum()} are decided."
-    judged = judged[judged["seeds"] > 0]
-    bias = judged["condition"].map(lambda name: describe_condition(name)[0])
-    for (criterion, verdict), done in SHOWN.items():
-        is_so = (judged["verdict"] == verdict)[judged["criterion"] == criterion].groupby(bias)
-        counts = is_so.agg(["sum", "size"]).query("sum > 0").sort_values("sum", ascending=False)
-        named = (f"“{b}” ({so} of {tests} settings tried)" for b, so, tests in counts.itertuples())
-        if len(counts):
-            text += f" Shown {done}: {', '.join(named)}."
+    """Say how many of the frozen tests are decided, and how many hold all taken together."""
+    decided = (judged["verdict"] != "not yet").sum()
+    may = judged.loc[
+        (judged["criterion"] == "composes") & (judged["verdict"] == "negligible"), "high"
+    ]
+    text = (
+        f"Of {len(judged)} frozen tests {decided} are decided. Each is wrong in at most one of "
+        f"{1 / CURE.alpha:.0f} cases; {judged['rejected'].sum()} hold if that is asked of all of "
+        "them together (Benjamini-Hochberg over e-values)."
+    )
+    if len(may):
+        text += f" “No” means fewer than half of the networks; it may still be {may.max():.0%}."
     return Markdown(text)
+
+
+def tabulate_verdicts(judged: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate what each bias does with what was never trained, by the frozen criteria.
+
+    In how many settings, each a kind of gap and a size of image that has runs, the answer to each
+    of `QUESTIONS` is yes, no or open.
+    """
+    begun = judged[judged["seeds"] > 0]
+    bias = begun["condition"].map(lambda name: describe_condition(name)[0]).rename("bias")
+    counts = begun.groupby([bias, "criterion"], sort=False)["verdict"].value_counts().unstack()
+    counts = counts.reindex(columns=list(ANSWERS)).rename(columns=ANSWERS)
+    answers = counts.apply(
+        lambda row: ", ".join(f"{name} {int(n)}" for name, n in row.items() if n > 0), axis=1
+    )
+    table = answers.unstack(sort=False, fill_value="").reindex(columns=QUESTIONS, fill_value="")
+    return table.rename(columns=QUESTIONS).reset_index().rename_axis(columns=None)
+
+
+def _score_closely(records: list[Record]) -> float:
+    """Average what is right within half a pixel in the core of what networks leave out."""
+    return float(np.mean([score_regions(classify_last(r, TOLERANCE))["core"] for r in records]))
 
 
 @drawn
@@ -222,10 +250,11 @@ def describe_data(grown: pd.DataFrame) -> Markdown:
             f"number per value of those of {sizes[0]}. "
         )
         without = average_right(grown)[WAYS["none"]].unstack("N").dropna()
-        apart = (without[sizes[-1]] - without[sizes[0]]).mean()
+        apart = without[sizes[-1]] - without[sizes[0]]
+        at = (f"{difference:+.2f} at {per_value:.0f}" for per_value, difference in apart.items())
         text += (
-            "Without a bias, at equal numbers per value, the share right differs by "
-            f"{apart:+.2f} on average. So few sizes are a hint, no more."
+            "Without a bias, at equal numbers per value, the share right on the larger images "
+            f"differs from that on the smaller ones by {', '.join(at)}. So few sizes do not tell."
         )
     return Markdown(text)
 
@@ -248,8 +277,8 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
     )
 
 
-def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.DataFrame) -> Table:
-    """Tabulate what each bias is told, what it gives, what it costs, and its verdict.
+def tabulate_biases(records: list[Record], classified: pd.DataFrame) -> Table:
+    """Tabulate what each bias is told, what it gives, and what it costs.
 
     The cost is in images seen until 90 % of what is trained is right, and in parameters.
     """
@@ -258,15 +287,22 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame, judged: pd.
     networks["images"] = learning_times(frame(records), "accuracy", LEARNED)
     models = {record.id: build_model(record.configuration) for record in records}
     networks["weights"] = pd.Series(models).map(lambda m: sum(w.numel() for w in m.parameters()))
-    rows = networks.groupby(["bias", "told", "condition"], sort=False)
-    verdicts = judged[judged["criterion"] == "composes"].set_index("condition")["verdict"]
+    closely = {r.id: score_regions(classify_last(r, TOLERANCE)).get("core") for r in records}
+    networks["closely"] = pd.Series(closely)
+    rows = networks.groupby(["bias", "told"], sort=False)
     columns = {
-        "right, never trained": rows["core"].mean().round(2),
-        "right, trained": rows["trained"].mean().round(2),
-        "images to learn (thousands)": (rows["images"].mean() / 1000).astype(int),
-        "weights (thousands)": rows["weights"].first() // 1000,
+        "never trained": rows["core"].mean().round(2),
+        "within half a pixel": rows["closely"].mean().round(2),
+        "trained": rows["trained"].mean().round(2),
+        "images to learn (thousands)": (rows["images"].mean() / 1000).round().astype("Int64"),
         "networks": rows.size(),
     }
-    table = pd.DataFrame(columns).join(verdicts.rename("most networks compose"), on="condition")
-    table = table.reset_index().drop(columns="condition").rename(columns={"told": "is told"})
-    return Table(table, records)
+    table = pd.DataFrame(columns).sort_values("never trained", ascending=False).reset_index()
+    weights = networks["weights"] / 1000
+    return Table(
+        table.rename(columns={"told": "is told"}),
+        records,
+        "Shares right, of combinations well inside two missing quarters and of trained ones; "
+        f"training images until {LEARNED:.0%} of the latter are right. Weights: "
+        f"{weights.min():.0f} to {weights.max():.0f} thousand.",
+    )

@@ -34,6 +34,9 @@ from bump_diffusion.runs.record import Record
 COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
 """The networks that the first figure shows, in its rows."""
 
+BLOCKS = ("quadrants", "donut", "corner")
+"""Gaps that leave every x and every y in the training data, and whole blocks of pairs out."""
+
 GAPS = {
     "quadrants": "two quarters",
     "donut": "the middle",
@@ -149,16 +152,20 @@ def describe_composition(
     if records:
         text = f"{summarize(classified)} ({name_runs(records)})."
     if others:
-        core = score_biases(larger)["core"].groupby("bias", sort=False)
-        shares, counts = core.mean(), core.size()
+        by_bias = score_biases(larger).groupby("bias", sort=False)
+        core, trained = (by_bias[region].mean() for region in ("core", "trained"))
         text += (
             f" On images of {others[0].configuration.N} pixels a side, the paper's size, it is "
-            f"{' and '.join(f'{share:.0%}' for share in shares)} "
-            f"({' and '.join(map(str, counts))} networks)."
+            f"{_both(core)} ({' and '.join(map(str, by_bias.size()))} networks; of what they were "
+            f"trained on {_both(trained)} are right)."
         )
     answer = Answer(Markdown(text), [*records, *others])
     answer.made_from["missing"] = list_missing(CURE)
     return answer
+
+
+def _both(shares: pd.Series) -> str:
+    return " and ".join(f"{share:.0%}" for share in shares)
 
 
 def summarize(classified: pd.DataFrame) -> str:
@@ -172,28 +179,29 @@ def summarize(classified: pd.DataFrame) -> str:
         "still occurs, with other partners. Asked for a place well inside what is left out, the "
         "usual network, whose blocks are given the label as a vector, draws "
         f"{without.mean():.0%} right "
-        f"({networks if len(without) > 1 else 'one network'}); if the label is drawn as two lines "
-        f"beside the image, and enters in no other way, {lines.mean():.0%}"
+        f"({networks if len(without) > 1 else 'one network'}); if it gets the label as two extra "
+        "input images, one with a line at x and one with a line at y, and in no other way, "
+        f"{lines.mean():.0%}"
     )
 
 
 def describe_gaps(judged: pd.DataFrame) -> str:
-    """Say what is right over all gaps on the smaller images that have runs with and without lines.
+    """Say what is right well inside `BLOCKS`, with lines and without, on the smaller images.
 
-    `judged` is that of the cure's criteria. Empty if no gap has both.
+    `judged` is that of the cure's criteria. Empty if no block has both.
     """
     cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
     conditions = cells["condition"].map(CURE.conditions)
     gap = conditions.map(lambda condition: condition.where.get("held_out"))
     way = conditions.map(lambda condition: condition.experiment)
     accuracy = cells.assign(gap=gap, way=way).pivot_table("control", "gap", "way")
-    both = accuracy.reindex(columns=["cure-baseline", "cure-lines"]).dropna()
+    both = accuracy.reindex(BLOCKS, columns=["cure-baseline", "cure-lines"]).dropna()
     if both.empty:
         return ""
     without, lines = (percent_range(shares) for _, shares in both.items())
     return (
-        f"{without} right, by what is left out ({len(both)} kinds of gap), and {lines} if the "
-        "label is drawn as two lines beside the image"
+        f"{without} right, depending on the block, and {lines} if it gets the label as two extra "
+        "input images, one with a line at x and one with a line at y"
     )
 
 
@@ -302,6 +310,38 @@ def describe_failure(classified: pd.DataFrame) -> Markdown:
         f"least two pixels from what was, {shares.get('no single bump', 0):.0%} do not show one "
         f"bump; in {one_axis:.0%} one coordinate is the requested one and the other is elsewhere; "
         f"{shares.get('nearest trained', 0):.0%} are a copy of the nearest trained bump."
+    )
+
+
+def describe_limits(classified: pd.DataFrame, records: list[Record]) -> Markdown:
+    """Say what is right of all that was left out, edges too, and if more training may help.
+
+    Of the networks without a bias of `load_planes`; how much more is right at the end than after
+    two thirds of the training.
+    """
+    usual = classified[classified["bias"] == COMPARED[0]]
+    by_gap = usual[usual["region"] != "trained"].groupby("held_out")["outcome"]
+    everywhere = by_gap.agg(lambda outcomes: (outcomes == "correct").mean())
+    at_end = usual[usual["region"] == "core"].groupby("held_out")["outcome"]
+    at_end = at_end.agg(lambda outcomes: (outcomes == "correct").mean())
+    before: dict[str, list[float]] = {}
+    for record in records:
+        if record.id in set(usual["record"]):
+            c, steps = record.configuration, record.images["step"].unique()
+            earlier = steps[np.abs(steps - 2 / 3 * c.steps).argmin()]
+            scores = score_regions(classify_last(record, at_step=earlier))
+            before.setdefault(c.held_out, []).append(scores.get("core", np.nan))
+    named = ", ".join(
+        f"{np.nanmean(before[gap]):.0%} to {at_end[gap]:.0%} ({GAPS[gap]})"
+        for gap in GAPS
+        if gap in before
+    )
+    return Markdown(
+        "Two things to know about these numbers. They are of combinations at least two pixels from "
+        "all trained ones; of all that were left out, those at the edge too, the networks without "
+        f"a bias draw {percent_range(everywhere)} right. And some of them were still getting "
+        f"better: in the last third of their training the share goes from {named}. With more "
+        "training they may draw more."
     )
 
 

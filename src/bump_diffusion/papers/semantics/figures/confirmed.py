@@ -24,11 +24,15 @@ from bump_diffusion.papers.semantics.confirmed import (
 )
 from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
 from bump_diffusion.papers.semantics.reading import (
+    AGAINST,
     CRITERIA,
     EMPTY,
     FLAWED,
+    FOR,
     NOT_CLAIMED,
     OPEN,
+    SET_ASIDE,
+    count_possible,
     count_sides,
     lacks_room,
     read_side,
@@ -48,6 +52,7 @@ COLOURS = {
     "shown": VERDICT_COLOURS["reproduced"],
     "negligible": VERDICT_COLOURS["not reproduced"],
     "not yet": QUIET,  # which is lighter in the dark theme
+    EMPTY: QUIET,
 }
 
 NAMES = {
@@ -92,13 +97,22 @@ def load(frozen: Frozen = FROZEN) -> tuple[pd.DataFrame, list[Record]]:
 
 
 def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
-    """Say in a sentence how many tests are open, and what the others say of the paper."""
+    """Say how many tests are open, what the others say of the paper, and what all could say."""
+    cells = list(judged.itertuples())
+    could = [count_possible(cells, side, FROZEN) for side in (FOR, AGAINST)]
+    aside = sum(cell.criterion in SET_ASIDE and cell.supports for cell in cells)
+    told = (
+        f" The frozen file counts {aside} of those that are not its claims for the paper; we set "
+        "that aside, as the log says."
+        if aside
+        else ""
+    )
     return Page(
         "answer",
         list(records),
-        text=f"Of {len(judged)} tests (a criterion under a condition): "
-        f"{count_sides(judged.itertuples())}. There are {len(records)} runs so far, with seeds "
-        "that the criteria were not made from.",
+        text=f"Of {len(judged)} tests (a criterion under a condition): {count_sides(cells)}.{told} "
+        f"By what they measure {could[0]} can come out for the paper and {could[1]} against it. "
+        f"There are {len(records)} runs so far, with seeds that the criteria were not made from.",
     )
 
 
@@ -154,6 +168,8 @@ def _describe(cell) -> dict[str, str]:
             reading.append(f"about {cell.more:.0f} more are needed")
     if cell.criterion in FLAWED:
         reading.append(FLAWED[cell.criterion])
+    if (word := _name_verdict(cell)) != cell.verdict:
+        reading[0] = f"the rule says {cell.verdict}"
     other_way = [way] if (way := _other_way(cell)) else []
     return {
         "ours": criterion.ours,
@@ -162,9 +178,14 @@ def _describe(cell) -> dict[str, str]:
         "smallest": short(cell.smallest),
         "control": "" if np.isnan(cell.control) else short(cell.control),
         "seeds": seeds,
-        "verdict": cell.verdict,
+        "verdict": word,
         "reading": "; ".join([*other_way, *reading, *_list_limits(cell, FROZEN)]),
     }
+
+
+def _name_verdict(cell) -> str:
+    """The verdict by the frozen rule, or that the test cannot tell."""
+    return EMPTY if cell.verdict != "not yet" and read_side(cell) == EMPTY else cell.verdict
 
 
 def _other_way(cell) -> str:
@@ -213,7 +234,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
     pitch = 0.3 if len(names) == 1 else 0.36
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + pitch * max(len(cells), 1)))
     for y, cell in enumerate(cells.iloc[::-1].itertuples()):
-        unit, colour = cell.smallest, COLOURS[cell.verdict]
+        unit, colour = cell.smallest, COLOURS[_name_verdict(cell)]
         if _has_interval(cell):
             low, high = np.clip([cell.low / unit, cell.high / unit], LEAST, MOST)
             ax.plot([low, high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
@@ -236,8 +257,10 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
     ax.set(xlim=(LEAST - 0.2, MOST + 0.2))
     figure.supxlabel("effect, in units of the smallest effect of interest")
     styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in COLOURS.items()}
+    styles[f"not yet, or {EMPTY}"] = styles.pop("not yet") | styles.pop(EMPTY)
     legend_above(figure, styles, ncols=3)
-    counts = ", ".join(f"{n} {v}" for v, n in cells["verdict"].value_counts().items())
+    named = pd.Series([_name_verdict(cell) for cell in cells.itertuples()], dtype=str)
+    counts = ", ".join(f"{n} {v}" for v, n in named.value_counts().items())
     return figure, (
         f"Effects of {len(cells)} criteria with 95 % confidence sequences, in units of the "
         f"smallest effect of interest, a dashed line at 1. Verdicts: {counts or 'none yet'}."
@@ -247,7 +270,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[F
 def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
     """Say what to see in `effects`, and what is decided so far."""
     cells = judged[judged["condition"].isin(names)]
-    counts = cells["verdict"].value_counts()
+    counts = pd.Series(list(map(_name_verdict, cells.itertuples())), dtype=str).value_counts()
     tally = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     conditions = FROZEN.conditions
     abouts = "; ".join(conditions[choose("a condition", name, conditions)].about for name in names)
@@ -255,10 +278,10 @@ def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
         f"Effects in units of the smallest effect that would matter ({abouts}). A bar is an "
         "interval, with an arrow where it leaves the axis; there is none before enough networks "
         "are there. Ticks are single networks, a dot is their mean. A bar to the right of the "
-        f"dashed line is shown, one to the left of it negligible (no effect, too small a one, or "
-        f"the opposite), one across it not decided yet. What is shown speaks for the paper, but "
-        f"for the names with {AGAINST_IF_SHOWN}, for which what is negligible does, and with "
-        f"{NO_CLAIM}, which are not claims of the paper. So far: {tally}."
+        "dashed line is shown, one to the left of it negligible (no effect, too small a one, or "
+        "the opposite), one across it not decided yet. “Shown” supports the paper. For names with "
+        f"{AGAINST_IF_SHOWN} “negligible” does. Names with {NO_CLAIM} are no claim of the paper. "
+        f"So far: {tally}."
     )
 
 
@@ -325,7 +348,8 @@ def tabulate_criteria(frozen: Frozen = FROZEN) -> Table:
                 "quantity": criterion.quantity,
                 "control": criterion.control,
                 "smallest of interest": f"{criterion.smallest:g}: {criterion.reason}",
-                "speaks for the paper if": "" if name in NOT_CLAIMED else criterion.supports,
+                "speaks for the paper if": criterion.supports
+                + "; no claim of the paper, set aside (log)" * (name in SET_ASIDE),
             }
             for name, criterion in frozen.criteria.items()
         )

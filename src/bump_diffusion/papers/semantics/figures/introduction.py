@@ -13,7 +13,7 @@ from bump_diffusion.papers.semantics.figures.compose import describe_gaps
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
 from bump_diffusion.papers.semantics.figures.learned import average_order, read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
-from bump_diffusion.papers.semantics.reading import count_sides
+from bump_diffusion.papers.semantics.reading import AGAINST, FOR, OPEN, read_side
 from bump_diffusion.runs.record import Record
 
 PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
@@ -33,7 +33,10 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
     much = clean["untrained, ablated"] > clean["ablated"] / 2
     new = ""
     if gaps := describe_gaps(call):
-        new = f" Pairs of x and y that were never trained are drawn {gaps}."
+        new = (
+            " Does it learn x and y as two things? Of pairs well inside a block that was left out "
+            f"of training it draws {gaps}; but these hand it the place."
+        )
     return Markdown(
         "A network learns to draw one bump at a requested (x, y). Does it build a map of the plane "
         f"inside, and use it? In {count_of(passed, len(images))} runs what it draws passes through "
@@ -48,29 +51,23 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
 
 
 def describe_standing(judged: pd.DataFrame) -> Markdown:
-    """Say what the confirmatory tests say of the paper, and which numbers are exploratory."""
+    """Say which numbers are exploratory, and how far the confirmatory tests have come."""
+    sides = [read_side(cell) for cell in judged.itertuples()]
     return Markdown(
-        f"**Of {len(judged)} confirmatory tests: {count_sides(judged.itertuples())}.** The answers "
-        "below are *exploratory*: we looked at these runs before we chose what to report. What "
-        "they taught became criteria, *frozen* before the *confirmatory* runs, which are being "
-        "added; [Verdicts](verdicts.ipynb) has them."
+        "The answers below are *exploratory*: we looked at these runs before we chose what to "
+        "report. What they taught became criteria, *frozen* before the *confirmatory* runs that "
+        f"judge them. Of these {len(sides)} tests {sides.count(OPEN)} lack runs; of the others "
+        f"{sides.count(FOR)} speak for the paper and {sides.count(AGAINST)} against it, and the "
+        "rest cannot tell or are about something else. [Verdicts](verdicts.ipynb) has them."
     )
 
 
-def render_claims(
-    answers: Mapping[int, Markdown], judged: pd.DataFrame, records: list[Record]
-) -> Page:
-    """List the paper's claims, and its call, with our answers and what the tests say."""
-    claims = []
-    for number, answer in answers.items():
-        of_claim = judged[judged["claim"] == number]
-        tally = f"of {len(of_claim)}, {count_sides(of_claim.itertuples())}"
-        if number not in TITLES:
-            decided = (of_claim["verdict"] != "not yet").sum()
-            tally = f"{decided} of {len(of_claim)} decided"
-        claims.append(
-            (number, TITLES.get(number, CALL), answer.data, f"{PAGES[number]}.html", tally)
-        )
+def render_claims(answers: Mapping[int, str], records: list[Record]) -> Page:
+    """List the paper's claims, and its call, with our answers."""
+    claims = [
+        (number, TITLES.get(number, CALL), answer, f"{PAGES[number]}.html")
+        for number, answer in answers.items()
+    ]
     page = Page("answers", records, claims=claims)
     page.made_from["missing"] = list_missing(FROZEN, CURE)
     return page

@@ -1,17 +1,20 @@
 """The page *Is the order learned?*: order in a nearly clean image, and in noise."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from bump_diffusion.analysis.frame import gather
+from bump_diffusion.analysis.frame import frame, gather
 from bump_diffusion.metrics.evaluation import PROBED_LAYERS
 from bump_diffusion.page.axes import IMAGES_SEEN, curve, legend_above, panels_over_training
 from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirmed import find_runs
+from bump_diffusion.papers.semantics.figures.confirmed import describe_interval
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
@@ -88,25 +91,80 @@ def _style(features: str) -> dict[str, object]:
     return {"color": colour, "ls": line, **marker}
 
 
-def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
-    """Say how much order training adds where the paper looks, and where all order was learned."""
-    N, small = larger[0].configuration.N, read_order(records)
-    samples = read_order(larger, ("sample",))
+def summarize_learned(larger: list[Record]) -> str:
+    """Say how much order training adds where the paper looks."""
+    N, samples = larger[0].configuration.N, read_order(larger, ("sample",))
     last = average_order(samples, samples["conditioning"].iloc[0], "layer4", 0)
+    return (
+        "Training seems to add order, and much is there without it. With the label taken away, the "
+        f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
+        f"{last['untrained, ablated']:.2f} from that of an untrained network that is shown the "
+        f"same images of {N} × {N} pixels. With the label left in, as the paper reads it, it is "
+        f"{last['trained']:.2f} and {last['untrained']:.2f}."
+    )
+
+
+def describe_learned(larger: list[Record], records: list[Record], judged: pd.DataFrame) -> Markdown:
+    """Say how much order training adds where the paper looks, and where all order was learned.
+
+    `judged` are the verdicts of edition 2.
+    """
+    N, small = records[0].configuration.N, read_order(records)
     scheme = _without_order(small)
     noise, layer4 = (average_order(small, scheme, layer, 1) for layer in ("up3", "layer4"))
     return Markdown(
-        "Training adds order, but much is there without it. The paper reads positions from layer 4 "
-        "after UMAP, a map that may bend; we read them from the layer itself, linearly. With the "
-        f"label left in, even an untrained network is ordered (R², the share of the position that "
-        f"can be read, is {last['untrained']:.2f}). With the label taken away, in generated images "
-        f"of {N} × {N} pixels, training raises R² from {last['untrained, ablated']:.2f} to "
-        f"{last['ablated']:.2f}. Give each label a random code ({scheme}) and the network pure "
-        "noise, and any order must be learned: there, in images of "
-        f"{records[0].configuration.N} × {records[0].configuration.N} pixels, the first decoder "
-        f"layer (up 3) goes from R² {noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 "
-        f"to {layer4['trained']:.2f} ({name_runs(records)})."
+        f"{summarize_learned(larger)} (The paper reads it after UMAP, a map that may bend; we read "
+        f"the layer itself, linearly.){_describe_test(judged)} Give each label a random code "
+        f"({scheme}) and the network pure noise, and any order must be learned: there, in images "
+        f"of {N} × {N} pixels, the first decoder layer (up 3) goes from R² "
+        f"{noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to {layer4['trained']:.2f} "
+        f"({name_runs(records)})."
     )
+
+
+def _describe_test(judged: pd.DataFrame) -> str:
+    """What the frozen test of the same says so far, as a sentence; empty if it has no run."""
+    chosen = judged[(judged["criterion"] == "order-added") & (judged["condition"] == "larger")]
+    (cell,) = chosen.itertuples()
+    if not cell.seeds:
+        return ""
+    told = "not decided yet" if cell.verdict == "not yet" else cell.verdict
+    return (
+        f" The frozen test of this difference, in {cell.seeds} newer networks, is {told}: "
+        f"{describe_interval(cell)}."
+    )
+
+
+def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
+    """Tabulate R^2 of the requested position in layer 4 in all ways in which pages give it.
+
+    Means over each group of runs, at the end of training: trained and not, with the label and
+    without, in images that the networks draw and in true bumps, read linearly or after UMAP.
+    """
+    rows = []
+    for runs in groups:
+        c = runs[0].configuration
+        about = {"pixels": f"{c.N} × {c.N}", "networks": f"{len(runs)}, {name_runs(runs)}"}
+        last = frame(runs).groupby("record").tail(1)
+        for reduction, read in (("direct", "linearly"), ("umap", "after UMAP")):
+            columns = {f: [f"r2_{f}_{reduction}_requested_{a}" for a in "xy"] for f in LEGEND}
+            if set().union(*columns.values()) <= set(last):
+                means = {f: last[of].min(axis=1).clip(lower=0).mean() for f, of in columns.items()}
+                rows += _list_readings({**about, "images": "drawn", "read": read}, means)
+        if "interventions" in runs[0].extras:
+            clean = average_order(read_order(runs, ("bump",)), c.conditioning, "layer4", 0)
+            rows += _list_readings({**about, "images": "true", "read": "linearly"}, clean)
+    return pd.DataFrame(rows).round(2)
+
+
+def _list_readings(about: dict[str, str], means: Mapping[str, float]) -> list[dict[str, object]]:
+    return [
+        {**about, "label": label, "trained": means[name], "not trained": means[control]}
+        for label, name, control in (
+            ("left in", "trained", "untrained"),
+            ("ablated", "ablated", "untrained, ablated"),
+        )
+    ]
 
 
 def describe_order_by_noise(records: list[Record]) -> Markdown:
@@ -136,6 +194,12 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
 def load_watched() -> list[Record]:
     """Find the judged runs that differ in how the label enters; nothing is trained."""
     return [run for name in SCHEME_COLOURS for run, _ in find_runs(name)]
+
+
+def load_confirmed() -> list[list[Record]]:
+    """Find the judged runs with the usual label, on larger images and on smaller ones."""
+    groups = ([run for run, _ in find_runs(name)] for name in ("larger", "sinusoidal"))
+    return [runs for runs in groups if runs]
 
 
 def read_order_added(records: list[Record]) -> pd.DataFrame:

@@ -9,9 +9,6 @@ from bump_diffusion.papers.semantics.figures.comparisons import SYMBOLS
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.runs.record import Record
 
-WIDE = 2.0
-"""The widest spacing, pixels, that is compared; at wider ones hardly any positions are left."""
-
 
 def range_of_times(records: list[Record], field: str) -> dict[float, float]:
     """Average the images seen to half of all correct, by a field; those reached in all runs."""
@@ -23,26 +20,22 @@ def range_of_times(records: list[Record], field: str) -> dict[float, float]:
 
 def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
     """Say how much spacing and spread each change the images until half of all are right."""
-    narrow = [record for record in density if record.configuration.d_x <= WIDE]
     texts = []
-    for name, records, field in (("spacing", narrow, "d_x"), ("spread", spread, "sigma")):
+    for name, records, field in (("spacing", density, "d_x"), ("spread", spread, "sigma")):
         times = range_of_times(records, field)
         if len(times) < 2:
             texts.append(f"by an unknown factor with the {name}")
             continue
         factor = max(times.values()) / min(times.values())
         least, *_, most = times
-        texts.append(f"by a factor of {factor:.1f} with the {name} ({least:g} to {most:g} pixels)")
-    every = range_of_times(density, "d_x")
-    wide = "".join(
-        f" At a spacing of {d:g} pixels it takes {thousands(time)}, at one of {min(every):g} "
-        f"{thousands(every[min(every)])}."
-        for d, time in every.items()
-        if d > WIDE
-    )
+        inner = [times[value] for value in times if least < value < most]
+        without = f"; {max(inner) / min(inner):.1f} without both ends" if len(inner) > 1 else ""
+        texts.append(
+            f"by a factor of {factor:.1f} with the {name} ({least:g} to {most:g} pixels{without})"
+        )
     return Markdown(
         "The training images that it takes until half of all are right change "
-        f"{' and '.join(texts)} ({name_runs([*density, *spread])}).{wide}"
+        f"{' and '.join(texts)} ({name_runs([*density, *spread])})."
     )
 
 

@@ -19,7 +19,7 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
-from bump_diffusion.papers.semantics.confirmed import FROZEN, ROUTING, find_runs
+from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM, FROZEN, ROUTING, find_runs
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS, setting_colours
@@ -138,6 +138,10 @@ def describe_routes(
             f"In {count_of(split, len(plain))} networks for 32 × 32 pixels one layer passes x on "
             f"and another one y; in {count_of(int(both), len(plain))} layer 4 passes on both."
         )
+        new = plain[plain["seed"] >= CONFIRMATORY_FROM]
+        if 0 < len(new) < len(plain):
+            count = count_of(int(new["split"].sum()), len(new))
+            text += f" Of those made after this had been seen, {count} have two such layers."
         parts = [
             f"{count_of(int(alike.sum()), len(alike))} networks with {SAME[name]}"
             for name, alike in relatives.groupby("shared", sort=False)["alike"]
@@ -202,8 +206,8 @@ def describe_places(networks: pd.DataFrame) -> Markdown:
     small = networks[networks["N"] == 16]
     clear = (networks[["x", "y"]].abs() > 0.5).all(axis=1).sum()
     text = (
-        "Each mark is a network. It is far right if x goes with layer 4 in all bumps when that is "
-        "exchanged, far left if it does with layer 3; far up and far down say so of y. "
+        "Each mark is a network. Right: x goes with layer 4 when layers are exchanged; left: with "
+        "layer 3. Up and down: the same for y. In the middle neither layer takes it along. "
         f"{count_of(int(clear), len(networks)).capitalize()} are near a corner, where each "
         "coordinate goes with one layer rather than the other; those whose coordinates go with two "
         "layers are named by their seeds."
@@ -272,7 +276,9 @@ def settling(watched: list[Record]) -> tuple[Figure, str]:
         ax.axvline(0, color=QUIET, ls="--", lw=1)
         ax.set_yticks([-1, 0, 1], ["layer 3", "", "layer 4"])
         ax.set(ylim=(-1.1, 1.1), xlim=(-2.5, None))
-    figure.supxlabel("doublings of images since half of them were right", fontsize=10)
+    figure.supxlabel(
+        "doublings of training images, from when half of the drawings are right", fontsize=10
+    )
     settled = measure_networks(watched)["settled"].dropna()
     return figure, (
         f"Where x and y are during training, in {len(watched)} networks. Their layers were settled "

@@ -19,7 +19,9 @@ from bump_diffusion.page.axes import (
 )
 from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.papers.semantics.confirm import kappa
+from bump_diffusion.page.words import with_range
+from bump_diffusion.papers.semantics.confirm import QUANTITIES, kappa
+from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
 from bump_diffusion.papers.semantics.palette import (
@@ -103,31 +105,51 @@ def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
     )
 
 
+SIDES = ("generation", "representation", "representation_untrained")
+"""What is drawn, what layer 4 holds, and what that of an untrained network does."""
+
+
+def summarize_phases(records: list[Record]) -> str:
+    """Say in how many runs each side passes through the phases."""
+    table, N, total = frame(records), records[0].configuration.N, len(records)
+    passed = (int(pass_in_order(first_phases(table, side)).sum()) for side in SIDES)
+    drawn, held, untrained = (count_of(count, total) for count in passed)
+    return (
+        f"In {drawn} networks for {N} × {N} pixels the drawings pass through the three phases. So "
+        f"does what layer 4 holds, the label taken away, in {held}; but shown these drawings, so "
+        f"does a network that was never trained, in {untrained}. So this does not tell whether "
+        "the layer's phases cause those of the drawing."
+    )
+
+
 def describe_phases(records: list[Record]) -> Markdown:
-    """Say in how many runs each side passes through the phases, and how often the sides agree."""
-    table = frame(records)
-    sides = ("generation", "representation", "representation_untrained")
-    drawn, held, untrained = (int(pass_in_order(first_phases(table, s)).sum()) for s in sides)
-    N, total = records[0].configuration.N, len(records)
-    trained = table.query("step > 0")
-    runs = [run for _, run in trained.groupby("record")]
+    """Say in how many runs each side passes through the phases, and how often the sides agree.
+
+    Also of the judged networks for larger images, if there are any.
+    """
+    runs = [run for _, run in frame(records).query("step > 0").groupby("record")]
     agree, control = (
         np.mean([kappa(run["phase_generation"], run[f"phase_{side}"]) for run in runs])
-        for side in sides[1:]
-    )
-    lead = (
-        "One cannot tell: what an untrained network makes of the same images has the phases as "
-        "often. "
-        if untrained >= held
-        else ""
+        for side in SIDES[1:]
     )
     return Markdown(
-        f"{lead}In {count_of(drawn, total)} networks for {N} × {N} pixels, what is drawn passes "
-        f"through the three phases; what layer 4 holds, the label taken away, does so in "
-        f"{count_of(held, total)}. What an untrained network holds of the same images does so in "
-        f"{count_of(untrained, total)}: they are the phases of the images. The phase of layer 4 "
-        f"agrees with that of the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), "
-        f"the untrained one's by {control:.2f} ({name_runs(records)})."
+        f"{summarize_phases(records)} The phase of layer 4 agrees with that of the drawing by a κ "
+        f"of {agree:.2f} (0 is chance, 1 full agreement), the untrained one's by {control:.2f} "
+        f"({name_runs(records)}).{_describe_judged()}"
+    )
+
+
+def _describe_judged() -> str:
+    """What the judged networks for larger images add, as a sentence; empty if there are none."""
+    judged = [run for run, _ in find_runs("larger")]
+    if not judged:
+        return ""
+    passed = int(pass_in_order(first_phases(frame(judged), "generation")).sum())
+    lasts = [QUANTITIES["misplaced-phase"](run, {}).effect for run in judged]
+    return (
+        f" Of the networks made after the criteria were frozen {count_of(passed, len(judged))} "
+        "draw all three phases; single bumps at wrong places prevail for "
+        f"{with_range(lasts, ' doublings of training', write='{:.2f}'.format)}."
     )
 
 

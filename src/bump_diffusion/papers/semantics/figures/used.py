@@ -54,30 +54,50 @@ def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
     )
 
 
-def describe_use(records: list[Record]) -> Markdown:
-    """Say which layer the place of a bump passes through, by size of image, and if layer 4 does."""
+def summarize_use(records: list[Record]) -> str:
+    """Say which layer has a say in the place of a bump, by size of image, and if layer 4 has."""
     mean = average_fates(records)
-    sizes = sorted(mean.index.unique("N"), reverse=True)
-    deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
-    sides = {count_values(N, layer) for N, layer in deepest.items() if layer}
+    chosen = _choose_layers(mean)
+    sides = {N: count_values(N, layers[0]) for N, layers in chosen.items()}
     lead = ""
-    if len(sizes) > 1 and len(sides) == 1 and all(deepest.values()):
-        (side,) = sides
-        lead = f"The place of a bump passes through the layer of {side} × {side} values. "
+    if len(sides) > 1 and len(set(sides.values())) == 1:
+        side = next(iter(sides.values()))
+        lead = f"The layer of {side} × {side} values has a say in where the bump is. "
     parts = []
-    for N in sizes:
+    for N, layers in chosen.items():
         untouched = mean.loc[(N, ""), "correct"]
-        for layer in dict.fromkeys(filter(None, [deepest[N], "layer4"])):
+        for layer in layers:
             side, change = count_values(N, layer), mean.loc[(N, layer), "correct"]
             parts.append(
                 f"with {spell_layer(layer)} ({side} × {side} values) on {N} × {N} pixels it "
                 f"{_name_change(untouched, change)}"
             )
-    return Markdown(
+    return (
         f"{lead}If a layer is swapped between two requests, the share of images that are right "
-        f"changes: {'; '.join(parts)} ({name_runs(records)}). A swap moves all that a layer holds, "
-        "so it does not tell whether the order there is what counts."
+        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
+        "whether the order there is what counts."
     )
+
+
+def describe_use(records: list[Record]) -> Markdown:
+    """Say what `summarize_use` does, and how many bumps go to where the other request is."""
+    mean = average_fates(records)
+    taken = " and ".join(
+        f"{mean.loc[(N, layers[0]), 'at_other']:.0%} with {spell_layer(layers[0])} on {N} × {N}"
+        for N, layers in _choose_layers(mean).items()
+    )
+    return Markdown(
+        f"{summarize_use(records)} Of the swapped images {taken} pixels show the bump just where "
+        "the other request asks for it; on the larger ones many bumps move along one axis alone "
+        f"({name_runs(records)})."
+    )
+
+
+def _choose_layers(mean: pd.DataFrame) -> dict[int, list[str]]:
+    """Choose by N the deepest layer that is needed, and layer 4, from `average_fates`."""
+    sizes = sorted(mean.index.unique("N"), reverse=True)
+    deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
+    return {N: list(dict.fromkeys(filter(None, [deepest[N], "layer4"]))) for N in sizes}
 
 
 def _find_deepest(correct: pd.Series) -> str:

@@ -84,7 +84,7 @@ def describe_learning_run(record: Record) -> Markdown:
         (run["images_seen"].iloc[i], run.iloc[i][list(OUTCOMES)].astype(float)) for i in (0, -1)
     )
     return Markdown(
-        f"After {begun:,} training images most of what this network draws shows "
+        f"After {begun:,} training images the largest share of what this network draws shows "
         f"{KINDS[first.idxmax()]}; after {ended:,}, {last.max():.0%} of its images show "
         f"{KINDS[last.idxmax()]}."
     )
@@ -105,7 +105,8 @@ def describe_samples(record: Record) -> Markdown:
         "marks where the bump should be. A column is a time in training, under the number of "
         "images that the network had seen by then, from the untrained network (left) to the end "
         "(right). To see is how noise gives way to grey patches, and these to one bump under the "
-        f"cross. Of all images drawn at these times, most show {', then '.join(told)}; at the end "
+        "cross. Of all images drawn at these times, the largest share shows "
+        f"{', then '.join(told)}; at the end "
         f"{run['correct'].iloc[-1]:.0%} are right."
     )
 

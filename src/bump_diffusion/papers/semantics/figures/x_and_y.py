@@ -5,11 +5,13 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import drawn
 from bump_diffusion.page.words import spell_layer, with_range
-from bump_diffusion.papers.semantics.confirm import placement_coupling
+from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
+from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_given_one_bump
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
@@ -79,7 +81,7 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
         ax.grid(False, axis="y")
     axes[0].set_yticks(range(len(seeds)), [f"seed {seed}" for seed in seeds])
     axes[0].invert_yaxis()
-    figure.supxlabel("bumps that are nearer to the other's request", fontsize=10)
+    figure.supxlabel("share of bumps nearer to the other's request", fontsize=10)
     legend_above(
         figure, {f"along {axis}": colour for axis, colour in AXIS_COLOURS.items()}, ncols=2
     )
@@ -124,20 +126,19 @@ def describe_shares(records: list[Record]) -> Markdown:
     return Markdown(text)
 
 
-def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
-    """Say how far the axes of imbalanced data are apart, alone and in images, and if they cohere.
+def summarize_coupling(couplings: pd.DataFrame, records: list[Record]) -> str:
+    """Say how far the axes of imbalanced data are apart, alone and in images.
 
     `couplings` come from `factorized.couple_to_lines`, of `records`.
     """
-    told = couplings["index"].mean()
+    told = couplings["index"].mean()  # of the data sets in which the axes can be told apart
     lead = "Where one can tell, they seem to be pulled together, though not wholly. "
     if np.isnan(told) or not LITTLE < told < 1 - LITTLE:
         lead = ""
-    parts = []
+    parts, N = [], records[0].configuration.N
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
-        N = records[0].configuration.N
         where = f"At spacings of {d_x:g} pixels along x and {d_y:g} along y, in images of {N}"
         if runs["index"].isna().all():
             parts.append(
@@ -146,15 +147,46 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
             )
         else:
             parts.append(
-                f"{where}, x trained alone needs {alone:.2f} times the examples of y. In "
-                f"images the ratio is {together:.2f}; {alone:.2f} would be apart, 1 together. In "
-                f"doublings that is {with_range(runs['index'], write='{:.0%}'.format)} of the way "
-                f"to learning together, in {len(runs)} networks."
+                f"{where}, x trained alone needs {alone:.2f} times the examples of y. Learned "
+                f"independently in images, the ratio would be the same; learned at once, 1. It is "
+                f"{together:.2f}, which is {_describe_index(runs)} of the way, in doublings, to "
+                f"learning together ({len(runs)} networks)."
             )
-    cohere = np.nanmean([placement_coupling(placed_given_one_bump(r)) for r in records] or [np.nan])
-    found = "no dependence was seen" if abs(cohere) < INDEPENDENT else "x and y depend"
-    parts.append(
-        f"Within an image {found}: {cohere:.2f}, where 0 is none and 1 full dependence "
+    return lead + " ".join(parts)
+
+
+def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
+    """Say what `summarize_coupling` does, what newer networks give, and if the axes cohere."""
+    cohere = [placement_coupling(placed_given_one_bump(record)) for record in records]
+    known = np.array(cohere)[~np.isnan(cohere)]
+    found = "x and y depend"
+    if len(known) and abs(known.mean()) < INDEPENDENT:
+        found = "little or no dependence was seen"
+    much = with_range(cohere, missing="unknown", write="{:.2f}".format)
+    within = (
+        f"Within an image {found}: {much}, where 0 is none and 1 full dependence "
         f"({name_runs(records)})."
     )
-    return Markdown(lead + " ".join(parts))
+    parts = [summarize_coupling(couplings, records), _describe_judged(), within]
+    return Markdown(" ".join(filter(None, parts)))
+
+
+def _describe_index(runs: pd.DataFrame) -> str:
+    """The coupling index of one data set in percent, with its interval where it has one."""
+    columns = (runs[name].to_numpy() for name in ("joint", "separate", "index"))
+    index, low, high = estimate_index(*columns)
+    if not np.isfinite([low, high]).all():
+        return f"{index:.0%}"
+    return f"{index:.0%} (95 % interval {low:.0%} to {high:.0%})"
+
+
+def _describe_judged() -> str:
+    """Say how far the judged networks are on the way; empty if there are none."""
+    values = (axes_pulled_together(*run) for run in find_runs("imbalanced-wide"))
+    shares = [f"{value.effect / value.control:.0%}" for value in values if value.control > 0]
+    if not shares:
+        return ""
+    return (
+        f"In networks made since, measured as the frozen criteria say, it is "
+        f"{' and '.join([', '.join(shares[:-1]), shares[-1]] if shares[1:] else shares)}."
+    )
