@@ -275,7 +275,7 @@ def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
 
 def test_what_is_right_everywhere_and_still_rises_is_told():
     planes, records = compose.load_planes()
-    text = compose.describe_limits(planes, records).data
+    text = compose.describe_limits(planes, records, []).data
     usual = planes[(planes["bias"] == "no bias") & (planes["region"] != "trained")]
     right = (usual["outcome"] == "correct").groupby(usual["held_out"]).mean()
     core = usual[usual["region"] == "core"]

@@ -27,15 +27,19 @@ from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import NEW_FROM, name_runs
 from bump_diffusion.papers.semantics.palette import REQUESTED
-from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.record import Record
+from bump_diffusion.runs.store import default_store
 
 COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
 """The networks that the first figure shows, in its rows."""
 
 BLOCKS = ("quadrants", "donut", "corner")
 """Gaps that leave every x and every y in the training data, and whole blocks of pairs out."""
+
+LONGER = "longer-baseline"
+"""The experiment of networks without a bias that are trained for longer."""
 
 GAPS = {
     "quadrants": "two quarters",
@@ -159,8 +163,11 @@ def describe_composition(
             f"{_both(core)} ({' and '.join(map(str, by_bias.size()))} networks; of what they were "
             f"trained on {_both(trained)} are right)."
         )
-    answer = Answer(Markdown(text), [*records, *others])
-    answer.made_from["missing"] = list_missing(CURE)
+    longer = load_longer()  # of which a sentence further down the page is
+    answer = Answer(Markdown(text), [*records, *others, *longer])
+    there = {record.configuration for record in longer}
+    not_there = [c.id for c in experiment(LONGER) if c not in there]
+    answer.made_from["missing"] = [*list_missing(CURE), *not_there]
     return answer
 
 
@@ -313,11 +320,19 @@ def describe_failure(classified: pd.DataFrame) -> Markdown:
     )
 
 
-def describe_limits(classified: pd.DataFrame, records: list[Record]) -> Markdown:
-    """Say what is right of all that was left out, edges too, and if more training may help.
+def load_longer() -> list[Record]:
+    """Find the networks without a bias that were trained for longer; nothing is trained."""
+    found = (default_store().get(c, extras) for c, extras in experiment(LONGER).items())
+    return [record for record in found if record is not None]
+
+
+def describe_limits(
+    classified: pd.DataFrame, records: list[Record], longer: list[Record]
+) -> Markdown:
+    """Say what is right of all that was left out, edges too, and if more training helps.
 
     Of the networks without a bias of `load_planes`; how much more is right at the end than after
-    two thirds of the training.
+    two thirds of the training, and in those of `load_longer`.
     """
     usual = classified[classified["bias"] == COMPARED[0]]
     by_gap = usual[usual["region"] != "trained"].groupby("held_out")["outcome"]
@@ -340,9 +355,24 @@ def describe_limits(classified: pd.DataFrame, records: list[Record]) -> Markdown
         "Two things to know about these numbers. They are of combinations at least two pixels from "
         "all trained ones; of all that were left out, those at the edge too, the networks without "
         f"a bias draw {percent_range(everywhere)} right. And some of them were still getting "
-        f"better: in the last third of their training the share goes from {named}. With more "
-        "training they may draw more."
+        f"better: in the last third of their training the share goes from {named}. "
+        f"{_describe_longer(longer) or 'With more training they may draw more.'}"
     )
+
+
+def _describe_longer(longer: list[Record]) -> str:
+    """What networks draw that were trained for longer, by what was left out; empty without any."""
+    core: dict[str, list[float]] = {gap: [] for gap in GAPS}
+    for record in longer:
+        score = score_regions(classify_last(record))["core"]
+        core[record.configuration.held_out].append(score)
+    parts = [
+        f"{np.mean(scores):.0%} ({GAPS[gap]}, {len(scores)} network{'s' * (len(scores) > 1)})"
+        for gap, scores in core.items()
+        if scores
+    ]
+    steps = EXPERIMENTS[LONGER].set["steps"]
+    return f"After {steps:,} steps of training it is {', '.join(parts)}." if parts else ""
 
 
 def tabulate_destinations(records: list[Record], classified: pd.DataFrame) -> Table:
