@@ -39,10 +39,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 BIN = Path(sys.executable).parent
 SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5"]
-FIRST = ["test_book", "test_sweep", "test_training"]
+FIRST = ["test_book", "test_sweep", "test_training", "test_browser"]
 """The longest files, which would leave test processes waiting for one of them if begun late."""
 
-LAST = ["test_browser", "test_rebuild", "test_stacked_runs", "test_cli"]
+LAST = ["test_rebuild", "test_stacked_runs", "test_cli"]
 """Those that need what the first of all builds, and what fills up the other test processes."""
 
 

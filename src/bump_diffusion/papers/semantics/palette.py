@@ -24,7 +24,14 @@ OUTCOME_COLOURS = {
 AT_OTHER = "#9944aa"
 """Of an image whose bump lies where another was requested; beside the outcomes."""
 
-PHASE_COLOURS = {"A": "#bb4411", "B": "#885588", "C": "#5555ff"}
+PHASE_COLOURS = {
+    phase: OUTCOME_COLOURS[kind]
+    for phase, kind in {"A": "several", "B": "misplaced", "C": "correct"}.items()
+}
+"""Those of the images that name the phases."""
+
+ON_PHASE = {"A": "black", "B": "black", "C": "white"}
+"""Of words on a phase's colour."""
 
 SCHEME_COLOURS = {"sinusoidal": "#dd7755", "scalar": "#007799", "table": "#776600"}
 """Of the ways in which the label becomes a vector to which the paper's claims are put."""

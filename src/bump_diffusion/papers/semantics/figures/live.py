@@ -61,7 +61,7 @@ def ask_networks(records: list[Record]) -> Live:
             [mpl.colors.to_hex(colour) for colour in position_colours(positions, c.N)]
             for positions in (labels, corners)
         )
-        title = f"UMAP of {spell_layer(c.probe_layer)}: a point a request"
+        title = f"UMAP of {spell_layer(c.probe_layer)}: each point is a request"
         label_map = LabelMap(title, NOTE, labels, colours, corner_colours)
     networks = {
         SCHEMES.get(scheme := r.configuration.conditioning, scheme): describe_checkpoints(r)

@@ -44,9 +44,9 @@ def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
     times, symbol = range_of_times(records, field), SYMBOLS[field]
     missed = {getattr(r.configuration, field) for r in records} - times.keys()
     text = (
-        "Phases over training, for what is drawn (above) and what layer 4 represents (below); a "
-        f"bar a data set, from {means}. A boundary that runs straight up says that {symbol} does "
-        "not matter."
+        "Phases over training, for what is drawn (above) and what layer 4 represents (below). Each "
+        f"bar is a data set, from {means}. A boundary that runs straight up says that {symbol} "
+        "does not matter. Colours are faint where networks of one data set differ."
     )
     if times:
         first, last = min(times, key=times.get), max(times, key=times.get)

@@ -35,7 +35,12 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
 from bump_diffusion.papers.semantics.figures.watch import KINDS
-from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, PHASE_COLOURS, position_colours
+from bump_diffusion.papers.semantics.palette import (
+    FEATURE_STYLES,
+    ON_PHASE,
+    PHASE_COLOURS,
+    position_colours,
+)
 from bump_diffusion.runs.record import Record
 
 BLUES = mpl.colors.LinearSegmentedColormap.from_list("blues", ("#3377cc00", "#3377cc99"))
@@ -206,8 +211,8 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
         edges = log_edges(phases.index)
         starts = np.flatnonzero(phases["phase"] != phases["phase"].shift())
         for start, stop in itertools.pairwise([*starts, len(phases)]):
-            centre = np.sqrt(edges[start] * edges[stop])
-            ax.text(centre, y, phases["phase"].iloc[start], ha="center", va="center", color="white")
+            centre, phase = np.sqrt(edges[start] * edges[stop]), phases["phase"].iloc[start]
+            ax.text(centre, y, phase, ha="center", va="center", color=ON_PHASE[phase])
     for ax in figure.axes:
         ax.invert_yaxis()  # as the rows of a table
     passed = [pass_in_order(first_phases(table, side)).sum() for side in THRESHOLDS]

@@ -24,7 +24,7 @@ from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.figures.claims import describe_interval
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
-from bump_diffusion.papers.semantics.palette import PHASE_COLOURS, phase_legend
+from bump_diffusion.papers.semantics.palette import ON_PHASE, PHASE_COLOURS, phase_legend
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
 
@@ -75,7 +75,7 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
             corner = np.array([spacings.index(spacing), spreads.index(spread)])
             ax.add_patch(Rectangle(corner, 1, 1, fc=PHASE_COLOURS[phase], ec=GROUND))
             text = f"{phase}\n{measure.format(**part[['correct', 'order']].mean())}"
-            ax.annotate(text, corner + 0.5, ha="center", va="center", color="white")
+            ax.annotate(text, corner + 0.5, ha="center", va="center", color=ON_PHASE[phase])
             phases.append(phase)
         cell_axes(ax, spacings, spreads)
     axes[0].set_ylabel(FIELD_NAMES["sigma"])

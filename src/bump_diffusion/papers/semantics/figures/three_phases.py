@@ -162,7 +162,7 @@ def describe_embedding(record: Record) -> Markdown:
     return Markdown(
         f"One network (seed {record.configuration.seed}) while it learns. In the middle, what it "
         f"draws: phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the "
-        "images are right. Above, layer 4 at those times, a point an image, in the colour of the "
+        "images are right. Above is layer 4 at those times: each point is an image, in the colour of the "
         f"position that was requested. {COLOUR_KEY}. With the label, as the paper reads it, "
         f"positions can be read from the first picture on (R² {published:.2f}, when "
         f"{first['correct']:.0%} of the images are right): that order was put in. Without the "

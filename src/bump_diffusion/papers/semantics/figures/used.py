@@ -162,9 +162,10 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
     follows = at_other.idxmax()
     near, one_axis = find_third_places(patched)
     return Markdown(
-        "What becomes of images when one layer's output is exchanged between two requests; a bar "
-        "is a layer, and all images. Green, the bump stays where it was asked for; purple, it "
-        "lies within a pixel of where the other request asks for it; blue, at neither place. With "
+        "What becomes of images when one layer's output is exchanged between two requests. Each "
+        "bar is all images with one layer exchanged. In the green part the bump stays where it was "
+        "asked for, in the purple part it lies within a pixel of where the other request asks for "
+        "it, in the blue part at neither place. With "
         f"layer 4 exchanged on {largest} × {largest} pixels {at_other['layer4']:.0%} are purple "
         f"and {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} blue. Of the blue ones "
         f"{near:.0%} miss the other's place by at most {NEAR} pixels, and "

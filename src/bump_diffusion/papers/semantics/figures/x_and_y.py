@@ -111,7 +111,7 @@ def describe_shares(records: list[Record]) -> Markdown:
     split = find_split(shares)
     text = (
         "How many bumps come nearer to the other's request than to their own, along x and along y, "
-        "when layer 3 (left) or layer 4 (right) is exchanged; a pair of bars a network. A network "
+        "when layer 3 (left) or layer 4 (right) is exchanged. Each pair of bars is a network. One "
         "that holds both coordinates in one layer has two long bars on one side and two short ones "
         "on the other."
     )
