@@ -250,9 +250,9 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[F
 def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
     return Markdown(
-        "Bright is right, dark is wrong, hatched was not tried. In the first row the label enters as "
-        "a vector, in the others it is drawn in two more input images. Inside the "
-        "orange outlines no combination was trained. At least two pixels from what was trained, "
+        "Bright is right, dark is wrong, hatched was not tried. In the first row the label enters "
+        "as a vector, in the others it is drawn in two more input images. Inside the orange "
+        "outlines no combination was trained. At least two pixels from what was trained, "
         f"right are, from left to right: {_name_shares(classified)}."
     )
 

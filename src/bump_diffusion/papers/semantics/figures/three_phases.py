@@ -157,17 +157,20 @@ def describe_embedding(record: Record) -> Markdown:
     """Say what to see in `embedding_and_outcomes`."""
     run = frame([record]).query("step > 0")
     first, last = run.iloc[0], run.iloc[-1]
-    published = min(first[f"r2_trained_umap_requested_{axis}"] for axis in "xy")
+    begins, ends, control = (
+        max(min(row[f"r2_{features}_umap_requested_{axis}"] for axis in "xy"), 0)
+        for row, features in ((first, "trained"), (last, "trained"), (last, "untrained"))
+    )
     passed = run["phase_generation"].drop_duplicates()
     return Markdown(
         f"One network (seed {record.configuration.seed}) while it learns. In the middle, what it "
         f"draws: phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the "
-        "images are right. Above is layer 4 at those times: each point is an image, in the colour of the "
-        f"position that was requested. {COLOUR_KEY}. With the label, as the paper reads it, "
-        f"positions can be read from the first picture on (R² {published:.2f}, when "
-        f"{first['correct']:.0%} of the images are right): that order was put in. Without the "
-        f"label order appears (R² {max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) "
-        "once single bumps do. Below, the same beside an untrained network that is shown the same "
-        f"images, which ends at R² {max(last['order_untrained'], 0):.2f}: what lies between the "
-        "lines was learned."
+        "images are right. Above is layer 4 at those times: each point is an image, in the colour "
+        f"of the position that was requested. {COLOUR_KEY}. With the label, and read after UMAP as "
+        f"in the paper, the first picture has R² {begins:.2f}, when {first['correct']:.0%} of the "
+        f"images are right, and the last {ends:.2f}; that of an untrained network has "
+        f"{control:.2f}. Without the label, and read linearly, order appears (R² "
+        f"{max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) once single bumps do. "
+        "Below is the same beside an untrained network that is shown the same images, which ends "
+        f"at R² {max(last['order_untrained'], 0):.2f}: what lies between the lines was learned."
     )
