@@ -17,6 +17,7 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
 from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import legend_above, panels
+from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.page.words import percent_range
@@ -133,20 +134,26 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[F
     scores = score_biases(classified)
     core = average_core(classified).sort_values(ascending=False)
     biases = core.index
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.42 * len(biases)))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.52 * len(biases)))
     for y, bias in enumerate(biases):
         of_bias = scores.loc[bias]
-        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.15), color=FOUND, **TICK)
-        ax.plot(of_bias["core"], np.full(len(of_bias), y + 0.15), "o", color=REQUESTED, ms=5)
-        ax.annotate(f"{len(of_bias)}", (1.06, y), annotation_clip=False, va="center")
-    ax.set_yticks(range(len(biases)), [textwrap.fill(bias, 24) for bias in biases])
+        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.2), color=FOUND, **TICK)
+        beside = y + 0.15 + np.linspace(-0.15, 0.15, len(of_bias))  # dots that are alike are seen
+        ax.plot(of_bias["core"], beside, "o", color=REQUESTED, ms=4, alpha=0.7, mew=0)
+        ax.plot(core[bias], y + 0.15, "|", color=INK, ms=16, mew=2)
+        count = f"{core[bias]:.0%}  ({len(of_bias)})"
+        ax.annotate(count, (1.05, y), annotation_clip=False, va="center")
+    told = classified.groupby("bias")["told"].first()
+    names = [f"{textwrap.fill(bias, 28)}\n(told {told[bias]})" for bias in biases]
+    ax.set_yticks(range(len(biases)), names, fontsize=9)
     ax.invert_yaxis()
     ax.set(xlim=(-0.03, 1.03), xlabel="share of right images")
     styles = {
         "trained combinations": {"color": FOUND, **TICK},
         "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
+        "their mean": {"color": INK, "marker": "|", "ls": "", "ms": 12, "mew": 2},
     }
-    legend_above(figure, styles, ncols=2)
+    legend_above(figure, styles, ncols=3)
     shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
     return figure, f"Right images of combinations that were never trained, by bias: {shares}."
 
@@ -156,7 +163,8 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
     scores = score_biases(classified)
     others = average_without_geometry(classified)
     return Markdown(
-        "Each mark is one network; how many there are stands at the right. All draw at least "
+        "Each mark is one network. At the right stand the mean of what was never trained and the "
+        "number of networks; in brackets, what each bias is told. All draw at least "
         f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
         "was left out (orange), at least two pixels from what was trained. Of the biases that are "
         f"not told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} right."
