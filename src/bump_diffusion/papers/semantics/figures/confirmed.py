@@ -295,7 +295,8 @@ def describe_order_first(judged: pd.DataFrame) -> Markdown:
     """Say whether order comes before accuracy, where the signs of the effect may differ."""
     cells = judged[(judged["criterion"] == "order-first") & (judged["seeds"] > 0)]
     effects = "\n".join(
-        f"- {FROZEN.conditions[cell.condition].about}: {describe_interval(cell)}"
+        f"- {FROZEN.conditions[cell.condition].about}: {describe_interval(cell)}; "
+        f"{cell.estimate + cell.control:.2f} without taking off the untrained network's"
         for cell in cells.itertuples()
     )
     signs = "differ" if cells["estimate"].min() < 0 < cells["estimate"].max() else "agree"
