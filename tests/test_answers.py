@@ -107,29 +107,35 @@ def test_what_is_learned_is_told_beside_what_an_untrained_network_has():
     judged = load_judged()[0]
     text = learned.describe_learned(larger, controls, judged)
     features = ("ablated", "untrained, ablated", "trained", "untrained")
-    last = (read(larger, "layer4", "sample", 0, f) for f in features)
+    last = (read_last(larger, "direct")[f] for f in features)
     noise = (read(controls, "up3", "noise", 999, f) for f in ("untrained", "trained"))
     (test,) = judged.query("criterion == 'order-added' and condition == 'larger'").itertuples()
     assert says(text, *last, test.seeds, test.estimate, test.low, test.high, *noise)
 
 
+def read_last(runs, reduction):
+    """The mean over runs of R^2 in drawn images along the worse axis, by features."""
+    last = [r.probes[r.probes["step"] == r.configuration.steps] for r in runs]
+    chosen = pd.concat(last, keys=range(len(runs)), names=["run"]).query(
+        "reduction == @reduction and target == 'requested'"
+    )
+    return chosen.groupby(["run", "features"])["r2"].min().groupby("features").mean().clip(0)
+
+
 def test_order_is_tabulated_in_all_ways_in_which_it_is_read():
     runs = load("larger-controls")
-    table = learned.tabulate_readings(runs)
-    last = pd.concat(
-        [r.probes[r.probes["step"] == r.configuration.steps] for r in runs], keys=range(3)
+    table = (
+        learned.tabulate_readings(runs)
+        .set_index("read from")
+        .rename(columns={name: features for features, name in learned.LEGEND.items()})
     )
-    chosen = last.query("reduction == 'umap' and target == 'requested'")
-    worse = chosen.groupby([chosen.index.get_level_values(0), "features"])
-    by_umap = worse["r2"].min().groupby("features").mean()[["trained", "untrained"]]
-    asked = (table["read"] == "after UMAP") & (table["label"] == "left in")
-    shown = table.loc[asked, ["trained", "not trained"]].to_numpy()
-    assert shown == pytest.approx(by_umap.to_numpy()[None], abs=0.006)
-    true = (table["images"] == "true") & (table["label"] == "ablated")
-    clean = [read(runs, "layer4", "bump", 0, f) for f in ("ablated", "untrained, ablated")]
-    assert table.loc[true, ["trained", "not trained"]].to_numpy() == pytest.approx(
-        np.array([clean]), abs=0.006
-    )
+    for of, reduction in (("drawn images", "direct"), ("drawn images, after UMAP", "umap")):
+        shown = table.loc[of, list(learned.LEGEND)]
+        expected = read_last(runs, reduction)[list(learned.LEGEND)]
+        assert shown.to_numpy(float) == pytest.approx(expected.to_numpy(), abs=0.006)
+    clean = [read(runs, "layer4", "bump", 0, f) for f in learned.LEGEND]
+    shown = table.loc["true bumps", list(learned.LEGEND)]
+    assert shown.to_numpy(float) == pytest.approx(np.array(clean), abs=0.006)
 
 
 def change(before, after):

@@ -1,7 +1,5 @@
 """The page *Is the order learned?*: order in a nearly clean image, and in noise."""
 
-from collections.abc import Mapping
-
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
@@ -93,8 +91,7 @@ def _style(features: str) -> dict[str, object]:
 
 def summarize_learned(larger: list[Record]) -> str:
     """Say how much order training adds where the paper looks."""
-    N, samples = larger[0].configuration.N, read_order(larger, ("sample",))
-    last = average_order(samples, samples["conditioning"].iloc[0], "layer4", 0)
+    N, last = larger[0].configuration.N, read_drawn(larger, "direct")
     return (
         "Training seems to add order, and much is there without it. With the label taken away, the "
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
@@ -135,6 +132,18 @@ def _describe_test(judged: pd.DataFrame) -> str:
     )
 
 
+def read_drawn(records: list[Record], reduction: str) -> pd.Series:
+    """Read the order in layer 4, by features, in the images drawn at the end of training.
+
+    The mean over runs; `reduction` is "direct" (linearly) or "umap". Empty if the runs lack it.
+    """
+    last = frame(records).groupby("record").tail(1)
+    columns = {f: [f"r2_{f}_{reduction}_requested_{a}" for a in "xy"] for f in LEGEND}
+    if not set().union(*columns.values()) <= set(last):
+        return pd.Series(dtype=float)
+    return pd.Series({f: last[xy].min(axis=1).clip(lower=0).mean() for f, xy in columns.items()})
+
+
 def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
     """Tabulate R^2 of the requested position in layer 4 in all ways in which pages give it.
 
@@ -145,26 +154,16 @@ def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
     for runs in groups:
         c = runs[0].configuration
         about = {"pixels": f"{c.N} × {c.N}", "networks": f"{len(runs)}, {name_runs(runs)}"}
-        last = frame(runs).groupby("record").tail(1)
-        for reduction, read in (("direct", "linearly"), ("umap", "after UMAP")):
-            columns = {f: [f"r2_{f}_{reduction}_requested_{a}" for a in "xy"] for f in LEGEND}
-            if set().union(*columns.values()) <= set(last):
-                means = {f: last[of].min(axis=1).clip(lower=0).mean() for f, of in columns.items()}
-                rows += _list_readings({**about, "images": "drawn", "read": read}, means)
+        readings = {
+            "drawn images": read_drawn(runs, "direct"),
+            "drawn images, after UMAP": read_drawn(runs, "umap"),
+        }
         if "interventions" in runs[0].extras:
             clean = average_order(read_order(runs, ("bump",)), c.conditioning, "layer4", 0)
-            rows += _list_readings({**about, "images": "true", "read": "linearly"}, clean)
-    return pd.DataFrame(rows).round(2)
-
-
-def _list_readings(about: dict[str, str], means: Mapping[str, float]) -> list[dict[str, object]]:
-    return [
-        {**about, "label": label, "trained": means[name], "not trained": means[control]}
-        for label, name, control in (
-            ("left in", "trained", "untrained"),
-            ("ablated", "ablated", "untrained, ablated"),
-        )
-    ]
+            readings["true bumps"] = clean
+        rows += [{**about, "read from": of} | dict(r) for of, r in readings.items() if len(r)]
+    columns = ["pixels", "networks", "read from", *LEGEND]
+    return pd.DataFrame(rows)[columns].round(2).rename(columns=LEGEND)
 
 
 def describe_order_by_noise(records: list[Record]) -> Markdown:
