@@ -49,6 +49,14 @@ def test_every_chapter_has_its_page(site):
     assert (site.html / "index.html").exists()
 
 
+def test_the_pages_of_the_code_have_every_module_once(site):
+    pages = (site.html / "book" / "code").glob("*.html")
+    modules = [m for p in pages for m in re.findall(r'id="module-(\S+?)"', p.read_text("utf-8"))]
+    files = [f.relative_to(ROOT / "src") for f in (ROOT / "src" / "bump_diffusion").rglob("*.py")]
+    names = {".".join(f.with_suffix("").parts) for f in files if f.name != "__init__.py"}
+    assert sorted(modules) == sorted(names - {"bump_diffusion.cli"})  # that has --help
+
+
 def test_every_page_lists_all_pages(site):
     (source, *_) = (site.html / "_modules").rglob("bumps.html")
     for page in (*site.pages(), source):

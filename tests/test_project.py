@@ -44,14 +44,6 @@ def test_the_conda_environment_takes_every_version_from_the_lock():
     assert from_pip == ["-r requirements.lock", "-e ."]
 
 
-def test_the_pages_of_the_code_have_every_module_once():
-    pages = "".join(page.read_text("utf-8") for page in (ROOT / "book" / "code").glob("*.md"))
-    modules = re.findall(r"automodule:: (\S+)", pages)
-    files = [f.relative_to(ROOT / "src") for f in (ROOT / "src" / "bump_diffusion").rglob("*.py")]
-    names = {".".join(f.with_suffix("").parts) for f in files if f.name != "__init__.py"}
-    assert sorted(modules) == sorted(names - {"bump_diffusion.cli"})  # that has --help
-
-
 def test_no_line_of_text_is_a_comment():
     """MyST drops a line that begins with %, which wrapped text may do by chance."""
     for name in notebooks():

@@ -1,0 +1,1 @@
+"""Analysis: from records to tables, phases and verdicts"""

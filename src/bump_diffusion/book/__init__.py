@@ -1,0 +1,1 @@
+"""The book: its chapters' parameters, runs and site"""

@@ -4,6 +4,7 @@
 changed, half removed or half replaced is built anew.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -73,6 +74,7 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
         target = stage / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
+    _write_code_pages(stage / "book" / "code")
     _configure(stage)
     for notebook in executed:
         shutil.copy(notebook, stage / "book")
@@ -82,6 +84,18 @@ def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:
         from bump_diffusion.live.export import write_files  # imports torch, which takes seconds
 
         write_files(stage / "book" / "_static" / "live", weights, default_store())
+
+
+def _write_code_pages(folder: Path) -> None:
+    """Write a page for each sub-package: its docstring, the title first, and then its modules."""
+    folder.mkdir(exist_ok=True)
+    for package in PACKAGE.glob("*/__init__.py"):
+        parts = [f"# {ast.get_docstring(ast.parse(package.read_text('utf-8')))}\n"]
+        for file in sorted(package.parent.rglob("[!_]*.py")):
+            name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+            directive = f"```{{eval-rst}}\n.. automodule:: bump_diffusion.{name}\n```"
+            parts.append(f"## {name}\n\n{directive}\n")
+        (folder / f"{package.parent.name}.md").write_text("\n".join(parts), "utf-8")
 
 
 def _configure(stage: Path) -> None:

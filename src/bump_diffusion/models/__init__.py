@@ -1,0 +1,1 @@
+"""Models: the network and how labels enter it"""

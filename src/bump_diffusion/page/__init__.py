@@ -1,0 +1,1 @@
+"""Page: figures and tables as a page shows them"""

@@ -1,0 +1,1 @@
+"""Papers: claims, quantities and figures of each"""

@@ -1,0 +1,1 @@
+"""Training: the noise schedule, samplers, the trainer"""
