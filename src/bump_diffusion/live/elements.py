@@ -89,14 +89,6 @@ class LabelMap:
     "The colours of an image's corners, from left to right, then down."
 
 
-class Live(Page):
-    """A live element, whose output's metadata list its files of weights besides its records."""
-
-    def __init__(self, template: str, records: Sequence[Record], weights: Sequence[str], **values):
-        super().__init__(template, records, fields=PROVENANCE_FIELDS, **values)
-        self.made_from["weights"] = list(weights)
-
-
 def show_networks(
     networks: Mapping[str, Sequence[Checkpoint]],
     still: Page,
@@ -105,17 +97,15 @@ def show_networks(
     together: bool = False,
     held_out: Bool[np.ndarray, "N N"] | None = None,
     start: tuple[float, float] = (0.3, 0.6),
-    choice: str = "How the position enters",
     assets: str = ASSETS,
-) -> Live:
+) -> Page:
     """Networks, by name, that draw a bump where a reader requests one, at every checkpoint.
 
     All have images of one size; where one has fewer checkpoints than others, its last stands for
-    the rest. One at a time is shown, of the reader's
-    `choice`, or, `together`, all side by side. `label_map` says what the checkpoints' points are,
-    `outcomes` gives the colour of each share. The labels (by y and x) that are `held_out` are
-    outlined. The first request is at `start`, in shares of N. `still`, a drawing, stands where the
-    network cannot run.
+    the rest. One at a time is shown, or, `together`, all side by side. `label_map` says what the
+    checkpoints' points are, `outcomes` gives the colour of each share. The labels (by y and x) that
+    are `held_out` are outlined. The first request is at `start`, in shares of N. `still`, a
+    drawing, stands where the network cannot run.
     """
     checkpoints = [checkpoint for each in networks.values() for checkpoint in each]
     c = checkpoints[0].record.configuration
@@ -136,14 +126,14 @@ def show_networks(
             "colours": list(label_map.colours),
         },
     }
-    return Live(
+    return Page(
         "live",
         list({checkpoint.record.id: checkpoint.record for checkpoint in checkpoints}.values()),
-        [checkpoint.weights for checkpoint in checkpoints],
+        {"weights": [checkpoint.weights for checkpoint in checkpoints]},
+        fields=PROVENANCE_FIELDS,
         config=config,
         views=len(networks) if together else 1,
         label_map=label_map,
-        choice=choice,
         outcomes=outcomes or {},
         still=Markup(still.data),
     )
@@ -155,7 +145,7 @@ def show_exchange(
     layer: str = "layer4",
     requests: Requests = REQUESTS,
     assets: str = ASSETS,
-) -> Live:
+) -> Page:
     """Two requests, and what is drawn when a layer, or a block's label, is exchanged between them.
 
     `layer` is chosen at first, and the `requests` are in shares of N; `still` is that of
@@ -168,10 +158,11 @@ def show_exchange(
         "labels": [[share * c.N for share in request] for request in requests],
         "layers": {kind: layers for kind, (_, layers) in KINDS.items()},
     }
-    return Live(
+    return Page(
         "live_exchange",
         [checkpoint.record],
-        [checkpoint.weights],
+        {"weights": [checkpoint.weights]},
+        fields=PROVENANCE_FIELDS,
         config=config,
         kinds={kind: words for kind, (words, _) in KINDS.items()},
         layers={name: spell_layer(name) for name in LAYERS},

@@ -1,6 +1,6 @@
 """Tables and other HTML on a page, with the records that they were made from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,13 +15,24 @@ PROVENANCE = "bump_diffusion"
 
 
 class Page(HTML):
-    """A filled template that lists, in its output's metadata, the records it was made from."""
+    """A filled template that lists, in its output's metadata, the records it was made from.
 
-    def __init__(self, template: str, records: Sequence[Record] = (), **values: Any):
+    `made_from` adds what else it depends on: `missing` and `all`, as in `book.build.MadeFrom`, and
+    `weights`, the files that a live element loads.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        records: Sequence[Record] = (),
+        made_from: Mapping[str, Any] | None = None,
+        **values: Any,
+    ):
         super().__init__(render(template, records=records, **values))
         # A record that is in no store, as of a model trained for one page, cannot change.
         roots = default_store().roots
-        self.made_from = {"records": {r.id: r.digest for r in records if r.folder.parent in roots}}
+        known = {r.id: r.digest for r in records if r.folder.parent in roots}
+        self.made_from = {"records": known, **(made_from or {})}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         # Metadata of HTML alone would be filed under its type.
@@ -29,10 +40,13 @@ class Page(HTML):
 
 
 class Answer(Page):
-    """The sentence that a page begins with, with the records that it was computed from."""
+    """The sentence that a page begins with, with the records that it was computed from.
 
-    def __init__(self, text: Markdown, records: Sequence[Record] = ()):
-        super().__init__("answer", records, text=text.data)
+    Runs that are `missing` will change it: it is computed again when one of them is there.
+    """
+
+    def __init__(self, text: Markdown, records: Sequence[Record] = (), missing: Sequence[str] = ()):
+        super().__init__("answer", records, {"missing": list(missing)}, text=text.data)
 
 
 class Table(Page):

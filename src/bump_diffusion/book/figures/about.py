@@ -49,9 +49,8 @@ def list_records() -> Page:
         }
         for record in listed
     )
-    page = Page("records", listed, experiments=pd.DataFrame(experiments), each=table)
-    page.made_from["all"] = True  # of the store: one more makes the page old
-    return page
+    every = {"all": True}  # of the store: one more makes the page old
+    return Page("records", listed, every, experiments=pd.DataFrame(experiments), each=table)
 
 
 def listed_store() -> Store:

@@ -123,9 +123,7 @@ def describe_call(
         f"{percent_range(without[1])} after one combination for each value, and "
         f"{percent_range(without[most])} after {most:.0f}."
     )
-    answer = Answer(Markdown(text), records)
-    answer.made_from["missing"] = list_missing(CURE)
-    return answer
+    return Answer(Markdown(text), records, list_missing(CURE))
 
 
 @drawn

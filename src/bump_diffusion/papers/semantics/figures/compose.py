@@ -13,14 +13,14 @@ from bump_diffusion.analysis.composition import score_regions, share_destination
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
-from bump_diffusion.live.elements import Checkpoint, Live, show_networks
+from bump_diffusion.live.elements import Checkpoint, show_networks
 from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
 from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.page.tables import Answer, Page, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
 from bump_diffusion.papers.semantics.cure import classify_last
@@ -164,11 +164,10 @@ def describe_composition(
             f"trained on {_both(trained)} are right)."
         )
     longer = load_longer()  # of which a sentence further down the page is
-    answer = Answer(Markdown(text), [*records, *others, *longer])
     there = {record.configuration for record in longer}
     not_there = [c.id for c in experiment(LONGER) if c not in there]
-    answer.made_from["missing"] = [*list_missing(CURE), *not_there]
-    return answer
+    missing = [*list_missing(CURE), *not_there]
+    return Answer(Markdown(text), [*records, *others, *longer], missing)
 
 
 def _both(shares: pd.Series) -> str:
@@ -266,7 +265,7 @@ def _name_shares(classified: pd.DataFrame) -> str:
     )
 
 
-def ask_beside(networks: Mapping[str, Record]) -> Live:
+def ask_beside(networks: Mapping[str, Record]) -> Page:
     """Show trained networks, by name, side by side, that are asked for the same combination.
 
     Their records have the extra "trajectory", and hold out the same combinations.

@@ -12,7 +12,7 @@ from bump_diffusion.errors import choose
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
-from bump_diffusion.page.tables import Page, Table
+from bump_diffusion.page.tables import Answer, Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.papers.semantics.confirmed import (
@@ -96,7 +96,7 @@ def load(frozen: Frozen = FROZEN) -> tuple[pd.DataFrame, list[Record]]:
     return judge(runs, frozen), list({record.id: record for record in records}.values())
 
 
-def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
+def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """Say how many tests are open, what the others say of the paper, and what all could say."""
     cells = list(judged.itertuples())
     could = [count_possible(cells, side, FROZEN) for side in (FOR, AGAINST)]
@@ -107,13 +107,12 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Page:
         if aside
         else ""
     )
-    return Page(
-        "answer",
-        list(records),
-        text=f"Of {len(judged)} tests (a criterion under a condition): {count_sides(cells)}.{told} "
+    text = (
+        f"Of {len(judged)} tests (a criterion under a condition): {count_sides(cells)}.{told} "
         f"By what they measure {could[0]} can come out for the paper and {could[1]} against it. "
-        f"There are {len(records)} runs so far, with seeds that the criteria were not made from.",
+        f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     )
+    return Answer(Markdown(text), records)
 
 
 def describe_claims(judged: pd.DataFrame) -> Markdown:
@@ -141,9 +140,8 @@ def render_scoreboard(judged: pd.DataFrame, records: Sequence[Record], *names: s
     cells = judged[judged["condition"].isin(names)].sort_values("claim", kind="stable")
     for cell in cells.itertuples():
         claims.setdefault(cell.claim, []).append(_describe(cell))
-    page = Page("scoreboard", list(records), claims=claims, titles=TITLES, colours=COLOURS)
-    page.made_from["missing"] = list_missing(FROZEN)
-    return page
+    missing = {"missing": list_missing(FROZEN)}
+    return Page("scoreboard", records, missing, claims=claims, titles=TITLES, colours=COLOURS)
 
 
 def list_missing(*editions: Frozen) -> list[str]:

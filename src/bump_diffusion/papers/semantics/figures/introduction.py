@@ -68,6 +68,4 @@ def render_claims(answers: Mapping[int, str], records: list[Record]) -> Page:
         (number, TITLES.get(number, CALL), answer, f"{PAGES[number]}.html")
         for number, answer in answers.items()
     ]
-    page = Page("answers", records, claims=claims)
-    page.made_from["missing"] = list_missing(FROZEN, CURE)
-    return page
+    return Page("answers", records, {"missing": list_missing(FROZEN, CURE)}, claims=claims)

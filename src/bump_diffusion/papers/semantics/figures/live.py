@@ -10,13 +10,13 @@ from bump_diffusion.live.elements import (
     Checkpoint,
     Embedding,
     LabelMap,
-    Live,
     Requests,
     show_exchange,
     show_networks,
 )
 from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.outcomes import OUTCOMES
+from bump_diffusion.page.tables import Page
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.figures.gallery import align_embeddings
 from bump_diffusion.papers.semantics.figures.watch import samples_over_training
@@ -46,7 +46,7 @@ NOTE = (
 )
 
 
-def ask_networks(records: list[Record]) -> Live:
+def ask_networks(records: list[Record]) -> Page:
     """Show networks, one of each conditioning, that draw what a reader requests.
 
     At each checkpoint of their trajectories stand its phase of generation, the outcomes of its
@@ -95,7 +95,7 @@ def describe_checkpoints(record: Record) -> list[Checkpoint]:
     ]
 
 
-def exchange_layers(record: Record, layer: str = "layer4", requests: Requests = REQUESTS) -> Live:
+def exchange_layers(record: Record, layer: str = "layer4", requests: Requests = REQUESTS) -> Page:
     """Show two requests between which a layer of a record's trained network is exchanged."""
     last = describe_checkpoints(record)[-1]
     return show_exchange(last, samples_over_training(record), layer, requests)

@@ -151,13 +151,8 @@ def describe_routes(
             if parts
             else " Whether the initial weights decide that, or the order of the data, is not known."
         )
-    answer = Answer(Markdown(text), records)
-    seen = (c.id for c in experiment(SEEN))
-    answer.made_from["missing"] = [
-        *list_missing(FROZEN, ROUTING),
-        *(id for id in seen if default_store().folder(id) is None),
-    ]
-    return answer
+    seen = (c.id for c in experiment(SEEN) if default_store().folder(c.id) is None)
+    return Answer(Markdown(text), records, [*list_missing(FROZEN, ROUTING), *seen])
 
 
 @drawn
