@@ -1,7 +1,6 @@
 """The form on a chapter's page that writes the command with which others make it anew."""
 
 import ast
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -16,53 +15,29 @@ FIELDS = {"spacing": "d_x", "spacings": "d_x", "spreads": "sigma"}
 """Parameters that set a field of a run by another name."""
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A chapter's parameter: its value in the notebook, and what else it may be."""
+def describe(name: str, wanted: type, default: Any) -> dict[str, Any]:
+    """Say of a chapter's parameter its value in the notebook, and what else it may be.
 
-    name: str
-    type: type
-    default: Any
-
-    @property
-    def is_list(self) -> bool:
-        return get_origin(self.type) is list
-
-    @property
-    def kind(self) -> str:
-        """The type of a single value."""
-        return (get_args(self.type)[0] if self.is_list else self.type).__name__
-
-    @property
-    def choices(self) -> list[str]:
-        """The words that it may be, if they are few."""
-        return ["own", *PROFILES] if self.name == "profile" else self._schema.get("enum", [])
-
-    @property
-    def least(self) -> float | str:
-        """The least number that it may be, "" without one."""
-        if self.name.endswith("seeds"):
-            return 1
-        return self._schema.get("minimum", self._schema.get("exclusiveMinimum", ""))
-
-    @property
-    def most(self) -> float | str:
-        return self._schema.get("maximum", self._schema.get("exclusiveMaximum", ""))
-
-    @property
-    def expected(self) -> str:
-        """What it must be, in words."""
-        words = TYPES[self.type]
-        if self.choices:
-            return f"{words}: {', '.join(self.choices)}"
-        limits = [f"{name} {limit}" for name, limit in (("from", self.least), ("to", self.most))]
-        return " ".join([words, *(limit for limit in limits if not limit.endswith(" "))])
-
-    @property
-    def _schema(self) -> dict[str, Any]:
-        """What the field of a run that it sets may be, in JSON Schema; empty if it sets none."""
-        fields = Configuration.model_json_schema()["properties"]
-        return fields.get(FIELDS.get(self.name, self.name), {})
+    `kind` is the type of a single value, `choices` are the words that it may be, if they are few,
+    `least` and `most` the numbers, "" without a limit, and `expected` is all that in words.
+    """
+    # What the field of a run that it sets may be; nothing is known of one that sets none.
+    schema = Configuration.model_json_schema()["properties"].get(FIELDS.get(name, name), {})
+    choices = ["own", *PROFILES] if name == "profile" else schema.get("enum", [])
+    least = schema.get("minimum", schema.get("exclusiveMinimum", ""))
+    least = 1 if name.endswith("seeds") else least
+    most = schema.get("maximum", schema.get("exclusiveMaximum", ""))
+    limits = "".join(f" {word} {n}" for word, n in (("from", least), ("to", most)) if n != "")
+    return {
+        "name": name,
+        "kind": (*get_args(wanted), wanted)[0].__name__,
+        "is_list": get_origin(wanted) is list,
+        "default": default,
+        "choices": choices,
+        "least": least,
+        "most": most,
+        "expected": TYPES[wanted] + (f": {', '.join(choices)}" if choices else limits),
+    }
 
 
 def render_form(notebook: Path, repository: str = "") -> str:
@@ -75,7 +50,7 @@ def render_form(notebook: Path, repository: str = "") -> str:
         return ""
     found = papermill.inspect_notebook(str(notebook))
     parameters = [
-        Parameter(name, types[name], ast.literal_eval(about["default"]))
+        describe(name, types[name], ast.literal_eval(about["default"]))
         for name, about in found.items()
     ]
     command = f"bump-diffusion book {notebook.stem}"

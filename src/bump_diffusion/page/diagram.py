@@ -8,27 +8,11 @@ from markupsafe import Markup
 from bump_diffusion.page.tables import Page
 
 
-class Diagram(Page):
-    """A drawing of `parts` (what the functions below return), with its text alternative."""
-
-    def __init__(
-        self,
-        function: Callable,
-        size: tuple[int, int],
-        parts: Sequence[Markup],
-        alt: str,
-        caption: Markdown,
-    ):
-        width, height = size
-        super().__init__(
-            "diagram",
-            width=width,
-            height=height,
-            parts=parts,
-            alt=alt,
-            caption=caption.data,
-            function=function,
-        )
+def draw(
+    function: Callable, size: tuple[int, int], parts: Sequence[Markup], alt: str, caption: Markdown
+) -> Page:
+    """Draw `parts` (what the functions below return) on a page, with their text alternative."""
+    return Page("diagram", size=size, parts=parts, alt=alt, caption=caption.data, function=function)
 
 
 def box(x: float, y: float, width: float, height: float, colour: str = "none") -> Markup:

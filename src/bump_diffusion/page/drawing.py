@@ -11,7 +11,7 @@ import functools
 import io
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
@@ -42,19 +42,12 @@ PROVENANCE_FIELDS = (
 """Fields of a record's configuration that stand under each of its figures."""
 
 
-@runtime_checkable
-class Measured(Protocol):
-    """Something that is not a record and says in a sentence where it comes from."""
-
-    @property
-    def origin(self) -> str: ...
-
-
 class Drawing(Page):
     """A figure as a notebook shows it: image, text alternative, source, provenance.
 
-    `moving` is the same as an SVG document that moves, `sources` what the `function` drew it from,
-    `caption` says what to see in it and what follows: the site numbers the figures that have one.
+    `moving` is the same as an SVG document that moves, `sources` what the `function` drew it from:
+    records, or what has an `origin`, a sentence that says where it comes from. `caption` says what
+    to see in it and what follows: the site numbers the figures that have one.
     """
 
     def __init__(
@@ -91,7 +84,7 @@ class Drawing(Page):
             least_width=round(LEAST_TYPE / _smallest_type(figure) * width),
             function=function,
             fields=PROVENANCE_FIELDS,
-            origin=next((s.origin for s in sources if isinstance(s, Measured)), ""),
+            origin=next((s.origin for s in sources if hasattr(s, "origin")), ""),
         )
 
 

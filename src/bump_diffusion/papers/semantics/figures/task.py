@@ -12,8 +12,9 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.page.axes import show_pixels
-from bump_diffusion.page.diagram import Diagram, arrow, box, text
+from bump_diffusion.page.diagram import arrow, box, draw, text
 from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.tables import Page
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
 
@@ -94,7 +95,7 @@ def describe_probed_layer(c: Configuration) -> Markdown:
     )
 
 
-def draw_network(caption: Markdown) -> Diagram:
+def draw_network(caption: Markdown) -> Page:
     """Draw the U-Net (`unet.UNet`): blocks, skip connections, and where the label enters."""
     width, height, left, right, gap = 110, 52, 8, 362, 74
     rows = [96 + gap * row for row in range(4)]
@@ -126,7 +127,7 @@ def draw_network(caption: Markdown) -> Diagram:
             bends = (x, 30), (bend, 30), (bend, y + 11), (end, y + 11)
             parts.append(arrow(*bends, colour=LABEL_COLOUR))
     parts.append(text(left, rows[3] + height + 20, "probed in the paper", 14, "start"))
-    return Diagram(
+    return draw(
         draw_network,
         (480, 396),
         parts,

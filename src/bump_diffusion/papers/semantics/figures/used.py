@@ -5,8 +5,9 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above, panels
-from bump_diffusion.page.diagram import Diagram, arrow, box, bump, ring, text
+from bump_diffusion.page.diagram import arrow, box, bump, draw, ring, text
 from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.tables import Page
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
@@ -176,7 +177,7 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
     )
 
 
-def draw_exchange(caption: Markdown) -> Diagram:
+def draw_exchange(caption: Markdown) -> Page:
     """Draw the two interventions: a layer exchanged between two requests, and a label ablated."""
     parts = [text(8, 20, "exchange", 16, "start"), text(318, 20, "ablate", 16, "start")]
     places = (0.25, 0.3), (0.75, 0.7)
@@ -195,7 +196,7 @@ def draw_exchange(caption: Markdown) -> Diagram:
     parts += [text(395, 60, "label (x, y)", 14), arrow((395, 68), (395, 92), dashed="3 4")]
     parts += [text(395, 112, "×", 24), text(395, 140, "mean label", 14)]
     parts += [arrow((395, 148), (395, 176)), box(365, 176, 60, 44), text(395, 203, "block", 14)]
-    return Diagram(
+    return draw(
         draw_exchange,
         (480, 250),
         parts,
