@@ -17,7 +17,7 @@ install_import_hook(
 )
 
 from bump_diffusion.config import configure
-from bump_diffusion.runs import missing
+from bump_diffusion.runs import sweep
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
 
@@ -117,7 +117,7 @@ def shipped_only():
         pytest.fail("not all records are shipped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(missing, "train_missing", refuse)
+        patch.setattr(sweep, "train_missing", refuse)
         yield
 
 

@@ -14,9 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bump_diffusion.analysis.frame import frame
+from bump_diffusion.analysis.frame import frame, setting
 from bump_diffusion.analysis.intervals import estimate, estimate_index
-from bump_diffusion.analysis.settings import setting
 from bump_diffusion.book.build import notebooks
 from bump_diffusion.config import configure
 from bump_diffusion.files import ROOT

@@ -22,7 +22,7 @@ def run_imports(notebook):
             imports = [n for n in ast.parse(cell.source).body if "Import" in type(n).__name__]
             exec(compile(ast.Module(imports, []), notebook, "exec"), {})
     if "bump_diffusion.runs.load" in sys.modules:
-        import bump_diffusion.runs.missing  # as it does where a record is missing
+        import bump_diffusion.runs.sweep  # as it does where a record is missing
     return [name for name in sys.modules if name.startswith("bump_diffusion")]
 
 imported = {}

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bump_diffusion.analysis.outcomes import classify_kept
+from bump_diffusion.analysis.composition import classify_kept
 from bump_diffusion.config import configure
 from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.data.tasks import task_of

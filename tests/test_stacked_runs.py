@@ -16,7 +16,7 @@ from filelock import FileLock
 from bump_diffusion.analysis.verify import differences
 from bump_diffusion.config import configure
 from bump_diffusion.files import ROOT, to_json
-from bump_diffusion.runs import missing, stack
+from bump_diffusion.runs import stack, sweep
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.run import train
@@ -148,8 +148,8 @@ def test_out_of_time_the_trained_are_finished_and_the_others_go_on(undisturbed, 
 def test_on_a_gpu_missing_records_are_made_in_stacks(undisturbed, monkeypatch, tmp_path):
     """Unless their number of processes is said."""
     runs, asked = plan(), []
-    monkeypatch.setattr(missing, "pick_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(missing, "train_together", lambda runs, *_: asked.append([*runs]) or {})
+    monkeypatch.setattr(sweep, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(sweep, "train_together", lambda runs, *_: asked.append([*runs]) or {})
     copied = Store(tmp_path / "copied", undisturbed.local)
     first, *_ = load_or_run(runs, copied)
     assert first.digest == undisturbed.get(next(iter(runs))).digest and asked == []

@@ -52,7 +52,7 @@ def load_or_run(
         except UserError as error:
             failures[c] = error
     if missing:
-        from bump_diffusion.runs.missing import train_missing  # imports torch, which takes seconds
+        from bump_diffusion.runs.sweep import train_missing  # imports torch, which takes seconds
 
         failures |= train_missing(missing, store, workers, remake, scheduler)
     if failures:

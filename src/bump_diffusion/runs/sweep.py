@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+import loky
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -23,16 +24,43 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import is_held
 from bump_diffusion.runs.partial import Partial
-from bump_diffusion.runs.pools import Processes
+from bump_diffusion.runs.pools import Cluster, Processes
 from bump_diffusion.runs.provenance import describe_code, describe_difference
 from bump_diffusion.runs.run import train
+from bump_diffusion.runs.stack import train_together
 from bump_diffusion.runs.store import Store
+from bump_diffusion.training.device import pick_device
 
 POLL_SECONDS = 1.0
 """Between two looks at the store: for free runs, for progress, for the end of the sweep."""
 
 MAX_WORKER_DEATHS = 3
 """Deaths of worker processes, while a run is under way, at which it counts as failed."""
+
+
+def train_missing(
+    missing: Mapping[Configuration, Sequence[str]],
+    store: Store,
+    workers: int | None,
+    remake: bool,
+    scheduler: str | None,
+) -> dict[Configuration, Exception]:
+    """Train the configurations, each with its extras; return what those that failed raised.
+
+    `load.load_or_run` says by which processes.
+    """
+    if workers is None and scheduler is None and pick_device().type == "cuda":
+        return train_together(missing, store, remake)
+    if len(missing) == 1 and scheduler is None:
+        ((c, extras),) = missing.items()
+        try:
+            train(c, store, extras, remake)
+        except UserError as error:
+            return {c: error}
+        return {}
+    processes = min(workers or loky.cpu_count(), len(missing))
+    with Cluster(scheduler) if scheduler else Processes(processes) as pool:
+        return sweep(missing, store, remake, pool)
 
 
 def sweep(

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bump_diffusion.analysis.composition import classify_kept
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_time
-from bump_diffusion.analysis.outcomes import classify_kept
 from bump_diffusion.analysis.phases import ORDER, cohen_kappa
 from bump_diffusion.metrics.interventions import shift_half_frame
 from bump_diffusion.metrics.outcomes import TOLERANCE
