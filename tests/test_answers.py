@@ -236,16 +236,8 @@ def test_routes_are_those_that_most_bumps_take(patched):
             takes[axis] = (shares["layer3"] >= 0.5, shares["layer4"] >= 0.5)
         if {*takes.values()} == {(True, False), (False, True)}:
             split.append(record.configuration.seed)
-    assert x_and_y.find_split(x_and_y.follow_layers(patched)) == split
     text = x_and_y.describe_routes(patched).data
     assert f"In {len(patched) - len(split)} of" in text and f"in {len(split)} of" in text
-
-
-def test_a_network_whose_axes_take_one_layer_is_not_split():
-    index = pd.MultiIndex.from_product([[0, 1, 2], ["layer3", "layer4"]], names=["seed", "layer"])
-    shares = [(0, 0.9), (1, 0.1), (0, 0), (1, 1), (0.1, 0.9), (0.1, 0.2)]
-    table = pd.DataFrame(shares, columns=["x", "y"], index=index)
-    assert x_and_y.find_split(table) == [0]
 
 
 def test_coupling_is_told_where_axes_alone_differ():

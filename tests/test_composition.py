@@ -176,9 +176,9 @@ def test_a_reader_s_own_networks_stand_in_place_of_the_judged_ones(tmp_path, mon
 
 
 def test_a_geometry_without_runs_is_refused():
-    with pytest.raises(UserError, match="geometry is 'band-9'"):
+    with pytest.raises(UserError, match="'band-9' is not a geometry"):
         compose.load("band-9")
-    with pytest.raises(UserError, match="geometry"):
+    with pytest.raises(UserError, match="'larger' is not a geometry"):
         compose.load("larger")  # conditions begin so, but it is no shape
 
 

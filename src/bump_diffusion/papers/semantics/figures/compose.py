@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bump_diffusion.analysis.composition import score_regions, share_destinations
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.errors import UserError
+from bump_diffusion.errors import UserError, choose
 from bump_diffusion.live.elements import Checkpoint, show_networks
 from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.sampling import generate
@@ -62,9 +62,8 @@ def load(
     Raises UserError for a geometry that the frozen file does not have, or that leaves nothing out
     at some distance from what is trained, and for seeds below 0.
     """
-    known = sorted({c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where})
-    if geometry not in known:
-        raise UserError(f"geometry is {geometry!r}, it must be {' or '.join(known)}.")
+    known = {c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where}
+    choose("a geometry", geometry, known)
     if seeds < 0:
         raise UserError(f"seeds is {seeds}, it must be 0 (the judged runs) or more.")
     if seeds:

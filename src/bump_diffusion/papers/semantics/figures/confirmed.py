@@ -1,6 +1,6 @@
 """The chapter *Verdicts*: what the frozen criteria say of the runs that there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,6 @@ from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.page.tables import Answer, Page, Table
 from bump_diffusion.page.words import short
-from bump_diffusion.papers.semantics.confirm import Baseline
 from bump_diffusion.papers.semantics.confirmed import (
     FROZEN,
     Frozen,
@@ -81,12 +80,10 @@ AGAINST_IF_SHOWN, NO_CLAIM = "*", "°"
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
-Runs = Mapping[str, Sequence[tuple[Record, Baseline]]]
-
 
 def load(frozen: Frozen = FROZEN) -> tuple[pd.DataFrame, list[Record]]:
     """Judge the runs that are there; return the verdicts and the runs' records."""
-    runs: Runs = {name: find_runs(name, frozen=frozen) for name in frozen.conditions}
+    runs = {name: find_runs(name, frozen=frozen) for name in frozen.conditions}
     records = [
         record
         for of_condition in runs.values()

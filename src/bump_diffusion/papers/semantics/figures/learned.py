@@ -71,7 +71,7 @@ def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
             ax.set(title=title, ylim=(-0.05, 1.05), xticks=[0, 0.25, 0.5, 1])
             ax.xaxis.set_major_formatter("{x:g}")
         row[0].set_ylabel("order ($R^2$)")
-    figure.supxlabel(NOISE, fontsize=10)
+    figure.supxlabel(NOISE)
     legend_above(figure, {LEGEND[name]: style for name, style in styles.items()}, ncols=2)
     clean = average_order(table, schemes[0], "layer4", 0)
     return figure, (

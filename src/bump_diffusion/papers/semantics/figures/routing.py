@@ -233,7 +233,7 @@ def relatives_of_split(
             ax.plot(part["x"], part["y"], marks[name], **style)
         _corner_axes(ax)
     axes[0].set_ylabel("y goes with")
-    figure.supxlabel("x goes with", fontsize=10)
+    figure.supxlabel("x goes with")
     styles = {"the network itself": {"color": INK, "marker": "*", "ls": ""}}
     for name, label in SAME.items():
         styles[label] = {"color": colours[name], "marker": marks[name], "ls": ""}
@@ -271,9 +271,7 @@ def settling(watched: list[Record]) -> tuple[Figure, str]:
         ax.axvline(0, color=QUIET, ls="--", lw=1)
         ax.set_yticks([-1, 0, 1], ["layer 3", "", "layer 4"])
         ax.set(ylim=(-1.1, 1.1), xlim=(-2.5, None))
-    figure.supxlabel(
-        "doublings of training images, from when half of the drawings are right", fontsize=10
-    )
+    figure.supxlabel("doublings of training images, from when half of the drawings are right")
     settled = measure_networks(watched)["settled"].dropna()
     return figure, (
         f"Where x and y are during training, in {len(watched)} networks. Their layers were settled "

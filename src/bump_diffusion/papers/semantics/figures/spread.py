@@ -25,11 +25,9 @@ from bump_diffusion.page.drawing import WIDTH, drawn
 from bump_diffusion.papers.semantics.figures.claims import describe_interval
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
 from bump_diffusion.papers.semantics.palette import ON_PHASE, PHASE_COLOURS, phase_legend
+from bump_diffusion.papers.semantics.quantities import SHARE
 from bump_diffusion.runs.record import Record
 from bump_diffusion.seeds import generator
-
-SHARE = (0.0, 1.0)
-"""The limits of a share."""
 
 MILESTONES = {
     "accuracy": "half of all correct",

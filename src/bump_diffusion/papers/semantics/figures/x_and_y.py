@@ -16,7 +16,7 @@ from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_g
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
-from bump_diffusion.papers.semantics.routing import ROUTES, find_routes, follow, is_split
+from bump_diffusion.papers.semantics.routing import ROUTES, follow, is_split, last_route
 from bump_diffusion.runs.record import Record
 
 NEAR = 2
@@ -36,12 +36,6 @@ def follow_layers(records: list[Record]) -> pd.DataFrame:
     """
     last = {r.configuration.seed: follow(r).loc[r.configuration.steps] for r in records}
     return pd.concat(last, names=["seed", "axis", "layer"]).unstack("axis")
-
-
-def find_split(shares: pd.DataFrame) -> list[int]:
-    """List the seeds of `follow_layers` in which one axis takes layer 4 and the other layer 3."""
-    routes = find_routes(shares.unstack("layer"))
-    return routes.index[routes.apply(is_split, axis=1)].tolist()
 
 
 def count_together(shares: pd.DataFrame) -> int:
@@ -81,7 +75,7 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
         ax.grid(False, axis="y")
     axes[0].set_yticks(range(len(seeds)), [f"seed {seed}" for seed in seeds])
     axes[0].invert_yaxis()
-    figure.supxlabel("share of bumps nearer to the other's request", fontsize=10)
+    figure.supxlabel("share of bumps nearer to the other's request")
     legend_above(
         figure, {f"along {axis}": colour for axis, colour in AXIS_COLOURS.items()}, ncols=2
     )
@@ -95,9 +89,10 @@ def routes(records: list[Record]) -> tuple[Figure, str]:
 
 def describe_routes(records: list[Record]) -> Markdown:
     """Say in how many networks layer 4 takes both coordinates along, and in how many only one."""
-    shares = follow_layers(records)
     N, total = records[0].configuration.N, len(records)
-    both, one = (count_of(n, total) for n in (count_together(shares), len(find_split(shares))))
+    together = count_together(follow_layers(records))
+    split = sum(is_split(last_route(record)) for record in records)
+    both, one = count_of(together, total), count_of(split, total)
     return Markdown(
         f"In {both} networks for {N} × {N} pixels layer 4 takes both "
         f"coordinates along when it is exchanged; in {one} it takes "
@@ -108,7 +103,7 @@ def describe_routes(records: list[Record]) -> Markdown:
 def describe_shares(records: list[Record]) -> Markdown:
     """Say what to see in `routes`, with one network as an example."""
     shares = follow_layers(records)
-    split = find_split(shares)
+    split = [r.configuration.seed for r in records if is_split(last_route(r))]
     text = (
         "How many bumps come nearer to the other's request than to their own, along x and along y, "
         "when layer 3 (left) or layer 4 (right) is exchanged. Each pair of bars is a network. One "
