@@ -19,6 +19,8 @@ TOLERANCE = 1.0
 class Classification:
     """What each of a batch of images shows of the bump that was requested."""
 
+    bumps: DetectedBumps
+    "All that were found."
     kind: Int[Tensor, " images"]
     "Index into `OUTCOMES`."
     position: Float[Tensor, "images 2"]
@@ -48,23 +50,13 @@ def classify_images(
     heights: Float[Tensor, "images N N"], requested: Float[Tensor, "images 2"], sigma: float
 ) -> Classification:
     """Compare the bumps in images (`data.bumps.bump_height` of them) with those requested."""
-    return classify_bumps(heights, find_bumps(heights, sigma), requested, sigma)
-
-
-def classify_bumps(
-    heights: Float[Tensor, "images N N"],
-    bumps: DetectedBumps,
-    requested: Float[Tensor, "images 2"],
-    sigma: float,
-) -> Classification:
-    """Compare the bumps that were found in images with those requested."""
-    counts = bumps.counts
-    position = bumps.single_positions()
+    bumps = find_bumps(heights, sigma)
+    counts, position = bumps.counts, bumps.single_positions()
     correct = (position - requested).abs() <= TOLERANCE  # False where the position is NaN
     kind = torch.where(correct.all(dim=1), OUTCOMES.index("correct"), OUTCOMES.index("misplaced"))
     kind[counts == 0] = OUTCOMES.index("none")
     kind[counts > 1] = OUTCOMES.index("several")
-    return Classification(kind, position, correct, _apart_from_bumps(heights, bumps, sigma))
+    return Classification(bumps, kind, position, correct, _apart_from_bumps(heights, bumps, sigma))
 
 
 def _apart_from_bumps(

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import Images, Labels
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.metrics.bumps import find_bumps
-from bump_diffusion.metrics.outcomes import Classification, classify_bumps, classify_images
+from bump_diffusion.metrics.outcomes import Classification, classify_images
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import sample
 
@@ -100,8 +99,8 @@ def search(
     classification at the paper's tolerance; pixels.
     """
     heights, requested = task_of(c).to_classify(images, labels)
-    bumps = find_bumps(heights, c.sigma)
-    outcomes = classify_bumps(heights, bumps, requested, c.sigma)
+    outcomes = classify_images(heights, requested, c.sigma)
+    bumps = outcomes.bumps
     of_images = pd.DataFrame(requested.cpu().numpy(), columns=["mu_x", "mu_y"])
     of_images["speckled"] = outcomes.speckled.cpu().numpy()
     of_bumps = pd.DataFrame(bumps.position.cpu().numpy(), columns=["x", "y"])
