@@ -41,6 +41,9 @@ PROVENANCE_FIELDS = (
 )
 """Fields of a record's configuration that stand under each of its figures."""
 
+Drawn = tuple[Figure, str] | tuple[Figure, str, str]
+"""A figure, its text alternative and, if it moves, the same as an SVG document."""
+
 
 class Drawing(Page):
     """A figure as a notebook shows it: image, text alternative, source, provenance.
@@ -88,11 +91,10 @@ class Drawing(Page):
         )
 
 
-def drawn(function: Callable[..., tuple[Figure, str]]) -> Callable[..., Drawing]:
-    """Make a function that returns a figure and its text alternative return a `Drawing`.
+def drawn(function: Callable[..., Drawn]) -> Callable[..., Drawing]:
+    """Make a function that returns what is `Drawn` return a `Drawing`.
 
-    It may return a third thing: the same as a moving picture, an SVG document. What it is called
-    with besides, as `caption`, is that of the `Drawing`.
+    What it is called with besides, as `caption`, is that of the `Drawing`.
     """
 
     @functools.wraps(function)

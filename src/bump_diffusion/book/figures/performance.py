@@ -4,7 +4,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.book.performance_results import LIBRARIES, OURS, Results
@@ -16,7 +15,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.colours import QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.runs.record import Record
 
@@ -32,7 +31,7 @@ def describe_limits(results: Results) -> Page:
 
 
 @drawn
-def benchmark_ratios(results: Results) -> tuple[Figure, str]:
+def benchmark_ratios(results: Results) -> Drawn:
     """Draw how many times better ours is than the better peer, where there is such an aim."""
     rows = [row for row in results.rows if row["least_ratio"] is not None]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.42 * len(rows)))
@@ -54,7 +53,7 @@ def benchmark_ratios(results: Results) -> tuple[Figure, str]:
 
 
 @drawn
-def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
+def accuracy_by_precision(records: list[Record]) -> Drawn:
     """Draw accuracy over training with the network's arithmetic in float32 and in bfloat16."""
     table = frame(records).query("step > 0")
     figure, ((ax,),) = panels_over_training(table, height=3.2)
@@ -67,7 +66,7 @@ def accuracy_by_precision(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def learning_by_recipe(results: Results) -> tuple[Figure, str]:
+def learning_by_recipe(results: Results) -> Drawn:
     """Draw accuracy against images seen, the same network trained by each contender's recipe."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
     ends = []

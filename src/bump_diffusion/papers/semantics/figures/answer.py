@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.composition import score_regions
 from bump_diffusion.analysis.frame import frame
@@ -18,7 +17,7 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import INK
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE
@@ -127,7 +126,7 @@ def describe_call(
 
 
 @drawn
-def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
+def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
     """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
     scores = score_biases(classified)
     core = average_core(classified).sort_values(ascending=False)
@@ -220,7 +219,7 @@ def _score_closely(records: list[Record]) -> float:
 
 
 @drawn
-def data_needed(records: list[Record], grown: pd.DataFrame) -> tuple[Figure, str]:
+def data_needed(records: list[Record], grown: pd.DataFrame) -> Drawn:
     """Draw the share right of what was never trained against the combinations trained per value."""
     figure, axes = panels(WAYS.values(), 2.6)
     colours = setting_colours(sorted(grown["N"].unique()))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import Labels
@@ -15,7 +14,7 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.models.biases import draw_beside
 from bump_diffusion.models.build import build_model
 from bump_diffusion.page.axes import show_pixels
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.figures.compose import describe_condition
 from bump_diffusion.runs.experiments import experiment
@@ -56,7 +55,7 @@ def hand_over(c: Configuration, label: Labels) -> torch.Tensor:
 
 
 @drawn
-def handed_over(biases: Mapping[str, Configuration]) -> tuple[Figure, str]:
+def handed_over(biases: Mapping[str, Configuration]) -> Drawn:
     """Draw an image and, for its label, what each bias hands to the network, a panel for each."""
     c = next(iter(biases.values()))
     label = _example(c)

@@ -9,11 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.colours import GRID, GROUND, INK
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.papers.semantics.claims import BY_CONTROL, CLAIMS, VERDICTS, Claim, Decision
 from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
@@ -113,7 +112,7 @@ def _describe_decision(one: Decision) -> dict[str, str]:
 
 
 @drawn
-def effects(decisions: Sequence[Decision], records: list[Record]) -> tuple[Figure, str]:
+def effects(decisions: Sequence[Decision], records: list[Record]) -> Drawn:
     """Draw the effect behind each verdict, its interval and the threshold that it must pass."""
     groups = group_by_claim(decisions)
     heights = [0.35 + 0.25 * len(group) for group in groups.values()]

@@ -30,7 +30,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.colours import INK, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.palette import (
     PHASE_COLOURS,
@@ -84,7 +84,7 @@ def count_phases(records: list[Record], by: str) -> pd.DataFrame:
 
 
 @drawn
-def learning_by_setting(records: list[Record], field: str) -> tuple[Figure, str]:
+def learning_by_setting(records: list[Record], field: str) -> Drawn:
     """Draw accuracy and order, label ablated, over training, a line for each value of the field.
 
     Below, the order of the untrained network on the same images: the control.
@@ -164,9 +164,7 @@ def _with_epochs(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def phase_diagram(
-    records: list[Record], field: str, over: str = "images_seen"
-) -> tuple[Figure, str]:
+def phase_diagram(records: list[Record], field: str, over: str = "images_seen") -> Drawn:
     """Draw the phase from each side over training (along x) and a field of the runs (along y).
 
     A cell is the median phase of the seeds, fainter where they differ; lines are the boundaries of
@@ -227,7 +225,7 @@ def draw_phase_bars(
 
 
 @drawn
-def boundaries(records: list[Record], field: str) -> tuple[Figure, str]:
+def boundaries(records: list[Record], field: str) -> Drawn:
     """Draw where phase A ends, and C begins, by a field of the runs.
 
     A bar spans what moving a threshold by a fifth makes of it.

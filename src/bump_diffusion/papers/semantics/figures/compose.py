@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.composition import score_regions, share_destinations
 from bump_diffusion.data.splits import in_core
@@ -19,7 +18,7 @@ from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
 from bump_diffusion.page.axes import show_pixels, spaced_indices
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Page, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
@@ -211,7 +210,7 @@ def describe_gaps(judged: pd.DataFrame) -> str:
 
 
 @drawn
-def right_over_plane(records: list[Record], classified: pd.DataFrame) -> tuple[Figure, str]:
+def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
     """Draw the share of right images at each requested position: a row for each way in, a column
     for what is left out. They are of `load_planes`.
     """
@@ -284,7 +283,7 @@ def ask_beside(networks: Mapping[str, Record]) -> Page:
 
 
 @drawn
-def draw_held_out(records: list[Record], names: list[str]) -> tuple[Figure, str]:
+def draw_held_out(records: list[Record], names: list[str]) -> Drawn:
     """Draw what networks make of combinations in the core of what is held out: a row for each."""
     task = task_of(records[0].configuration)
     held = task.held_out_labels()

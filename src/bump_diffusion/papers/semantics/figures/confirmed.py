@@ -6,12 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.errors import choose
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.colours import INK, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirmed import (
@@ -223,7 +222,7 @@ def describe_interval(cell) -> str:
 
 
 @drawn
-def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> tuple[Figure, str]:
+def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> Drawn:
     """Draw the effects of conditions, each in units of its smallest effect of interest."""
     cells = judged[judged["condition"].isin(names) & (judged["seeds"] > 0)]
     pitch = 0.3 if len(names) == 1 else 0.36

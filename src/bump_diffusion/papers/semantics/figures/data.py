@@ -3,16 +3,15 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.page.axes import panels, show_pixels
 from bump_diffusion.page.colours import QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 
 
 @drawn
-def bumps_by_spread(N: int, spreads: list[float], polarity: str) -> tuple[Figure, str]:
+def bumps_by_spread(N: int, spreads: list[float], polarity: str) -> Drawn:
     """Show a bump of each spread sigma: on a pixel, between pixels, and cut by an edge."""
     labels = {
         "on a pixel": (N // 2, N // 2),
@@ -35,7 +34,7 @@ def bumps_by_spread(N: int, spreads: list[float], polarity: str) -> tuple[Figure
 
 
 @drawn
-def label_grids(N: int, spacings: list[float]) -> tuple[Figure, str]:
+def label_grids(N: int, spacings: list[float]) -> Drawn:
     """Draw the labels of data sets of different spacing, and how many images each has."""
     grids = {d: label_grid(N, d, d) for d in spacings}
     titles = [f"d = {d:g}\n{len(grid):,} images" for d, grid in grids.items()]
@@ -49,7 +48,7 @@ def label_grids(N: int, spacings: list[float]) -> tuple[Figure, str]:
 
 
 @drawn
-def neighbour_overlap(N: int, spreads: list[float], spacings: list[float]) -> tuple[Figure, str]:
+def neighbour_overlap(N: int, spreads: list[float], spacings: list[float]) -> Drawn:
     """Draw the cosine similarity of neighbouring bumps, as rendered, over sigma / d."""
     figure, ax = plt.subplots()
     deviations = []

@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
@@ -19,14 +18,14 @@ from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import choose_shown
 from bump_diffusion.page.axes import IMAGES_SEEN, hide_ticks, show_pixels, thousands
 from bump_diffusion.page.colours import INK
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.html import render
 from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, position_colours
 from bump_diffusion.runs.record import Record
 
 
 @drawn
-def failures(records: list[Record]) -> tuple[Figure, str]:
+def failures(records: list[Record]) -> Drawn:
     """Show samples of each kind of failure from each phase of generation.
 
     The request is marked by a cross, every bump that the metrics find by a ring.
@@ -101,7 +100,7 @@ def choose_moving_run(records: list[Record]) -> Record:
 
 
 @drawn
-def embedding_moving(record: Record) -> tuple[Figure, str, str]:
+def embedding_moving(record: Record) -> Drawn:
     """Draw the UMAP embedding of the probed layer moving over training, as published and ablated.
 
     Each checkpoint's embedding is rotated onto the one before it (orthogonal Procrustes), as UMAP

@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.boundaries import boundary, median_phases
 from bump_diffusion.analysis.frame import frame
@@ -24,7 +23,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.colours import INK
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.confirm import placement_coupling
 from bump_diffusion.papers.semantics.factorized import measure_composed
@@ -45,7 +44,7 @@ LEARNING_TIMES = {
 
 
 @drawn
-def accuracy_by_axis(records: list[Record], lines: list[Record]) -> tuple[Figure, str]:
+def accuracy_by_axis(records: list[Record], lines: list[Record]) -> Drawn:
     """Draw accuracy in x and y over training for each data set, and that of the lines alone."""
     both = frame([*records, *lines]).query("step > 0")
     alone, images = both[both["axes"] == "x"], both[both["axes"] == "xy"]
@@ -91,7 +90,7 @@ def placed_given_one_bump(record: Record) -> pd.DataFrame:
 
 
 @drawn
-def given_one_bump(records: list[Record]) -> tuple[Figure, str]:
+def given_one_bump(records: list[Record]) -> Drawn:
     """Draw, among images with one bump, how many are right in both axes, by what each axis is.
 
     A point a checkpoint. Below, the axes are right independently of each other, the product of
@@ -197,7 +196,7 @@ def times_by_data_set(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
+def times_by_spacings(records: list[Record]) -> Drawn:
     """Draw, over d_x and d_y, the images to the milestones of `times_by_data_set`."""
     table = times_by_data_set(records)
     known = table["images"].dropna()
@@ -236,7 +235,7 @@ def times_by_spacings(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def composed_images(along_x: list[Record], along_y: list[Record]) -> tuple[Figure, str]:
+def composed_images(along_x: list[Record], along_y: list[Record]) -> Drawn:
     """Draw the accuracy of each axis' lines and of the images composed of them, over training.
 
     `along_x` and `along_y` hold a run for each seed, in the same order.

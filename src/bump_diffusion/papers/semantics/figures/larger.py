@@ -4,7 +4,6 @@ import itertools
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bump_diffusion.analysis.frame import gather
@@ -12,7 +11,7 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.interventions import shift_half_frame
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.colours import QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.palette import FOUND
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.record import Record
@@ -48,7 +47,7 @@ def transfer_fractions(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def transfers_by_layer(records: list[Record]) -> tuple[Figure, str]:
+def transfers_by_layer(records: list[Record]) -> Drawn:
     """Draw where bumps lie between the requests of their pair, if a layer is exchanged, by run."""
     table = transfer_fractions(records)
     shape = (table["seed"].nunique(), table["layer"].nunique())

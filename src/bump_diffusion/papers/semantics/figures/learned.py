@@ -3,13 +3,12 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame, gather
 from bump_diffusion.metrics.evaluation import PROBED_LAYERS
 from bump_diffusion.page.axes import IMAGES_SEEN, curve, legend_above, panels_over_training
 from bump_diffusion.page.colours import QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.confirmed import describe_interval
@@ -46,7 +45,7 @@ def read_order(records: list[Record], inputs: tuple[str, ...] = ("bump", "noise"
 
 
 @drawn
-def order_by_noise(records: list[Record]) -> tuple[Figure, str]:
+def order_by_noise(records: list[Record]) -> Drawn:
     """Draw the order in layer 4 and in up3 against noise, trained and not, with the label and not.
 
     A row of panels for each conditioning; lines are means over seeds, points are runs: dots if
@@ -227,7 +226,7 @@ def read_order_added(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def order_added_in_training(records: list[Record]) -> tuple[Figure, str]:
+def order_added_in_training(records: list[Record]) -> Drawn:
     """Draw the order that training adds against images seen, by layer and by noise in the image."""
     table = read_order_added(records)
     timesteps = sorted(table["timestep"].unique())

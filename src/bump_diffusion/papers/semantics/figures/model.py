@@ -18,7 +18,7 @@ from bump_diffusion.metrics.sampling import generate
 from bump_diffusion.models.build import build_model
 from bump_diffusion.models.unet import UNet
 from bump_diffusion.page.axes import curve, panels_over_training, show_pixels
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.figures.watch import KINDS
 from bump_diffusion.papers.semantics.palette import REQUESTED, SCHEME_COLOURS, setting_colours
 from bump_diffusion.runs.record import Record
@@ -27,7 +27,7 @@ from bump_diffusion.training.diffusion import add_noise, signal_shares
 
 
 @drawn
-def noising(c: Configuration) -> tuple[Figure, str]:
+def noising(c: Configuration) -> Drawn:
     """Show a bump under growing noise, and draw the amplitudes of signal and noise."""
     alpha_bar = signal_shares(c)
     steps = np.linspace(0, c.timesteps - 1, 6).round().astype(int).tolist()
@@ -51,7 +51,7 @@ def noising(c: Configuration) -> tuple[Figure, str]:
 
 
 @drawn
-def label_distances(c: Configuration) -> tuple[Figure, str]:
+def label_distances(c: Configuration) -> Drawn:
     """Draw how far apart an untrained network's inputs are for two labels, by conditioning.
 
     The Euclidean distance of each label's embedding from the middle's, over the largest; and R^2 of
@@ -84,7 +84,7 @@ def label_distances(c: Configuration) -> tuple[Figure, str]:
 
 
 @drawn
-def denoising(record: Record, model: UNet) -> tuple[Figure, str]:
+def denoising(record: Record, model: UNet) -> Drawn:
     """Show images on their way from noise to a bump, one requested position a row."""
     c = record.configuration
     labels = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.5, 0.75], [0.0, 0.5]]) * c.N
@@ -119,7 +119,7 @@ def _draw_outcomes(table: pd.DataFrame, **style: Any) -> Figure:
 
 
 @drawn
-def sampler_comparison(records: list[Record]) -> tuple[Figure, str]:
+def sampler_comparison(records: list[Record]) -> Drawn:
     """Draw the kinds of image from the same networks over training, under different samplers."""
     table = gather(records, "samplers")
     table["images_seen"] = table["step"] * table["batch_size"]
@@ -159,7 +159,7 @@ def tabulate_samplers(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def outcomes_by_clipping(records: list[Record]) -> tuple[Figure, str]:
+def outcomes_by_clipping(records: list[Record]) -> Drawn:
     """Draw the kinds of image of the same networks over training, the sampler's estimates clipped
     to the data's range or not.
     """

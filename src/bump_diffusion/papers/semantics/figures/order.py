@@ -8,14 +8,13 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame, gather, split
 from bump_diffusion.analysis.phases import ORDER
 from bump_diffusion.config import LAYERS
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import GROUND, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.palette import AT_OTHER, OUTCOME_COLOURS, scheme_colours
 from bump_diffusion.runs.record import Record
@@ -56,7 +55,7 @@ def describe_which_is_first(records: list[Record]) -> Markdown:
 
 
 @drawn
-def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
+def order_against_accuracy(records: list[Record]) -> Drawn:
     """Draw accuracy against order, label ablated, of every trained checkpoint, by conditioning."""
     table = frame(records).query("step > 0")
     ordered, accurate = table["order"] >= ORDER, table["accuracy"] >= 0.5
@@ -89,7 +88,7 @@ def order_against_accuracy(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def controls_by_scheme(records: list[Record]) -> tuple[Figure, str]:
+def controls_by_scheme(records: list[Record]) -> Drawn:
     """Draw R^2 of position at layer 4 at the end, as published and with each control."""
     probes = gather(records, "probes").query("step == step.max()")
     names = {read: name for name, read in CONTROLS.items()}
@@ -148,7 +147,7 @@ def tabulate_order_by_timestep(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def layers_and_inputs(records: list[Record]) -> tuple[Figure, str]:
+def layers_and_inputs(records: list[Record]) -> Drawn:
     """Draw R^2 of position at each layer, noise level and input, with all controls, by scheme."""
     table = gather(records, "layers").sort_values("timestep", kind="stable")
     schemes = table["conditioning"].unique()
@@ -198,7 +197,7 @@ def draw_fates(ax: Axes, heights: Sequence[float], shares: pd.DataFrame) -> None
 
 
 @drawn
-def interventions(records: list[Record]) -> tuple[Figure, str]:
+def interventions(records: list[Record]) -> Drawn:
     """Draw the images when a block's label, or a layer's features, are exchanged or taken away."""
     table = gather_fates(records)
     table["intervention"] = pd.Categorical(table["intervention"], table["intervention"].unique())

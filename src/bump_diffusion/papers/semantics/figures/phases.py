@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from bump_diffusion.analysis.boundaries import log_edges
@@ -31,7 +30,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.colours import INK, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import short, with_range
 from bump_diffusion.papers.semantics.figures.comparisons import draw_phase_bars
 from bump_diffusion.papers.semantics.figures.watch import KINDS
@@ -117,7 +116,7 @@ def tabulate_without_b(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def embedding_over_training(record: Record) -> tuple[Figure, str]:
+def embedding_over_training(record: Record) -> Drawn:
     """Draw the probed layer's UMAP embedding at several checkpoints, coloured by position.
 
     Of the three UMAP dimensions the two main axes are drawn. Rows: features as published and with
@@ -150,7 +149,7 @@ def embedding_over_training(record: Record) -> tuple[Figure, str]:
 
 
 @drawn
-def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
+def probes_over_training(records: list[Record]) -> Drawn:
     """Draw R squared of the published probe and of all its controls over training."""
     table = frame(records).query("step > 0")
     seeds = f"line: mean, band: range, over seeds ({len(records)}) and both axes"
@@ -175,7 +174,7 @@ def probes_over_training(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
+def order_parameters_over_training(records: list[Record]) -> Drawn:
     """Draw the four quantities that the phases are assigned from, with their thresholds."""
     names = {
         "single": "one bump",
@@ -199,7 +198,7 @@ def order_parameters_over_training(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def phase_bars(records: list[Record]) -> tuple[Figure, str]:
+def phase_bars(records: list[Record]) -> Drawn:
     """Draw the phase of each checkpoint from each side, a pair of bars a run."""
     table = frame(records).query("step > 0")
     name = "seed " + table["seed"].astype(str)
@@ -223,7 +222,7 @@ def phase_bars(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
+def phase_agreement(records: list[Record]) -> Drawn:
     """Count the checkpoints that have each pair of phases from the two sides, by conditioning."""
     schemes = list(frame(records).query("step > 0").groupby("conditioning", sort=False))
     size = (max(2.6, WIDTH * len(schemes) / 3), 2.5)
@@ -244,7 +243,7 @@ def phase_agreement(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def geometry_over_training(records: list[Record]) -> tuple[Figure, str]:
+def geometry_over_training(records: list[Record]) -> Drawn:
     """Draw the features' dimensions, and whether neighbours there are neighbours in the plane."""
     panels = {
         "intrinsic_dimension": "intrinsic dimension (TwoNN)",

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bump_diffusion.errors import UserError
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import GROUND, INK, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
@@ -156,7 +155,7 @@ def describe_routes(
 
 
 @drawn
-def places(records: list[Record], networks: pd.DataFrame) -> tuple[Figure, str]:
+def places(records: list[Record], networks: pd.DataFrame) -> Drawn:
     """Draw where each network holds x and where y, a mark for each, by the size of its images."""
     colours = setting_colours(SIZES)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
@@ -219,7 +218,7 @@ def describe_places(networks: pd.DataFrame) -> Markdown:
 @drawn
 def relatives_of_split(
     records: list[Record], networks: pd.DataFrame, relatives: pd.DataFrame
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw the places of x and y in networks that share a seed with one whose route is split."""
     known = sorted(relatives["known"].unique())
     figure, axes = panels([f"seed {seed}" for seed in known], 2.6)
@@ -259,7 +258,7 @@ def select_watched(records: Sequence[Record]) -> list[Record]:
 
 
 @drawn
-def settling(watched: list[Record]) -> tuple[Figure, str]:
+def settling(watched: list[Record]) -> Drawn:
     """Draw the places of x and of y over training, by the doublings since half were right."""
     figure, axes = panels([f"where {axis} is" for axis in AXIS_COLOURS], 2.8)
     for record in watched:

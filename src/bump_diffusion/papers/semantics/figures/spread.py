@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bump_diffusion.analysis.boundaries import median_phases
@@ -21,7 +20,7 @@ from bump_diffusion.metrics.outcomes import OUTCOMES, classify_images
 from bump_diffusion.metrics.sampling import evaluation_labels
 from bump_diffusion.page.axes import IMAGES_SEEN, cell_axes, images_axis, legend_above, panels
 from bump_diffusion.page.colours import GROUND, INK, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.figures.claims import describe_interval
 from bump_diffusion.papers.semantics.figures.comparisons import FIELD_NAMES
 from bump_diffusion.papers.semantics.palette import ON_PHASE, PHASE_COLOURS, phase_legend
@@ -56,7 +55,7 @@ def tabulate_finder(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
+def phases_at_the_end(records: list[Record]) -> Drawn:
     """Draw, over spacing and spread, the median phase of the seeds at the end, from each side.
 
     Below it the mean over seeds of what the phase rests on in the end: the share of images that are
@@ -86,7 +85,7 @@ def phases_at_the_end(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def learning_by_overlap(records: list[Record]) -> tuple[Figure, str]:
+def learning_by_overlap(records: list[Record]) -> Drawn:
     """Draw the images to each of `MILESTONES` against sigma / d and sigma, by what was varied.
 
     A cross is a run that never reaches it, placed at its end.

@@ -5,7 +5,6 @@ import itertools
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
@@ -13,7 +12,7 @@ from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.page.axes import show_pixels
 from bump_diffusion.page.diagram import arrow, box, draw, text
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
@@ -25,7 +24,7 @@ LABEL_COLOUR, PROBED_COLOUR = "#D55E00", "#0072B2"
 
 
 @drawn
-def images_and_noise(c: Configuration) -> tuple[Figure, str]:
+def images_and_noise(c: Configuration) -> Drawn:
     """Show images of a data set under their labels, and the last of them in growing noise."""
     labels = task_of(c).labels()
     order = torch.randperm(len(labels), generator=generator("cpu", "shown labels"))

@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
 from sklearn.decomposition import PCA
 
@@ -18,7 +17,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.colours import GROUND, INK, QUIET
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import with_range
 from bump_diffusion.papers.semantics.confirm import QUANTITIES, kappa
 from bump_diffusion.papers.semantics.confirmed import find_runs
@@ -39,7 +38,7 @@ SEEN = 0.1
 
 
 @drawn
-def embedding_and_outcomes(record: Record) -> tuple[Figure, str]:
+def embedding_and_outcomes(record: Record) -> Drawn:
     """Draw the probed layer's UMAP embedding, the shares of outcomes and order, over one training.
 
     Points have the colour of the requested position; dashed lines are where the phase of

@@ -2,11 +2,10 @@
 
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.diagram import arrow, box, bump, draw, ring, text
-from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.drawing import Drawn, drawn
 from bump_diffusion.page.tables import Page
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
@@ -36,7 +35,7 @@ def average_fates(records: list[Record]) -> pd.DataFrame:
 
 
 @drawn
-def fates_by_layer(records: list[Record]) -> tuple[Figure, str]:
+def fates_by_layer(records: list[Record]) -> Drawn:
     """Draw what becomes of images when a layer is exchanged, a panel for each size of image."""
     mean = average_fates(records)
     sizes = mean.index.unique("N")

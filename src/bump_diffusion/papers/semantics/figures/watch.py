@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.metrics.outcomes import OUTCOMES
@@ -21,7 +20,7 @@ from bump_diffusion.page.axes import (
     spaced_indices,
     thousands,
 )
-from bump_diffusion.page.drawing import WIDTH, drawn
+from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, REQUESTED
 from bump_diffusion.runs.record import Record
 
@@ -37,7 +36,7 @@ COLUMNS = 7
 
 
 @drawn
-def loss_curve(records: list[Record]) -> tuple[Figure, str]:
+def loss_curve(records: list[Record]) -> Drawn:
     """Draw the training loss: the mean of each stretch of steps, a line a seed."""
     figure, ax = plt.subplots()
     for record in records:
@@ -55,7 +54,7 @@ def loss_curve(records: list[Record]) -> tuple[Figure, str]:
 
 
 @drawn
-def samples_over_training(record: Record) -> tuple[Figure, str]:
+def samples_over_training(record: Record) -> Drawn:
     """Show samples of one run for the same requests at several checkpoints, requests marked."""
     seen, correct = (record.checkpoints[name].to_numpy() for name in ("images_seen", "correct"))
     columns = spaced_indices(len(seen), COLUMNS)
@@ -112,7 +111,7 @@ def describe_samples(record: Record) -> Markdown:
 
 
 @drawn
-def outcomes_over_training(records: list[Record]) -> tuple[Figure, str]:
+def outcomes_over_training(records: list[Record]) -> Drawn:
     """Draw the share of each kind of image at each checkpoint."""
     table = frame(records).query("step > 0")
     long = table.melt(["record", "images_seen"], list(OUTCOMES), "kind", "share")

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
-from bump_diffusion.page.drawing import drawn
+from bump_diffusion.page.drawing import Drawn, drawn
 from bump_diffusion.page.words import spell_layer, with_range
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
 from bump_diffusion.papers.semantics.confirmed import find_runs
@@ -60,7 +59,7 @@ def find_third_places(records: list[Record]) -> tuple[float, float]:
 
 
 @drawn
-def routes(records: list[Record]) -> tuple[Figure, str]:
+def routes(records: list[Record]) -> Drawn:
     """Draw the share of bumps that follow layer 3, and layer 4, along x and along y, by seed."""
     shares = follow_layers(records)
     seeds = shares.index.unique("seed")
