@@ -177,7 +177,6 @@ def expect_more(
     alpha: float = 0.05,
     resolution: float = 0.0,
     cap: int = 100,
-    seed: int = 0,
 ) -> float:
     """Return the median number of further seeds until a decision; infinity above the cap.
 
@@ -187,7 +186,7 @@ def expect_more(
     did. Values that are NaN are left out.
     """
     values = _drop_nan(values)
-    generator, shape = np.random.default_rng(seed), (500, cap)
+    generator, shape = np.random.default_rng(0), (500, cap)
     if kind == "share":
         further = generator.choice([*values, 0.0, 1.0], shape)
     elif len(values) < 2:
