@@ -18,6 +18,8 @@ install_import_hook(
 
 from bump_diffusion.config import configure
 from bump_diffusion.runs import sweep
+from bump_diffusion.runs.experiments import experiment, unite
+from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
 
@@ -62,6 +64,11 @@ def smoke_record(tmp_path_factory):
     return train(
         configure("smoke"), Store(tmp_path_factory.mktemp("smoke")), extras=["weights", "umap"]
     )
+
+
+def load(*names, **fields):
+    """The records of experiments."""
+    return load_or_run(unite(*(experiment(name, **fields) for name in names)))
 
 
 class Site:

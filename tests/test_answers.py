@@ -34,18 +34,13 @@ from bump_diffusion.papers.semantics.figures import (
     watch,
     x_and_y,
 )
-from bump_diffusion.runs.experiments import experiment, unite
-from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.store import default_store
 
+from .conftest import load
 from .test_page import Tags, line
 
 pytestmark = pytest.mark.usefixtures("shipped_only")
-
-
-def load(*names, **fields):
-    """The shipped records of experiments."""
-    return load_or_run(unite(*(experiment(name, **fields) for name in names)))
 
 
 load_judged = cache(confirmed.load)

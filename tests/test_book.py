@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-from html.parser import HTMLParser
 from os.path import normpath
 from pathlib import Path
 
@@ -17,18 +16,7 @@ from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.store import Store
 
 from .conftest import BIN, Site
-
-
-class Tags(HTMLParser):
-    """All tags of a page with their attributes."""
-
-    def __init__(self, page: Path):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.feed(page.read_text("utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+from .test_page import Tags
 
 
 def test_all_experiments_are_made_in_one_sweep_each_run_once_with_all_extras(site):
@@ -68,7 +56,7 @@ def test_every_page_lists_all_pages(site):
 
 def test_no_page_fetches_anything_from_elsewhere(site):
     for page in site.html.rglob("*.html"):
-        for tag, attributes in Tags(page).tags:
+        for tag, attributes in Tags(page.read_text("utf-8")).tags:
             if tag in ("script", "link", "img", "iframe", "source"):
                 fetched = attributes.get("src", "") + attributes.get("href", "")
                 assert not fetched.startswith(("http:", "https:", "//")), (page, fetched)
@@ -112,7 +100,7 @@ def test_every_figure_has_alt_text_its_function_and_provenance(site):
     figures = 0
     for page in site.pages():
         text = page.read_text("utf-8")
-        tags = Tags(page).tags
+        tags = Tags(text).tags
         images = [attributes for tag, attributes in tags if tag == "img"]
         figures += len(images)
         assert all(len(image.get("alt", "")) > 40 for image in images), page

@@ -19,8 +19,8 @@ from bump_diffusion.papers.semantics.figures.larger import (
     transfer_fractions,
 )
 from bump_diffusion.papers.semantics.verdicts import decide_claims
-from bump_diffusion.runs.experiments import experiment, unite
-from bump_diffusion.runs.load import load_or_run
+
+from .conftest import load
 
 pytestmark = pytest.mark.usefixtures("shipped_only")
 
@@ -30,11 +30,6 @@ def judged():
     """The decisions on the shipped runs: by claim, then by setting."""
     decisions = group_by_claim(decide_claims("own", 5, 3, ["sinusoidal", "scalar", "table"]))
     return {name: {one.setting: one for one in group} for name, group in decisions.items()}
-
-
-def load(*names, **fields):
-    """The records of experiments."""
-    return load_or_run(unite(*(experiment(name, **fields) for name in names)))
 
 
 def trained(*names, **fields):

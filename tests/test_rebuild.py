@@ -15,8 +15,8 @@ from bump_diffusion.book.site import PDF
 from bump_diffusion.errors import UserError
 
 from .conftest import BIN, SMOKE, Site
-from .test_book import Tags
 from .test_live import needs_chromium
+from .test_page import Tags
 
 
 def modified(folder):
@@ -49,7 +49,7 @@ def test_the_book_is_printed_once_and_offered_as_a_pdf(own_book):
     pdf = (html / PDF).read_bytes()
     assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") > len(build.chapters())
     first = html / "book" / f"{build.chapters()[0]}.html"
-    (link,) = [a for tag, a in Tags(first).tags if a.get("class") == "pdf"]
+    (link,) = [a for tag, a in Tags(first.read_text("utf-8")).tags if a.get("class") == "pdf"]
     assert (first.parent / link["href"]).resolve() == html / PDF
     before = modified(html)
     build.build("about")
