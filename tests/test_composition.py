@@ -218,8 +218,7 @@ def test_no_bias_that_is_told_the_geometry_is_named_among_those_that_are_not():
     }
     rows = [
         {"bias": bias, "told": told[bias], "seed": 0, "step": 1, "region": region}
-        | {"outcome": "correct" if bias != "a table of rank one" else "none"}
-        | {"correct_x": True, "correct_y": True}
+        | {"correct": bias != "a table of rank one"}
         for bias in told
         for region in ("trained", "core")
     ]

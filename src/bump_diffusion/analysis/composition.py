@@ -21,8 +21,8 @@ def classify_kept(
 
     `images` and `bumps` are those of a record; `tolerance` is in pixels. Returns the images with
     `x` and `y` of the bump (NaN unless there is exactly one), `correct_x` and `correct_y` (whether
-    it is within the tolerance of the request along that axis), and the `outcome`, one of
-    `outcomes.OUTCOMES`.
+    it is within the tolerance of the request along that axis), `correct` (along both), and the
+    `outcome`, one of `outcomes.OUTCOMES`.
     """
     images = images.assign(image=images.groupby("step").cumcount())
     of_image = bumps.groupby(["step", "image"])
@@ -32,8 +32,8 @@ def classify_kept(
     images.loc[count != 1, ["x", "y"]] = np.nan
     for axis in "xy":
         images[f"correct_{axis}"] = (images[axis] - images[f"mu_{axis}"]).abs() <= tolerance
-    correct = images["correct_x"] & images["correct_y"]
-    conditions = [count == 0, count > 1, ~correct, correct]
+    images["correct"] = images["correct_x"] & images["correct_y"]
+    conditions = [count == 0, count > 1, ~images["correct"], images["correct"]]
     return images.assign(outcome=np.select(conditions, OUTCOMES, ""))
 
 
@@ -61,7 +61,7 @@ def classify_requests(
     nearest = distance <= distance.amin(dim=1, keepdim=True) + 1e-4
     at_trained = ((found[:, None] - trained).abs() <= tolerance).all(dim=2)
     conditions = [
-        table["outcome"] == "correct",
+        table["correct"],
         (nearest & at_trained).any(dim=1).numpy(),
         table["correct_x"],
         table["correct_y"],
@@ -76,7 +76,7 @@ def classify_requests(
 
 def score_regions(classified: pd.DataFrame) -> pd.Series:
     """Score `classify_requests` of one step by region: the share of right images."""
-    return classified["outcome"].eq("correct").groupby(classified["region"]).mean()
+    return classified.groupby("region")["correct"].mean()
 
 
 def share_destinations(classified: pd.DataFrame) -> pd.DataFrame:

@@ -108,7 +108,7 @@ def axes_pulled_together(run: Record, baseline: Baseline) -> Value:
 def held_out_gap(run: Record, baseline: Baseline) -> Value:
     images = run.images[run.images["step"] == run.configuration.steps]
     bumps = run.bumps[run.bumps["step"] == run.configuration.steps]
-    correct = classify_kept(images, bumps)["outcome"].eq("correct").groupby(images["set"]).mean()
+    correct = classify_kept(images, bumps).groupby("set")["correct"].mean()
     return Value(max(correct["trained"] - correct["held-out"], 0.0), correct["trained"])
 
 
@@ -212,10 +212,7 @@ def _given_one_bump(run: Record) -> pd.DataFrame:
     """
     images = classify_kept(run.images, run.bumps)
     single = images[(images["set"] == "trained") & (images["step"] > 0) & images["x"].notna()]
-    right = single[["step"]].assign(
-        x=single["correct_x"], y=single["correct_y"], both=single["outcome"].eq("correct")
-    )
-    by_step = right.groupby("step")
-    shares = by_step.mean()[by_step.size() >= FEWEST_BUMPS]
+    by_step = single.groupby("step")[["correct_x", "correct_y", "correct"]]
+    shares = by_step.mean().set_axis(["x", "y", "both"], axis=1)[by_step.size() >= FEWEST_BUMPS]
     seen = run.checkpoints.query("step > 0").set_index("step")["images_seen"]
     return shares.reindex(seen.index).assign(images_seen=seen).reset_index()

@@ -68,14 +68,13 @@ def grow(records: list[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         c, table = record.configuration, classify_last(record, TOLERANCE)
-        others = table.loc[table["region"] != "trained", "outcome"]
         rows.append(
             {
                 "N": c.N,
                 "per_value": int(c.held_out.removeprefix("latin-")) / c.N,
                 "way": WAYS[c.rendering],
                 "seed": c.seed,
-                "right": (others == "correct").mean(),
+                "right": table.query("region != 'trained'")["correct"].mean(),
             }
         )
     return pd.DataFrame(rows).sort_values("per_value", ignore_index=True)

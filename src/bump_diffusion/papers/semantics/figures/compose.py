@@ -224,8 +224,8 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
         column[0].set_title(GAPS[gap])
         for ax, bias in zip(column, COMPARED, strict=True):
             table = classified[(classified["bias"] == bias) & (classified["held_out"] == gap)]
-            right = (table["outcome"] == "correct").groupby([table["mu_y"], table["mu_x"]]).mean()
-            shares = right.unstack().reindex(index=range(N), columns=range(N))
+            right = table.groupby(["mu_y", "mu_x"])["correct"].mean().unstack()
+            shares = right.reindex(index=range(N), columns=range(N))
             style = {"cmap": "cividis", "vmin": 0, "vmax": 1, "edgecolors": "face"}
             drawn_shares = ax.pcolormesh(edges, edges, shares, **style)
             ax.contour(centres, centres, trained, levels=[0.5], colors=REQUESTED, linewidths=1.5)
@@ -332,10 +332,8 @@ def describe_limits(
     two thirds of the training, and in those of `load_longer`.
     """
     usual = classified[classified["bias"] == COMPARED[0]]
-    by_gap = usual[usual["region"] != "trained"].groupby("held_out")["outcome"]
-    everywhere = by_gap.agg(lambda outcomes: (outcomes == "correct").mean())
-    at_end = usual[usual["region"] == "core"].groupby("held_out")["outcome"]
-    at_end = at_end.agg(lambda outcomes: (outcomes == "correct").mean())
+    everywhere = usual.query("region != 'trained'").groupby("held_out")["correct"].mean()
+    at_end = usual.query("region == 'core'").groupby("held_out")["correct"].mean()
     before: dict[str, list[float]] = {}
     for record in records:
         if record.id in set(usual["record"]):
@@ -386,8 +384,8 @@ def tabulate_elsewhere(geometry: str) -> Table:
     if not records:
         return Table(classified, records, "No such network has been trained yet.")
     about = ["N", "held_out", "bias"]
-    of_run = classified.groupby([*about, "record", "region"], sort=False)["outcome"]
-    scores = of_run.agg(lambda outcomes: (outcomes == "correct").mean()).unstack(sort=False)
+    of_run = classified.groupby([*about, "record", "region"], sort=False)["correct"]
+    scores = of_run.mean().unstack(sort=False)
     by_bias = scores[["core", "rim", "trained"]].groupby(about, sort=False)
     table = by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index()
     return Table(table.rename(columns={"held_out": "held out"}).rename_axis(columns=None), records)
