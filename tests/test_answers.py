@@ -20,7 +20,13 @@ from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.models.unet import Block
 from bump_diffusion.papers.semantics import factorized, reading
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together
-from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN, find_runs, find_unreachable
+from bump_diffusion.papers.semantics.confirmed import (
+    CURE,
+    FROZEN,
+    find_runs,
+    find_unreachable,
+    judge_cell,
+)
 from bump_diffusion.papers.semantics.figures import (
     confirmed,
     introduction,
@@ -99,12 +105,14 @@ def read(records, layer, input, timestep, features):
 
 def test_what_is_learned_is_told_beside_what_an_untrained_network_has():
     larger, controls = load("larger-controls"), load("controls", conditioning="table")
-    judged = load_judged()[0]
-    text = learned.describe_learned(larger, controls, judged)
+    text = learned.describe_learned(larger, controls)
     features = ("ablated", "untrained, ablated", "trained", "untrained")
     last = (read_last(larger, "direct")[f] for f in features)
     noise = (read(controls, "up3", "noise", 999, f) for f in ("untrained", "trained"))
-    (test,) = judged.query("criterion == 'order-added' and condition == 'larger'").itertuples()
+    (test,) = (
+        load_judged()[0].query("criterion == 'order-added' and condition == 'larger'").itertuples()
+    )
+    assert test.values == judge_cell("order-added", "larger").values
     assert says(text, *last, test.seeds, test.estimate, test.low, test.high, *noise)
 
 
@@ -153,8 +161,8 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
 
     text = used.describe_use([*small, *larger])
     layer4, layer3, unused = told(larger, "layer4"), told(small, "layer3"), told(small, "layer4")
-    assert says(text, 4, 4, 32, *layer4, 4, 4, 16, *layer3, 2, 2, 16, *unused)
-    assert text.data.startswith("The layer of 4 × 4 values ")
+    assert says(text, 4, 4, 4, 32, *layer4, 3, 16, *layer3, 4, 2, 2, 16, *unused)
+    assert text.data.startswith("The layer whose channels are 4 × 4 ")
     assert says(text, *(share(r, "at_other", "other features", layer)
                         for r, layer in ((larger, "layer4"), (small, "layer3"))))  # fmt: skip
 

@@ -248,7 +248,7 @@ def test_the_figure_of_biases_has_a_row_for_each_from_the_best_to_the_worst():
     figure, described = answer.accuracy_by_bias.__wrapped__(records, classified)
     shares = compose.average_core(classified)
     named = (t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels())
-    rows = [name.partition(" (told ")[0] for name in named]
+    rows = [re.sub(r" \d+% \(\d+\)$", "", name) for name in named]
     assert rows == shares.sort_values(ascending=False).index.tolist()
     assert all(f"{bias} {share:.2f}" in described for bias, share in shares.items())
 

@@ -178,6 +178,7 @@ class Live {
     this.describe();
     if (this.busy) return;
     this.busy = true;
+    this.root.classList.add("live-busy");
     try {
       while (this.wanted) {
         this.wanted = false;
@@ -188,6 +189,7 @@ class Live {
       this.root.classList.remove("live-runs");  // the still image is shown again
     }
     this.busy = false;
+    this.root.classList.remove("live-busy");
   }
 }
 

@@ -204,6 +204,14 @@ def judge(
     return table.assign(rejected=kept)
 
 
+def judge_cell(criterion: str, condition: str, frozen: Frozen = FROZEN) -> Any:
+    """Judge one cell: a row of `judge`, as a named tuple; `rejected` counts this cell alone."""
+    runs = {name: [] for name in frozen.conditions}
+    judged = judge(runs | {condition: find_runs(condition, frozen=frozen)}, frozen)
+    chosen = (judged["criterion"] == criterion) & (judged["condition"] == condition)
+    return next(judged[chosen].itertuples())
+
+
 def find_unreachable(
     values: Sequence[float], criterion: Criterion, cap: int, alpha: float
 ) -> list[str]:

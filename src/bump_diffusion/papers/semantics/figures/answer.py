@@ -24,9 +24,9 @@ from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.papers.semantics.figures.compose import (
     COMPARED,
+    average_blocks,
     average_core,
     describe_condition,
-    describe_gaps,
     score_biases,
 )
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
@@ -99,15 +99,19 @@ def describe_call(
 ) -> Answer:
     """Say which biases help, and how much data they save; `records` are those of all tables."""
     text = ""
-    if len(classified):
+    blocks = average_blocks(judged)
+    if len(classified) and blocks:
+        without, lines = map(percent_range, blocks)
         others = average_without_geometry(classified)
         best = others.idxmax()
         ids = set(classified.loc[classified["bias"] == best, "record"])
         networks = [record for record in records if record.id in ids]
         text = (
             "Of combinations well inside a block that is missing, the usual network draws "
-            f"{describe_gaps(judged)}; but these hand it the geometry. Of {len(others)} biases "
-            f"that are not told where pixels are, the best is “{best}”: {others[best]:.0%} of two "
+            f"{without} right, depending on the block. If it gets the label as two extra input "
+            f"images, a line at x and a line at y, it is {lines}; but these show it the place. Of "
+            f"{len(others)} biases that do not draw the request in pixels, the best is “{best}”: "
+            f"{others[best]:.0%} of two "
             f"missing quarters, and {_score_closely(networks):.0%} within half a pixel "
             f"({len(networks)} networks). "
         )
@@ -137,11 +141,10 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
         beside = y + 0.15 + np.linspace(-0.15, 0.15, len(of_bias))  # dots that are alike are seen
         ax.plot(of_bias["core"], beside, "o", color=REQUESTED, ms=4, alpha=0.7, mew=0)
         ax.plot(core[bias], y + 0.15, "|", color=INK, ms=16, mew=2)
-        count = f"{core[bias]:.0%}  ({len(of_bias)})"
-        ax.annotate(count, (1.05, y), annotation_clip=False, va="center")
-    told = classified.groupby("bias")["told"].first()
-    names = [f"{textwrap.fill(bias, 28)}\n(told {told[bias]})" for bias in biases]
-    ax.set_yticks(range(len(biases)), names, fontsize=9)
+    names = [
+        f"{textwrap.fill(bias, 24)}\n{core[bias]:.0%} ({len(scores.loc[bias])})" for bias in biases
+    ]
+    ax.set_yticks(range(len(biases)), names)
     ax.invert_yaxis()
     ax.set(xlim=(-0.03, 1.03), xlabel="share of right images")
     styles = {
@@ -159,11 +162,11 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
     scores = score_biases(classified)
     others = average_without_geometry(classified)
     return Markdown(
-        "Each mark is one network. At the right stand the mean of what was never trained and the "
-        "number of networks; in brackets, what each bias is told. All draw at least "
+        "Each mark is one network. Under a name stand the mean of what was never trained and the "
+        "number of networks. All draw at least "
         f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
-        "was left out (orange), at least two pixels from what was trained. Of the biases that are "
-        f"not told where pixels are, the best is “{others.idxmax()}”: {others.max():.0%} right."
+        "was left out (orange), at least two pixels from what was trained. Of the biases that do "
+        f"not draw the request in pixels, the best is “{others.idxmax()}”: {others.max():.0%}."
     )
 
 

@@ -189,10 +189,10 @@ def summarize(classified: pd.DataFrame) -> str:
     )
 
 
-def describe_gaps(judged: pd.DataFrame) -> str:
-    """Say what is right well inside `BLOCKS`, with lines and without, on the smaller images.
+def average_blocks(judged: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
+    """Average what is right well inside `BLOCKS` on the smaller images, without lines and with.
 
-    `judged` is that of the cure's criteria. Empty if no block has both.
+    By block; `judged` is that of the cure's criteria. None if no block has both.
     """
     cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
     conditions = cells["condition"].map(CURE.conditions)
@@ -200,13 +200,7 @@ def describe_gaps(judged: pd.DataFrame) -> str:
     way = conditions.map(lambda condition: condition.experiment)
     accuracy = cells.assign(gap=gap, way=way).pivot_table("control", "gap", "way")
     both = accuracy.reindex(BLOCKS, columns=["cure-baseline", "cure-lines"]).dropna()
-    if both.empty:
-        return ""
-    without, lines = (percent_range(shares) for _, shares in both.items())
-    return (
-        f"{without} right, depending on the block, and {lines} if it gets the label as two extra "
-        "input images, one with a line at x and one with a line at y"
-    )
+    return None if both.empty else (both["cure-baseline"], both["cure-lines"])
 
 
 @drawn

@@ -104,7 +104,7 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
         else ""
     )
     text = (
-        f"Of {len(judged)} tests (a criterion under a condition): {count_sides(cells)}.{told} "
+        f"Of {len(judged)} tests (a criterion under a condition) so far {count_sides(cells)}.{told} "
         f"By what they measure {could[0]} can come out for the paper and {could[1]} against it. "
         f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     )
@@ -166,6 +166,7 @@ def _describe(cell) -> dict[str, str]:
         reading[0] = f"the rule says {cell.verdict}"
     other_way = [way] if (way := _other_way(cell)) else []
     return {
+        "name": NAMES.get(cell.criterion, cell.criterion),
         "ours": criterion.ours,
         "about": f"{FROZEN.conditions[cell.condition].about}; {claimed}",
         "effect": describe_interval(cell),
@@ -219,6 +220,11 @@ def describe_interval(cell) -> str:
     if not _has_interval(cell):
         return f"{cell.estimate:.2f} (no interval yet)"
     return f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
+
+
+def spell_verdict(cell) -> str:
+    """Write a verdict as it stands in a sentence."""
+    return "not decided yet" if cell.verdict == "not yet" else cell.verdict
 
 
 @drawn

@@ -8,8 +8,10 @@ from IPython.display import Markdown
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import first_phases, pass_in_order
 from bump_diffusion.page.tables import Page
+from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN
-from bump_diffusion.papers.semantics.figures.compose import describe_gaps
+from bump_diffusion.papers.semantics.cure import COMPOSES
+from bump_diffusion.papers.semantics.figures.compose import average_blocks
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
 from bump_diffusion.papers.semantics.figures.learned import average_order, read_order
 from bump_diffusion.papers.semantics.figures.sentences import count_of
@@ -32,10 +34,14 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
     clean = average_order(order, order["conditioning"].iloc[0], "layer4", 0)
     much = clean["untrained, ablated"] > clean["ablated"] / 2
     new = ""
-    if gaps := describe_gaps(call):
+    if blocks := average_blocks(call):
+        without, lines = map(percent_range, blocks)
+        verdict = "Well enough" if blocks[0].min() > COMPOSES else "Not well enough"
         new = (
-            " Does it learn x and y as two things? Of pairs well inside a block that was left out "
-            f"of training it draws {gaps}; but these hand it the place."
+            f" Does it learn x and y as two things? {verdict} to combine them: well inside a block "
+            f"of pairs that was left out of training, {without} of its images are right, depending "
+            "on the block. If it gets the label as two extra input images, a line at x and a line "
+            f"at y, {lines} are, but these show it the place."
         )
     return Markdown(
         "A network learns to draw one bump at a requested (x, y). Does it build a map of the plane "
@@ -56,9 +62,10 @@ def describe_standing(judged: pd.DataFrame) -> Markdown:
     return Markdown(
         "The answers below are *exploratory*: we looked at these runs before we chose what to "
         "report. What they taught became criteria, *frozen* before the *confirmatory* runs that "
-        f"judge them. Of these {len(sides)} tests {sides.count(OPEN)} lack runs; of the others "
-        f"{sides.count(FOR)} speak for the paper and {sides.count(AGAINST)} against it, and the "
-        "rest cannot tell or are about something else. [Verdicts](verdicts.ipynb) has them."
+        f"judge them. Of these {len(sides)} tests {sides.count(OPEN)} are still open: they have "
+        f"too few runs so far, or none. Of the others {sides.count(FOR)} speak for the paper and "
+        f"{sides.count(AGAINST)} against it, and the rest cannot tell or are about something else. "
+        "[Verdicts](verdicts.ipynb) has them."
     )
 
 

@@ -10,8 +10,8 @@ from bump_diffusion.page.axes import IMAGES_SEEN, curve, legend_above, panels_ov
 from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.words import spell_layer
-from bump_diffusion.papers.semantics.confirmed import find_runs
-from bump_diffusion.papers.semantics.figures.confirmed import describe_interval
+from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
+from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
@@ -95,22 +95,19 @@ def summarize_learned(larger: list[Record]) -> str:
         "Training seems to add order, and much is there without it. With the label taken away, the "
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
         f"{last['untrained, ablated']:.2f} from that of an untrained network that is shown the "
-        f"same images of {N} × {N} pixels. With the label left in, as the paper reads it, it is "
+        f"same images of {N} × {N} pixels. With the label left in, as in the paper, it is "
         f"{last['trained']:.2f} and {last['untrained']:.2f}."
     )
 
 
-def describe_learned(larger: list[Record], records: list[Record], judged: pd.DataFrame) -> Markdown:
-    """Say how much order training adds where the paper looks, and where all order was learned.
-
-    `judged` are the verdicts of edition 2.
-    """
+def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
+    """Say how much order training adds where the paper looks, and where all order was learned."""
     N, small = records[0].configuration.N, read_order(records)
     scheme = _without_order(small)
     noise, layer4 = (average_order(small, scheme, layer, 1) for layer in ("up3", "layer4"))
     return Markdown(
         f"{summarize_learned(larger)} (The paper reads it after UMAP, a map that may bend; we read "
-        f"the layer itself, linearly.){_describe_test(judged)} Give each label a random code "
+        f"the layer itself, linearly.){_describe_test()} Give each label a random code "
         f"({scheme}) and the network pure noise, and any order must be learned: there, in images "
         f"of {N} × {N} pixels, the first decoder layer (up 3) goes from R² "
         f"{noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to {layer4['trained']:.2f} "
@@ -118,16 +115,14 @@ def describe_learned(larger: list[Record], records: list[Record], judged: pd.Dat
     )
 
 
-def _describe_test(judged: pd.DataFrame) -> str:
+def _describe_test() -> str:
     """What the frozen test of the same says so far, as a sentence; empty if it has no run."""
-    chosen = judged[(judged["criterion"] == "order-added") & (judged["condition"] == "larger")]
-    (cell,) = chosen.itertuples()
+    cell = judge_cell("order-added", "larger")
     if not cell.seeds:
         return ""
-    told = "not decided yet" if cell.verdict == "not yet" else cell.verdict
     return (
-        f" The frozen test of this difference, in {cell.seeds} newer networks, is {told}: "
-        f"{describe_interval(cell)}."
+        f" The frozen test of this difference, in {cell.seeds} newer networks, is "
+        f"{spell_verdict(cell)}: {describe_interval(cell)}."
     )
 
 
@@ -152,7 +147,7 @@ def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
     rows = []
     for runs in groups:
         c = runs[0].configuration
-        about = {"pixels": f"{c.N} × {c.N}", "networks": f"{len(runs)}, {name_runs(runs)}"}
+        about = {"pixels": f"{c.N} × {c.N}", "networks": name_runs(runs)}
         readings = {
             "drawn images": read_drawn(runs, "direct"),
             "drawn images, after UMAP": read_drawn(runs, "umap"),
@@ -163,6 +158,20 @@ def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
         rows += [{**about, "read from": of} | dict(r) for of, r in readings.items() if len(r)]
     columns = ["pixels", "networks", "read from", *LEGEND]
     return pd.DataFrame(rows)[columns].round(2).rename(columns=LEGEND)
+
+
+def describe_readings(readings: pd.DataFrame) -> str:
+    """Say what `tabulate_readings` gives, and in how many of its rows training has added order."""
+    more = [
+        int((readings[LEGEND[trained]] > readings[LEGEND[control]]).sum())
+        for trained, control in (("ablated", "untrained, ablated"), ("trained", "untrained"))
+    ]
+    return (
+        "R² of the worse axis, after training. The paper reads drawn images after UMAP, with the "
+        "label left in; an untrained network is shown what the trained one draws. With the label "
+        f"ablated the trained networks have more in {more[0]} of the {len(readings)} rows, with it "
+        f"left in, in {more[1]}."
+    )
 
 
 def describe_order_by_noise(records: list[Record]) -> Markdown:

@@ -82,7 +82,9 @@ def describe_checkpoints(record: Record) -> list[Checkpoint]:
             read = table[[f"r2_{features}_direct_requested_{axis}" for axis in "xy"]].min(axis=1)
             paths = align_embeddings(record.arrays[f"umap_{features}"])
             for at, points, r2 in zip(maps, paths, read.clip(0), strict=True):
-                at[name] = Embedding(points, f"Position read from {layer}: R² {r2:.2f} (1 is all).")
+                at[name] = Embedding(
+                    points, f"Position read linearly from {layer}: R² {r2:.2f} (1 is all)."
+                )
     return [
         Checkpoint(
             record,

@@ -18,9 +18,9 @@ from bump_diffusion.page.axes import (
 )
 from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.page.words import with_range
-from bump_diffusion.papers.semantics.confirm import QUANTITIES, kappa
-from bump_diffusion.papers.semantics.confirmed import find_runs
+from bump_diffusion.papers.semantics.confirm import kappa
+from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
+from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
 from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY
 from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
 from bump_diffusion.papers.semantics.palette import (
@@ -138,17 +138,23 @@ def describe_phases(records: list[Record]) -> Markdown:
     )
 
 
+def load_judged() -> list[Record]:
+    """Find the judged networks for larger images; nothing is trained."""
+    return [run for run, _ in find_runs("larger")]
+
+
 def _describe_judged() -> str:
     """What the judged networks for larger images add, as a sentence; empty if there are none."""
-    judged = [run for run, _ in find_runs("larger")]
+    judged = load_judged()
     if not judged:
         return ""
     passed = int(pass_in_order(first_phases(frame(judged), "generation")).sum())
-    lasts = [QUANTITIES["misplaced-phase"](run, {}).effect for run in judged]
+    cell = judge_cell("misplaced-phase", "larger")
     return (
         f" Of the networks made after the criteria were frozen {count_of(passed, len(judged))} "
-        "draw all three phases; single bumps at wrong places prevail for "
-        f"{with_range(lasts, ' doublings of training', write='{:.2f}'.format)}."
+        "draw all three phases. From when half of the images show one bump to when half are right, "
+        f"their training doubles {describe_interval(cell)} times on average; the frozen test of "
+        f"that is {spell_verdict(cell)}."
     )
 
 
@@ -165,10 +171,10 @@ def describe_embedding(record: Record) -> Markdown:
         f"One network (seed {record.configuration.seed}) while it learns. In the middle, what it "
         f"draws: phases {', '.join(passed)} pass, and at the end {last['correct']:.0%} of the "
         "images are right. Above is layer 4 at those times: each point is an image, in the colour "
-        f"of the position that was requested. {COLOUR_KEY}. With the label, and read after UMAP as "
-        f"in the paper, the first picture has R² {begins:.2f}, when {first['correct']:.0%} of the "
-        f"images are right, and the last {ends:.2f}; that of an untrained network has "
-        f"{control:.2f}. Without the label, and read linearly, order appears (R² "
+        f"of the position that was requested. {COLOUR_KEY}. With the label left in, and read after "
+        f"UMAP as in the paper, the first picture is already ordered (R² {begins:.2f}), though "
+        f"{first['correct']:.0%} of the images are right; the last has {ends:.2f}, an untrained "
+        f"network's {control:.2f}. Without the label, and read linearly, order appears (R² "
         f"{max(first['order'], 0):.2f} to {max(last['order'], 0):.2f}) once single bumps do. "
         "Below is the same beside an untrained network that is shown the same images, which ends "
         f"at R² {max(last['order_untrained'], 0):.2f}: what lies between the lines was learned."

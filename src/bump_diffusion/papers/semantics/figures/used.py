@@ -59,22 +59,23 @@ def summarize_use(records: list[Record]) -> str:
     mean = average_fates(records)
     chosen = _choose_layers(mean)
     sides = {N: count_values(N, layers[0]) for N, layers in chosen.items()}
-    lead = ""
+    lead = "Swap a layer between two requests, and the share of images that are right changes: "
     if len(sides) > 1 and len(set(sides.values())) == 1:
         side = next(iter(sides.values()))
-        lead = f"The layer of {side} × {side} values has a say in where the bump is. "
+        lead = f"The layer whose channels are {side} × {side} matters. If it is swapped between "
+        lead += "two requests, the share of images that are right changes: "
     parts = []
     for N, layers in chosen.items():
         untouched = mean.loc[(N, ""), "correct"]
         for layer in layers:
             side, change = count_values(N, layer), mean.loc[(N, layer), "correct"]
+            size = "" if side == sides[N] else f", there {side} × {side},"
             parts.append(
-                f"with {spell_layer(layer)} ({side} × {side} values) on {N} × {N} pixels it "
+                f"with {spell_layer(layer)}{size} on {N} × {N} pixels it "
                 f"{_name_change(untouched, change)}"
             )
     return (
-        f"{lead}If a layer is swapped between two requests, the share of images that are right "
-        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
+        f"{lead}{'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
         "whether the order there is what counts."
     )
 

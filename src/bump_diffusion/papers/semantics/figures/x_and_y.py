@@ -141,10 +141,10 @@ def summarize_coupling(couplings: pd.DataFrame, records: list[Record]) -> str:
             )
         else:
             parts.append(
-                f"{where}, x trained alone needs {alone:.2f} times the examples of y. Learned "
-                f"independently in images, the ratio would be the same; learned at once, 1. It is "
-                f"{together:.2f}, which is {_describe_index(runs)} of the way, in doublings, to "
-                f"learning together ({len(runs)} networks)."
+                f"{where}, x takes {alone:.2f} times as long as y, each trained alone. In images "
+                f"it takes {together:.2f} times as long; {alone:.2f} would mean independent, 1 "
+                f"together. On a log scale that is {_describe_index(runs)} of the way to together "
+                f"({len(runs)} networks)."
             )
     return lead + " ".join(parts)
 
@@ -158,8 +158,8 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
         found = "little or no dependence was seen"
     much = with_range(cohere, missing="unknown", write="{:.2f}".format)
     within = (
-        f"Within an image {found}: {much}, where 0 is none and 1 full dependence "
-        f"({name_runs(records)})."
+        f"Within an image, which is another question, {found}: {much}, where 0 is none and 1 "
+        f"full dependence ({name_runs(records)})."
     )
     parts = [summarize_coupling(couplings, records), _describe_judged(), within]
     return Markdown(" ".join(filter(None, parts)))
@@ -181,6 +181,6 @@ def _describe_judged() -> str:
     if not shares:
         return ""
     return (
-        f"In networks made since, measured as the frozen criteria say, it is "
-        f"{' and '.join([', '.join(shares[:-1]), shares[-1]] if shares[1:] else shares)}."
+        f"In {len(shares)} networks made since, counted as the frozen criteria say (images with "
+        f"one bump only), this way is {' and '.join(shares)}."
     )
