@@ -104,7 +104,8 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
         else ""
     )
     text = (
-        f"Of {len(judged)} tests (a criterion under a condition) so far {count_sides(cells)}.{told} "
+        f"Of {len(judged)} tests (a criterion under a condition), so far: {count_sides(cells)}."
+        f"{told} "
         f"By what they measure {could[0]} can come out for the paper and {could[1]} against it. "
         f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     )
