@@ -13,7 +13,7 @@ from unittest import mock
 
 from bump_diffusion.config import configure
 from bump_diffusion.metrics import evaluation
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.runs.experiments import experiment
 from bump_diffusion.runs.load import load_or_run
 from bump_diffusion.runs.run import load_model

@@ -14,7 +14,7 @@ import torch
 
 from bump_diffusion.config import Configuration, configure
 from bump_diffusion.metrics.evaluation import evaluate
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.runs.stack import train_together
 from bump_diffusion.runs.store import Store
 from bump_diffusion.training.device import one_thread, pick_device

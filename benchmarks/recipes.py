@@ -20,7 +20,7 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.data.bumps import bump_height, label_grid, render_bumps
 from bump_diffusion.metrics.outcomes import classify_images
 from bump_diffusion.metrics.sampling import evaluation_labels, generate
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.training.device import one_thread, pick_device
 from bump_diffusion.training.trainer import Trainer
 

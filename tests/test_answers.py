@@ -15,9 +15,8 @@ from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.book.captions import arrange_pages
 from bump_diffusion.config import configure
 from bump_diffusion.metrics.geometry import intrinsic_dimension
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import read_layers
-from bump_diffusion.models.unet import Block
+from bump_diffusion.models.unet import Block, build_model
 from bump_diffusion.papers.semantics import factorized, reading
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together
 from bump_diffusion.papers.semantics.confirmed import (

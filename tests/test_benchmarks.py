@@ -24,7 +24,7 @@ from bump_diffusion.data.bumps import bump_height, render_bumps
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import ROOT
 from bump_diffusion.metrics.outcomes import OUTCOMES
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 
 from .test_project import LOCK, pins
 

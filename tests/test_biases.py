@@ -16,8 +16,8 @@ from bump_diffusion.live.export import weights_script
 from bump_diffusion.metrics.evaluation import evaluate, mean_embedding
 from bump_diffusion.metrics.interventions import intervene, locate_patched, set_label
 from bump_diffusion.models.biases import RENDERINGS, Lines, draw_beside
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import patch_layers
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.papers.semantics.figures.biases import ROWS, configure_biases, hand_over
 from bump_diffusion.training.stacked import Stack, max_stack, stack_key
 from bump_diffusion.training.trainer import Trainer, draw_kept, training_labels

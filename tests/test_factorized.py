@@ -17,7 +17,7 @@ from bump_diffusion.data.lines import compose
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.probes import Probe
 from bump_diffusion.metrics.sampling import classify, evaluation_labels
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.papers.semantics.factorized import (
     couple_to_balanced,
     couple_to_lines,

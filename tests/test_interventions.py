@@ -20,8 +20,8 @@ from bump_diffusion.metrics.interventions import (
 )
 from bump_diffusion.metrics.layers import probe_layers
 from bump_diffusion.metrics.outcomes import OUTCOMES
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import patch_layers
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.runs.run import train
 from bump_diffusion.runs.store import Store
 

@@ -19,9 +19,9 @@ from bump_diffusion.live import build
 from bump_diffusion.live.export import weights_script
 from bump_diffusion.metrics.evaluation import mean_embedding
 from bump_diffusion.metrics.interventions import set_label, swap_output, swap_pairs
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import patch_layers
 from bump_diffusion.models.quantize import quantize_state, restore_state
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.training.diffusion import sample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -6,10 +6,9 @@ from torch import nn
 
 from bump_diffusion.config import Configuration, configure
 from bump_diffusion.data.bumps import label_grid
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.conditioning import CONDITIONINGS, positional_encoding
 from bump_diffusion.models.hooks import read_layers
-from bump_diffusion.models.unet import Block
+from bump_diffusion.models.unet import Block, build_model
 from bump_diffusion.training.diffusion import noise_prediction_loss
 
 

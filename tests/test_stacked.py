@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bump_diffusion.config import configure
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.training import stacked
 from bump_diffusion.training.device import one_thread
 from bump_diffusion.training.stacked import EAGER_STEPS, Stack, max_stack, stack_key

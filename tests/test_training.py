@@ -24,8 +24,8 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.metrics.evaluation import PROBED_LAYERS
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.sampling import evaluation_labels, generate
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.runs import partial, provenance, run, schedule
 from bump_diffusion.runs.partial import MADE_ON_THE_WAY, Partial
 from bump_diffusion.runs.record import EXTRAS, Record

@@ -15,9 +15,8 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.files import write_atomically
 from bump_diffusion.live.build import WASM
 from bump_diffusion.metrics.evaluation import mean_embedding
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import SCALE, restore_state
-from bump_diffusion.models.unet import TIME_FEATURES
+from bump_diffusion.models.unet import TIME_FEATURES, build_model
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store
 

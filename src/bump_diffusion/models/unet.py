@@ -11,6 +11,7 @@ from bump_diffusion.data.bumps import Images
 from bump_diffusion.models.biases import AxisProfiles, count_injected, draw_beside, embed_labels
 from bump_diffusion.models.conditioning import Embeddings, positional_encoding
 from bump_diffusion.models.hooks import read_layers
+from bump_diffusion.seeds import generator
 
 TIME_FEATURES = 128
 
@@ -153,6 +154,14 @@ class UNet(nn.Module):
             y = self.up2(join(x2, y), embedding)
             y = self.up1(join(x1, y), embedding)
             return self.output(y).float()
+
+
+def build_model(c: Configuration, device: torch.device | str = "cpu") -> UNet:
+    """The untrained network of a configuration, its initial weights drawn from their seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator("cpu", c.weights_seed, "weights").initial_seed())
+        model = UNet(c)
+    return model.to(device, memory_format=torch.channels_last)
 
 
 def summarize(model: UNet, N: int) -> pd.DataFrame:

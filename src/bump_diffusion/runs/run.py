@@ -23,9 +23,8 @@ from bump_diffusion.metrics.evaluation import Evaluation, Networks, evaluate
 from bump_diffusion.metrics.interventions import compare_variation, intervene, locate_patched
 from bump_diffusion.metrics.layers import probe_layers
 from bump_diffusion.metrics.sampling import evaluation_labels
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import quantize_state
-from bump_diffusion.models.unet import UNet
+from bump_diffusion.models.unet import UNet, build_model
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.provenance import describe_code, provenance
 from bump_diffusion.runs.record import Record

@@ -18,7 +18,7 @@ from filelock import BaseFileLock, Timeout
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.files import system_errors_in_a_sentence
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.runs.partial import Partial
 from bump_diffusion.runs.pools import Processes
 from bump_diffusion.runs.provenance import describe_code

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bump_diffusion.config import TABLES, Configuration
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.stacked import stack_networks, stack_tensors
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.training.diffusion import add_noise
 from bump_diffusion.training.trainer import (
     LOSSY,

@@ -21,7 +21,7 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.files import write_atomically
 from bump_diffusion.models.biases import Kept
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import noise_prediction_loss, signal_shares
 

@@ -14,7 +14,7 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn

@@ -12,7 +12,7 @@ from bump_diffusion.data.bumps import Labels
 from bump_diffusion.data.stripes import OUTSIDE
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.models.biases import draw_beside
-from bump_diffusion.models.build import build_model
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import show_pixels
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.confirmed import CURE

@@ -15,8 +15,8 @@ from bump_diffusion.errors import UserError, choose
 from bump_diffusion.live.elements import Checkpoint, show_networks
 from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.sampling import generate
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.quantize import restore_state
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Page, Table

@@ -15,8 +15,7 @@ from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.outcomes import OUTCOMES
 from bump_diffusion.metrics.probes import Probe
 from bump_diffusion.metrics.sampling import generate
-from bump_diffusion.models.build import build_model
-from bump_diffusion.models.unet import UNet
+from bump_diffusion.models.unet import UNet, build_model
 from bump_diffusion.page.axes import curve, panels_over_training, show_pixels
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.papers.semantics.figures.watch import KINDS

@@ -8,8 +8,8 @@ from IPython.display import Markdown
 
 from bump_diffusion.config import Configuration
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.models.build import build_model
 from bump_diffusion.models.hooks import read_layers
+from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import show_pixels
 from bump_diffusion.page.diagram import arrow, box, draw, text
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
