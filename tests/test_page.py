@@ -154,12 +154,13 @@ def test_a_figure_of_something_measured_says_where_that_comes_from():
 def test_a_mean_over_runs_has_all_of_them_at_every_checkpoint():
     """Straight lines in the logarithm, so that what is between checkpoints is known."""
     few, many = [1, 100, 10_000], [1, 10, 100, 1000, 10_000]
-    lines = {"a": (few, 0.0), "b": (many, 1.0), "c": (many[1:4], 2.0)}
+    lines = {"b": (few, 0.0), "a": (many, 1.0), "c": (many[1:4], 2.0)}
     table = pd.concat(
         pd.DataFrame({"record": name, "images_seen": seen, "r2": np.log10(seen) + shift})
         for name, (seen, shift) in lines.items()
     )
     aligned = at_all_checkpoints(table, "r2", ["record"])
+    assert aligned["record"].unique().tolist() == [*lines]  # the order of the legend
     for name, (seen, shift) in lines.items():
         of_run = aligned[aligned["record"] == name]
         assert of_run["images_seen"].tolist() == [n for n in many if seen[0] <= n <= seen[-1]]

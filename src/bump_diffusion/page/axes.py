@@ -110,9 +110,14 @@ def at_all_checkpoints(table: pd.DataFrame, y: str, of_line: Sequence[str]) -> p
     of the images seen. Returns the columns `of_line`, images_seen and `y`; step 0 is left out.
     """
     table = table[table["images_seen"] > 0]
-    lines = table.pivot(index="images_seen", columns=of_line, values=y)
-    known = lines.set_axis(np.log(lines.index)).interpolate("index", limit_area="inside")
-    return known.set_axis(lines.index).unstack().dropna().rename(y).reset_index()
+    every, parts = np.sort(table["images_seen"].unique()), [table.iloc[:0]]
+    for line, run in table.sort_values("images_seen").groupby(list(of_line), sort=False):
+        seen = run["images_seen"].to_numpy()
+        between = every[(every >= seen[0]) & (every <= seen[-1])]
+        values = np.interp(np.log(between), np.log(seen), run[y])
+        about = dict(zip(of_line, line, strict=True))
+        parts.append(pd.DataFrame({**about, "images_seen": between, y: values}))
+    return pd.concat(parts)[[*of_line, "images_seen", y]]
 
 
 def band(table: pd.DataFrame) -> str:
