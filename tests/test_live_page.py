@@ -164,7 +164,7 @@ def test_on_a_phone_the_slider_hides_no_words_about_the_images(browser, book):  
         expect(pad).to_be_visible()
         page.locator("section").evaluate("e => e.style.padding = '300px 0 600px'")
         name = page.locator(".live-name").first  # above the image that it names
-        name.evaluate("e => scrollTo(0, e.getBoundingClientRect().top + scrollY - 130)")
+        name.evaluate("e => scrollTo(0, e.getBoundingClientRect().top + scrollY - 110)")
         bar = slider.bounding_box()
         assert bar["y"] == 56  # it sticks
         for words in (".live-name", ".live-reading", ".live-combination"):
