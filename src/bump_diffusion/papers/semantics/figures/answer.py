@@ -110,7 +110,7 @@ def describe_call(
             "Of combinations well inside a block that is missing, the usual network draws "
             f"{without} right, depending on the block. If it gets the label as two extra input "
             f"images, a line at x and a line at y, it is {lines}; but these show it the place. Of "
-            f"{len(others)} biases that do not draw the request in pixels, the best is “{best}”: "
+            f"{len(others)} biases that are told of the two axes only, the best is “{best}”: "
             f"{others[best]:.0%} of two "
             f"missing quarters, and {_score_closely(networks):.0%} within half a pixel "
             f"({len(networks)} networks). "
@@ -134,7 +134,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
     scores = score_biases(classified)
     core = average_core(classified).sort_values(ascending=False)
     biases = core.index
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.52 * len(biases)))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.46 * len(biases)))
     for y, bias in enumerate(biases):
         of_bias = scores.loc[bias]
         ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.2), color=FOUND, **TICK)
@@ -165,8 +165,8 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
         "Each mark is one network. Under a name stand the mean of what was never trained and the "
         "number of networks. All draw at least "
         f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
-        "was left out (orange), at least two pixels from what was trained. Of the biases that do "
-        f"not draw the request in pixels, the best is “{others.idxmax()}”: {others.max():.0%}."
+        "was left out (orange), at least two pixels from what was trained. Of the biases that "
+        f"are told of the two axes only, the best is “{others.idxmax()}”: {others.max():.0%}."
     )
 
 
