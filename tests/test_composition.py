@@ -20,7 +20,7 @@ from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics.confirmed import CURE, judge, plan_next
-from bump_diffusion.papers.semantics.cure import QUANTITIES, region_accuracy
+from bump_diffusion.papers.semantics.cure import QUANTITIES, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures import answer, compose
 
 C = configure("quick", held_out="quadrants")
@@ -283,3 +283,8 @@ def test_what_is_right_everywhere_and_still_rises_is_told():
     assert f"{right.min():.0%} to {right.max():.0%} right" in text
     for gap, name in compose.GAPS.items():
         assert f"to {at_end[gap]:.0%} ({name})" in text
+    longer = compose.load_longer()
+    core = score_regions(classify_last(longer[0]))["core"]
+    told = compose.describe_limits(planes, records, longer[:1]).data
+    name = compose.GAPS[longer[0].configuration.held_out]
+    assert f"10,000 steps, it is {core:.0%} ({name}, 1 network)." in told

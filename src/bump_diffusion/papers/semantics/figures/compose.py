@@ -361,7 +361,7 @@ def _describe_longer(longer: list[Record]) -> str:
         if scores
     ]
     steps = EXPERIMENTS[LONGER].set["steps"]
-    return f"After {steps:,} steps of training it is {', '.join(parts)}." if parts else ""
+    return f"Trained for longer, {steps:,} steps, it is {', '.join(parts)}." if parts else ""
 
 
 def tabulate_destinations(records: list[Record], classified: pd.DataFrame) -> Table:
