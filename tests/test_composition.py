@@ -167,7 +167,7 @@ def test_a_reader_s_own_networks_stand_in_place_of_the_judged_ones(tmp_path, mon
     assert made == {(way, seed) for way in ways for seed in (900, 901)}
     assert {r.configuration.held_out for r in records} == {"corner"}
     assert compose.average_core(classified).index.tolist() == list(compose.COMPARED)
-    said = compose.describe_composition(classified, records, *compose.load_larger()).data
+    said = compose.describe_composition(classified, records, *compose.load_larger(), []).data
     assert "(exploratory runs, seeds 900 to 901)" in said
     with pytest.raises(UserError, match="seeds is -1"):
         compose.load(seeds=-1)

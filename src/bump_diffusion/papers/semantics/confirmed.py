@@ -168,48 +168,50 @@ def judge(
     and against), `supports` (whether the verdict supports the paper) and `rejected` (whether a
     verdict is kept by e-Benjamini-Hochberg over all cells of the file, with runs or without).
     """
-    rows = []
-    for name, criterion in frozen.criteria.items():
-        smallest, kind, resolution = criterion.smallest, criterion.kind, criterion.resolution
-        rule = (smallest, kind, frozen.alpha, resolution)
-        for condition in criterion.conditions:
-            values = pd.DataFrame(
-                [QUANTITIES[name](*run) for run in runs[condition]],
-                columns=Value._fields,
-                dtype=float,
-            )
-            known = values["effect"].dropna().to_numpy()
-            decision = decide(known, *rule, criterion.limits)
-            e = [
-                weigh_evidence(known, smallest, side, kind, resolution)[-1:]
-                for side in ("above", "below")
-            ]
-            rows.append(
-                {
-                    "claim": criterion.claim,
-                    "criterion": name,
-                    "condition": condition,
-                    "seeds": len(values),
-                    "values": known.tolist(),
-                    "smallest": smallest,
-                    "control": values["control"].mean(),
-                    "more": expect_more(known, *rule) if decision.verdict == "not yet" else 0.0,
-                    "e": float(np.max(e, initial=0.0)),
-                    "supports": decision.verdict == criterion.supports,
-                    **decision._asdict(),
-                }
-            )
-    table = pd.DataFrame(rows).rename(columns={"mean": "estimate"})
+    table = pd.DataFrame(
+        _decide_cell(name, condition, runs[condition], frozen)
+        for name, criterion in frozen.criteria.items()
+        for condition in criterion.conditions
+    )
     kept = reject(table["e"], frozen.alpha) & (table["verdict"] != "not yet")
     return table.assign(rejected=kept)
 
 
 def judge_cell(criterion: str, condition: str, frozen: Frozen = FROZEN) -> Any:
-    """Judge one cell: a row of `judge`, as a named tuple; `rejected` counts this cell alone."""
-    runs = {name: [] for name in frozen.conditions}
-    judged = judge(runs | {condition: find_runs(condition, frozen=frozen)}, frozen)
-    chosen = (judged["criterion"] == criterion) & (judged["condition"] == condition)
-    return next(judged[chosen].itertuples())
+    """Judge one cell by the runs that are there: a row of `judge`, without `rejected`."""
+    decided = _decide_cell(criterion, condition, find_runs(condition, frozen=frozen), frozen)
+    return next(pd.DataFrame([decided]).itertuples())
+
+
+def _decide_cell(
+    name: str, condition: str, runs: Sequence[tuple[Record, Baseline]], frozen: Frozen
+) -> dict[str, Any]:
+    criterion = frozen.criteria[name]
+    smallest, kind, resolution = criterion.smallest, criterion.kind, criterion.resolution
+    rule = (smallest, kind, frozen.alpha, resolution)
+    values = pd.DataFrame(
+        [QUANTITIES[name](*run) for run in runs], columns=Value._fields, dtype=float
+    )
+    known = values["effect"].dropna().to_numpy()
+    decision = decide(known, *rule, criterion.limits)._asdict()
+    verdict = decision["verdict"]
+    e = [
+        weigh_evidence(known, smallest, side, kind, resolution)[-1:] for side in ("above", "below")
+    ]
+    return {
+        "claim": criterion.claim,
+        "criterion": name,
+        "condition": condition,
+        "seeds": len(values),
+        "values": known.tolist(),
+        "smallest": smallest,
+        "control": values["control"].mean(),
+        "more": expect_more(known, *rule) if verdict == "not yet" else 0.0,
+        "e": float(np.max(e, initial=0.0)),
+        "supports": verdict == criterion.supports,
+        "estimate": decision.pop("mean"),
+        **decision,
+    }
 
 
 def find_unreachable(

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from bump_diffusion.analysis.composition import score_regions
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.config import Configuration
@@ -21,7 +20,7 @@ from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE
-from bump_diffusion.papers.semantics.cure import classify_last
+from bump_diffusion.papers.semantics.cure import classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.compose import (
     COMPARED,
     average_blocks,
@@ -105,15 +104,15 @@ def describe_call(
         others = average_without_geometry(classified)
         best = others.idxmax()
         ids = set(classified.loc[classified["bias"] == best, "record"])
-        networks = [record for record in records if record.id in ids]
+        closely = [region_accuracy(r, "core", TOLERANCE) for r in records if r.id in ids]
         text = (
             "Of combinations well inside a block that is missing, the usual network draws "
             f"{without} right, depending on the block. If it gets the label as two extra input "
             f"images, a line at x and a line at y, it is {lines}; but these show it the place. Of "
             f"{len(others)} biases that are told of the two axes only, the best is “{best}”: "
             f"{others[best]:.0%} of two "
-            f"missing quarters, and {_score_closely(networks):.0%} within half a pixel "
-            f"({len(networks)} networks). "
+            f"missing quarters, and {np.mean(closely):.0%} within half a pixel "
+            f"({len(closely)} networks). "
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
@@ -215,11 +214,6 @@ def tabulate_verdicts(judged: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=QUESTIONS).reset_index().rename_axis(columns=None)
 
 
-def _score_closely(records: list[Record]) -> float:
-    """Average what is right within half a pixel in the core of what networks leave out."""
-    return float(np.mean([score_regions(classify_last(r, TOLERANCE))["core"] for r in records]))
-
-
 @drawn
 def data_needed(records: list[Record], grown: pd.DataFrame) -> Drawn:
     """Draw the share right of what was never trained against the combinations trained per value."""
@@ -294,8 +288,7 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame) -> Table:
     networks["images"] = learning_times(frame(records), "accuracy", LEARNED)
     models = {record.id: build_model(record.configuration) for record in records}
     networks["weights"] = pd.Series(models).map(lambda m: sum(w.numel() for w in m.parameters()))
-    closely = {r.id: score_regions(classify_last(r, TOLERANCE)).get("core") for r in records}
-    networks["closely"] = pd.Series(closely)
+    networks["closely"] = pd.Series({r.id: region_accuracy(r, "core", TOLERANCE) for r in records})
     rows = networks.groupby(["bias", "told"], sort=False)
     columns = {
         "never trained": rows["core"].mean().round(2),

@@ -22,7 +22,7 @@ from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Page, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
-from bump_diffusion.papers.semantics.cure import classify_last
+from bump_diffusion.papers.semantics.cure import classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import NEW_FROM, name_runs
 from bump_diffusion.papers.semantics.palette import REQUESTED
@@ -144,11 +144,16 @@ def average_core(classified: pd.DataFrame) -> pd.Series:
 
 
 def describe_composition(
-    classified: pd.DataFrame, records: list[Record], larger: pd.DataFrame, others: list[Record]
+    classified: pd.DataFrame,
+    records: list[Record],
+    larger: pd.DataFrame,
+    others: list[Record],
+    longer: list[Record],
 ) -> Answer:
     """Say what networks draw of combinations that they were never trained on.
 
-    `larger` and `others` are of `load_larger`.
+    `larger` and `others` are of `load_larger`; of `longer`, of `load_longer`, a sentence further
+    down the page is.
     """
     text = "None of the networks that this page compares has been trained yet."
     if records:
@@ -161,7 +166,6 @@ def describe_composition(
             f"{_both(core)} ({' and '.join(map(str, by_bias.size()))} networks; of what they were "
             f"trained on {_both(trained)} are right)."
         )
-    longer = load_longer()  # of which a sentence further down the page is
     there = {record.configuration for record in longer}
     not_there = [c.id for c in experiment(LONGER) if c not in there]
     missing = [*list_missing(CURE), *not_there]
@@ -353,8 +357,7 @@ def _describe_longer(longer: list[Record]) -> str:
     """What networks draw that were trained for longer, by what was left out; empty without any."""
     core: dict[str, list[float]] = {gap: [] for gap in GAPS}
     for record in longer:
-        score = score_regions(classify_last(record))["core"]
-        core[record.configuration.held_out].append(score)
+        core[record.configuration.held_out].append(region_accuracy(record, "core"))
     parts = [
         f"{np.mean(scores):.0%} ({GAPS[gap]}, {len(scores)} network{'s' * (len(scores) > 1)})"
         for gap, scores in core.items()

@@ -90,7 +90,7 @@ def _style(features: str) -> dict[str, object]:
 
 def summarize_learned(larger: list[Record]) -> str:
     """Say how much order training adds where the paper looks."""
-    N, last = larger[0].configuration.N, read_drawn(larger, "direct")
+    N, last = larger[0].configuration.N, read_drawn(larger).loc["direct"]
     return (
         "Training seems to add order, and much is there without it. With the label taken away, the "
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
@@ -126,16 +126,19 @@ def _describe_test() -> str:
     )
 
 
-def read_drawn(records: list[Record], reduction: str) -> pd.Series:
-    """Read the order in layer 4, by features, in the images drawn at the end of training.
+def read_drawn(records: list[Record]) -> pd.DataFrame:
+    """Read the order in layer 4 in the images drawn at the end of training, the mean over runs.
 
-    The mean over runs; `reduction` is "direct" (linearly) or "umap". Empty if the runs lack it.
+    A column for each of the features, a row for "direct" (linearly) and one for "umap".
     """
     last = frame(records).groupby("record").tail(1)
-    columns = {f: [f"r2_{f}_{reduction}_requested_{a}" for a in "xy"] for f in LEGEND}
-    if not set().union(*columns.values()) <= set(last):
-        return pd.Series(dtype=float)
-    return pd.Series({f: last[xy].min(axis=1).clip(lower=0).mean() for f, xy in columns.items()})
+
+    def average(features: str, reduction: str) -> float:
+        columns = [f"r2_{features}_{reduction}_requested_{axis}" for axis in "xy"]
+        return last[columns].min(axis=1).clip(lower=0).mean()
+
+    reductions = [r for r in ("direct", "umap") if f"r2_trained_{r}_requested_x" in last]
+    return pd.DataFrame({f: {r: average(f, r) for r in reductions} for f in LEGEND})
 
 
 def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
@@ -148,14 +151,12 @@ def tabulate_readings(*groups: list[Record]) -> pd.DataFrame:
     for runs in groups:
         c = runs[0].configuration
         about = {"pixels": f"{c.N} × {c.N}", "networks": name_runs(runs)}
-        readings = {
-            "drawn images": read_drawn(runs, "direct"),
-            "drawn images, after UMAP": read_drawn(runs, "umap"),
-        }
+        names = {"direct": "drawn images", "umap": "drawn images, after UMAP"}
+        readings = dict(read_drawn(runs).rename(names).iterrows())
         if "interventions" in runs[0].extras:
             clean = average_order(read_order(runs, ("bump",)), c.conditioning, "layer4", 0)
             readings["true bumps"] = clean
-        rows += [{**about, "read from": of} | dict(r) for of, r in readings.items() if len(r)]
+        rows += [{**about, "read from": of} | dict(r) for of, r in readings.items()]
     columns = ["pixels", "networks", "read from", *LEGEND]
     return pd.DataFrame(rows)[columns].round(2).rename(columns=LEGEND)
 

@@ -59,11 +59,10 @@ def summarize_use(records: list[Record]) -> str:
     mean = average_fates(records)
     chosen = _choose_layers(mean)
     sides = {N: count_values(N, layers[0]) for N, layers in chosen.items()}
-    lead = "Swap a layer between two requests, and the share of images that are right changes: "
+    lead, swapped = "", "a layer"
     if len(sides) > 1 and len(set(sides.values())) == 1:
         side = next(iter(sides.values()))
-        lead = f"The layer whose channels are {side} × {side} matters. If it is swapped between "
-        lead += "two requests, the share of images that are right changes: "
+        lead, swapped = f"The layer whose channels are {side} × {side} matters. ", "it"
     parts = []
     for N, layers in chosen.items():
         untouched = mean.loc[(N, ""), "correct"]
@@ -75,7 +74,8 @@ def summarize_use(records: list[Record]) -> str:
                 f"{_name_change(untouched, change)}"
             )
     return (
-        f"{lead}{'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
+        f"{lead}If {swapped} is swapped between two requests, the share of images that are right "
+        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
         "whether the order there is what counts."
     )
 
