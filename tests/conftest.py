@@ -40,7 +40,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BIN = Path(sys.executable).parent
-SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5"]
+SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5", "-p", "compared_steps=[2]"]
 FIRST = ["test_book", "test_sweep", "test_training", "test_browser"]
 """The longest files, which would leave test processes waiting for one of them if begun late."""
 
@@ -110,7 +110,8 @@ def site(tmp_path_factory, worker_id):
     with FileLock(site.folder / "lock"):
         made = site.folder / "made.txt"
         if not site.html.exists():
-            made.write_text(site.command("run", "all", "--profile", "smoke", "--seeds", "1"))
+            smoke = ["--profile", "smoke", "--seeds", "1", "--set", "compared_steps=[2]"]
+            made.write_text(site.command("run", "all", *smoke))
             site.build(*SMOKE)
     site.made = made.read_text()
     return site

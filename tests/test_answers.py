@@ -17,6 +17,7 @@ from bump_diffusion.config import configure
 from bump_diffusion.metrics.geometry import intrinsic_dimension
 from bump_diffusion.models.hooks import read_layers
 from bump_diffusion.models.unet import Block, build_model
+from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics import factorized, reading
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together
 from bump_diffusion.papers.semantics.confirmed import (
@@ -52,9 +53,10 @@ load_judged = cache(confirmed.load)
 PLANTED = "order-added", "order-used-x"
 
 
-def numbers(markdown):
-    """The numbers in a text, in order; 5 % is 0.05."""
-    found = re.findall(r"(-?\d+(?:\.\d+)?)(%?)", markdown.data.replace(",", ""))
+def numbers(about):
+    """The numbers in a text, in order; 5 % is 0.05. Of a lead, those behind its verdict."""
+    text = about.text if isinstance(about, Lead) else about.data
+    found = re.findall(r"(-?\d+(?:\.\d+)?)(%?)", text.replace(",", ""))
     return [float(number) / (100 if percent else 1) for number, percent in found]
 
 
@@ -82,11 +84,12 @@ def test_phases_are_counted_as_they_first_occur(images):
         phase = np.where(single < 0.5, "A", np.where(placed < 0.5, "B", "C")).tolist()
         return {*phase} == {*"ABC"} and sorted({*phase}, key=phase.index) == [*"ABC"]
 
-    text = three_phases.describe_phases(images)
-    assert text.data.startswith(f"In {sum(map(passes, images))} of {len(images)} networks")
+    verdict, text = three_phases.describe_phases(images)
+    assert len(images) > sum(map(passes, images)) > len(images) / 2 and verdict.startswith("Most ")
+    assert text.startswith(f"In {sum(map(passes, images))} of {len(images)} networks")
     judged = [run for run, _ in find_runs("larger")]
-    assert f" {sum(map(passes, judged))} of {len(judged)} draw all three" in text.data
-    assert "exploratory" in text.data and "confirmatory" not in text.data
+    assert f" {sum(map(passes, judged))} of {len(judged)} draw all three" in text
+    assert "exploratory" in text and "confirmatory" not in text
 
 
 def read(records, layer, input, timestep, features):
@@ -161,7 +164,10 @@ def test_where_images_go_with_layer_4_exchanged_is_told_by_size():
     text = used.describe_use([*small, *larger])
     layer4, layer3, unused = told(larger, "layer4"), told(small, "layer3"), told(small, "layer4")
     assert says(text, 4, 4, 4, 32, *layer4, 3, 16, *layer3, 4, 2, 2, 16, *unused)
-    assert text.data.startswith("The layer whose channels are 4 × 4 ")
+    assert text.text.startswith("The layer whose channels are 4 × 4 ")
+    on_larger, on_small = re.findall(r"For images of .*?\.", text.verdict)
+    assert "32 × 32 pixels layer 4 is needed" in on_larger
+    assert "16 × 16 pixels layer 4 is not needed, but layer 3" in on_small
     assert says(text, *(share(r, "at_other", "other features", layer)
                         for r, layer in ((larger, "layer4"), (small, "layer3"))))  # fmt: skip
 
@@ -238,7 +244,7 @@ def test_routes_are_those_that_most_bumps_take(patched):
             takes[axis] = (shares["layer3"] >= 0.5, shares["layer4"] >= 0.5)
         if {*takes.values()} == {(True, False), (False, True)}:
             split.append(record.configuration.seed)
-    text = x_and_y.describe_routes(patched).data
+    text = x_and_y.describe_routes(patched)
     assert f"In {len(patched) - len(split)} of" in text and f"in {len(split)} of" in text
 
 
@@ -275,7 +281,7 @@ def test_the_start_has_an_answer_to_each_claim(images):
     judged = load_judged()[0].assign(verdict="not yet")
     judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
     whole = introduction.describe_whole(images, larger, confirmed.load(CURE)[0])
-    assert "left out of training" in whole.data
+    assert "left out of training" in whole.text
     answers = dict.fromkeys(range(1, 6), "An answer.")
     page = Tags(introduction.render_claims(answers, images).data)
     assert [tag for tag, _ in page.tags].count("li") == 5 == len(confirmed.TITLES) + 1

@@ -179,7 +179,7 @@ def test_the_page_compares_networks_with_the_one_that_they_share_a_seed_with(mon
     )
     runs = {"same-weights": [(like, {1.0: known})], "same-data": [(unlike, {1.0: known})] * 2}
     monkeypatch.setattr(page, "find_runs", lambda name, frozen: runs[name])
-    monkeypatch.setattr(page, "Answer", lambda text, *others: SimpleNamespace(data=text.data))
+    monkeypatch.setattr(page, "Answer", lambda lead, *others: SimpleNamespace(data=lead.text))
     relatives, records = page.compare_relatives(), [known, like, unlike]
     assert relatives["known"].tolist() == [103] * 3
     assert relatives["alike"].tolist() == [True, False, False]

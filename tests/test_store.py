@@ -320,12 +320,18 @@ def test_a_relative_store_is_the_same_folder_in_every_process(monkeypatch, tmp_p
     assert started.stdout == f"{tmp_path}/mine\n"
 
 
-@pytest.mark.parametrize("module", ["record", "store", "shipped", "experiments", "load"])
-def test_a_record_is_found_and_read_without_torch(module):
-    code = f"import sys, bump_diffusion.runs.{module}; print(*sys.modules, sep='\\n')"
+READING = [f"runs.{module}" for module in ("record", "store", "shipped", "experiments", "load")]
+
+
+@pytest.mark.parametrize("module", [*READING, "book.build"])
+def test_a_record_is_read_and_a_book_without_changes_is_built_without_torch(module):
+    code = f"import sys, bump_diffusion.{module}; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "pandas" in loaded.split()
-    assert not {"torch", "sklearn", "umap", "papermill"} & set(loaded.split())
+    slow = {"torch", "sklearn", "umap", "matplotlib"} | (
+        {"papermill"} if "runs" in module else set()
+    )
+    assert not slow & set(loaded.split())
 
 
 def test_the_commit_is_that_of_this_repository_only(tmp_path):

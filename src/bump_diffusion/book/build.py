@@ -22,7 +22,6 @@ from filelock import FileLock
 from nbformat.reader import NotJSONError
 from pydantic import BaseModel, ValidationError
 
-from bump_diffusion.book.figures.about import listed_store
 from bump_diffusion.book.inputs import digest_inputs
 from bump_diffusion.book.kernel import run_notebook
 from bump_diffusion.book.parameters import check_values, declared_types
@@ -40,7 +39,7 @@ from bump_diffusion.files import (
 )
 from bump_diffusion.page.tables import PROVENANCE
 from bump_diffusion.runs.pools import Processes
-from bump_diffusion.runs.store import default_store
+from bump_diffusion.runs.store import default_store, listed_store
 
 SOURCE = ROOT / "book"
 BUILD = folder_named_by("BUMP_DIFFUSION_BUILD") or ROOT / "_build"

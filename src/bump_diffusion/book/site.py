@@ -21,7 +21,6 @@ import nbformat
 import yaml
 
 from bump_diffusion.book.captions import arrange_pages
-from bump_diffusion.book.card import draw_card
 from bump_diffusion.book.finish import finish_pages
 from bump_diffusion.book.inputs import PACKAGE
 from bump_diffusion.book.rerun import render_form
@@ -105,6 +104,9 @@ def _configure(stage: Path) -> None:
     if not config["html_theme_options"]["repository_url"]:  # of which the buttons are made
         del config["html_theme_options"]["launch_buttons"]
     if address := settings["html"]["baseurl"]:
+        # Imports what draws, which takes seconds that a build without changes can do without.
+        from bump_diffusion.book.card import draw_card
+
         (stage / "book" / CARD).write_bytes(draw_card(settings["title"]))
         config["myst_html_meta"]["property=og:image"] = f"{address.rstrip('/')}/{CARD}"
     (stage / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")

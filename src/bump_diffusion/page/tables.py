@@ -1,10 +1,10 @@
 """Tables and other HTML on a page, with the records that they were made from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from IPython.display import HTML, Markdown
+from IPython.display import HTML
 
 from bump_diffusion.page.html import render
 from bump_diffusion.runs.record import Record
@@ -39,14 +39,23 @@ class Page(HTML):
         return {"text/html": self.data}, {"text/html": {}, PROVENANCE: self.made_from}
 
 
+class Lead(NamedTuple):
+    """What a page begins with."""
+
+    verdict: str
+    "One sentence or two that a newcomer understands."
+    text: str = ""
+    "The numbers behind it."
+
+
 class Answer(Page):
-    """The sentence that a page begins with, with the records that it was computed from.
+    """A page's lead, with the records that it was computed from.
 
     Runs that are `missing` will change it: it is computed again when one of them is there.
     """
 
-    def __init__(self, text: Markdown, records: Sequence[Record] = (), missing: Sequence[str] = ()):
-        super().__init__("answer", records, {"missing": list(missing)}, text=text.data)
+    def __init__(self, lead: Lead, records: Sequence[Record] = (), missing: Sequence[str] = ()):
+        super().__init__("answer", records, {"missing": list(missing)}, **lead._asdict())
 
 
 class Table(Page):

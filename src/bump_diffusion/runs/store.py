@@ -147,3 +147,8 @@ def default_store() -> Store:
         return Store(named)
     require_repository()
     return Store(ROOT / "data" / "local", SHIPPED)
+
+
+def listed_store() -> Store:
+    """Return the store that the page *About* lists: what is shipped, or stands for it."""
+    return Store(default_store().roots[-1])

@@ -12,7 +12,7 @@ from bump_diffusion.page.tables import Page, Table
 from bump_diffusion.runs.experiments import EXPERIMENTS
 from bump_diffusion.runs.provenance import PACKAGES, cpu_name
 from bump_diffusion.runs.record import Record
-from bump_diffusion.runs.store import Store, default_store
+from bump_diffusion.runs.store import listed_store
 
 
 def list_records() -> Page:
@@ -51,11 +51,6 @@ def list_records() -> Page:
     )
     every = {"all": True}  # of the store: one more makes the page old
     return Page("records", listed, every, experiments=pd.DataFrame(experiments), each=table)
-
-
-def listed_store() -> Store:
-    """Return the store that the chapter lists: the shipped records, or what stands for them."""
-    return Store(default_store().roots[-1])
 
 
 def describe_environment() -> Table:

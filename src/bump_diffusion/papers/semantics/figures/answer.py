@@ -17,10 +17,10 @@ from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import INK
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.page.tables import Answer, Lead, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE
-from bump_diffusion.papers.semantics.cure import classify_last, region_accuracy
+from bump_diffusion.papers.semantics.cure import COMPOSES, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.compose import (
     COMPARED,
     average_blocks,
@@ -97,7 +97,7 @@ def describe_call(
     classified: pd.DataFrame, judged: pd.DataFrame, grown: pd.DataFrame, records: list[Record]
 ) -> Answer:
     """Say which biases help, and how much data they save; `records` are those of all tables."""
-    text = ""
+    verdict, text = "None of the networks with a bias has been trained yet.", ""
     blocks = average_blocks(judged)
     if len(classified) and blocks:
         without, lines = map(percent_range, blocks)
@@ -105,6 +105,11 @@ def describe_call(
         best = others.idxmax()
         ids = set(classified.loc[classified["bias"] == best, "record"])
         closely = [region_accuracy(r, "core", TOLERANCE) for r in records if r.id in ids]
+        well = "combine" if blocks[1].min() > COMPOSES else "do not always combine"
+        verdict = (
+            f"Networks that are shown x and y as two lines beside the image {well} those that they "
+            f"never saw together. Of biases that tell less, “{best}” helps most."
+        )
         text = (
             "Of combinations well inside a block that is missing, the usual network draws "
             f"{without} right, depending on the block. If it gets the label as two extra input "
@@ -124,7 +129,7 @@ def describe_call(
         f"{percent_range(without[1])} after one combination for each value, and "
         f"{percent_range(without[most])} after {most:.0f}."
     )
-    return Answer(Markdown(text), records, list_missing(CURE))
+    return Answer(Lead(verdict, text), records, list_missing(CURE))
 
 
 @drawn

@@ -19,10 +19,10 @@ from bump_diffusion.models.quantize import restore_state
 from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.page.tables import Answer, Page, Table
+from bump_diffusion.page.tables import Answer, Lead, Page, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
-from bump_diffusion.papers.semantics.cure import classify_last, region_accuracy
+from bump_diffusion.papers.semantics.cure import COMPOSES, DRAWS, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import NEW_FROM, name_runs
 from bump_diffusion.papers.semantics.palette import REQUESTED
@@ -155,8 +155,14 @@ def describe_composition(
     `larger` and `others` are of `load_larger`; of `longer`, of `load_longer`, a sentence further
     down the page is.
     """
-    text = "None of the networks that this page compares has been trained yet."
+    verdict, text = "None of the networks that this page compares has been trained yet.", ""
     if records:
+        without, lines = average_core(classified)[list(COMPARED[:2])]
+        verdict = (
+            "A network that is given x and y as a list of numbers "
+            f"draws {_tell_how_many(without)} pairs that it never saw. One that is given them as "
+            f"two lines beside the image draws {_tell_how_many(lines)}."
+        )
         text = f"{summarize(classified)} ({name_runs(records)})."
     if others:
         by_bias = score_biases(larger).groupby("bias", sort=False)
@@ -169,7 +175,13 @@ def describe_composition(
     there = {record.configuration for record in longer}
     not_there = [c.id for c in experiment(LONGER) if c not in there]
     missing = [*list_missing(CURE), *not_there]
-    return Answer(Markdown(text), [*records, *others, *longer], missing)
+    return Answer(Lead(verdict, text), [*records, *others, *longer], missing)
+
+
+def _tell_how_many(share: float) -> str:
+    if share > COMPOSES:
+        return "most" if share < DRAWS else "nearly all"
+    return "hardly any" if share < 1 - DRAWS else "some"
 
 
 def _both(shares: pd.Series) -> str:

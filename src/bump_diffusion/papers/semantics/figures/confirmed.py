@@ -11,7 +11,7 @@ from bump_diffusion.errors import choose
 from bump_diffusion.page.axes import legend_above
 from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.page.tables import Answer, Page, Table
+from bump_diffusion.page.tables import Answer, Lead, Page, Table
 from bump_diffusion.page.words import short
 from bump_diffusion.papers.semantics.confirmed import (
     FROZEN,
@@ -103,13 +103,18 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
         if aside
         else ""
     )
+    sides = [read_side(cell) for cell in cells]
+    verdict = (
+        f"Of {len(cells)} tests of the paper's claims {sides.count(OPEN)} are still open; "
+        f"{sides.count(FOR)} speak for the paper and {sides.count(AGAINST)} against it."
+    )
     text = (
         f"Of {len(judged)} tests (a criterion under a condition), so far: {count_sides(cells)}."
         f"{told} "
         f"By what they measure {could[0]} can come out for the paper and {could[1]} against it. "
         f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     )
-    return Answer(Markdown(text), records)
+    return Answer(Lead(verdict, text), records)
 
 
 def describe_claims(judged: pd.DataFrame) -> Markdown:

@@ -9,8 +9,9 @@ from bump_diffusion.metrics.evaluation import PROBED_LAYERS
 from bump_diffusion.page.axes import IMAGES_SEEN, curve, legend_above, panels_over_training
 from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
+from bump_diffusion.page.tables import Lead
 from bump_diffusion.page.words import spell_layer
-from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
+from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge_cell
 from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, SCHEME_COLOURS
@@ -100,18 +101,24 @@ def summarize_learned(larger: list[Record]) -> str:
     )
 
 
-def describe_learned(larger: list[Record], records: list[Record]) -> Markdown:
+def describe_learned(larger: list[Record], records: list[Record]) -> Lead:
     """Say how much order training adds where the paper looks, and where all order was learned."""
     N, small = records[0].configuration.N, read_order(records)
     scheme = _without_order(small)
     noise, layer4 = (average_order(small, scheme, layer, 1) for layer in ("up3", "layer4"))
-    return Markdown(
+    last, matters = read_drawn(larger).loc["direct"], FROZEN.criteria["order-added"].smallest
+    added = last["ablated"] - last["untrained, ablated"]
+    own = noise["trained"] - noise["untrained"] > matters
+    return Lead(
+        f"Where the paper looks, training adds {'some' if added > matters else 'little'} order to "
+        "what the label and the image bring. In pure noise, with labels that bring none, the "
+        f"network {'makes a map of its own' if own else 'has none either'}.",
         f"{summarize_learned(larger)} (The paper reads it after UMAP, a map that may bend; we read "
         f"the layer itself, linearly.){_describe_test()} Give each label a random code "
         f"({scheme}) and the network pure noise, and any order must be learned: there, in images "
         f"of {N} × {N} pixels, the first decoder layer (up 3) goes from R² "
         f"{noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to {layer4['trained']:.2f} "
-        f"({name_runs(records)})."
+        f"({name_runs(records)}).",
     )
 
 

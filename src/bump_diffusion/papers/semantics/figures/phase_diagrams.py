@@ -5,6 +5,7 @@ from IPython.display import Markdown
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.page.axes import thousands
+from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics.figures.comparisons import SYMBOLS
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.runs.record import Record
@@ -18,24 +19,30 @@ def range_of_times(records: list[Record], field: str) -> dict[float, float]:
     return times.agg(lambda of_runs: of_runs.mean(skipna=False)).dropna().to_dict()
 
 
-def describe_both(density: list[Record], spread: list[Record]) -> Markdown:
+def describe_both(density: list[Record], spread: list[Record]) -> Lead:
     """Say how much spacing and spread each change the images until half of all are right."""
-    texts = []
+    texts, factors = [], {}
     for name, records, field in (("spacing", density, "d_x"), ("spread", spread, "sigma")):
         times = range_of_times(records, field)
         if len(times) < 2:
             texts.append(f"by an unknown factor with the {name}")
             continue
-        factor = max(times.values()) / min(times.values())
+        factor = factors[name] = max(times.values()) / min(times.values())
         least, *_, most = times
         inner = [times[value] for value in times if least < value < most]
         without = f"; {max(inner) / min(inner):.1f} without both ends" if len(inner) > 1 else ""
         texts.append(
             f"by a factor of {factor:.1f} with the {name} ({least:g} to {most:g} pixels{without})"
         )
-    return Markdown(
+    verdict = "Too few networks learn the task to say what moves the phases."
+    if len(factors) > 1:
+        more, less = sorted(factors, key=factors.get, reverse=True)
+        names = {"spread": "How large the bumps are", "spacing": "How far positions lie apart"}
+        verdict = f"{names[more]} moves the phases more than {names[less].lower()}."
+    return Lead(
+        verdict,
         "The training images that it takes until half of all are right change "
-        f"{' and '.join(texts)} ({name_runs([*density, *spread])})."
+        f"{' and '.join(texts)} ({name_runs([*density, *spread])}).",
     )
 
 

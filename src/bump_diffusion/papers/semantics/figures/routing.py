@@ -15,7 +15,7 @@ from bump_diffusion.errors import UserError
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.page.tables import Answer, Table
+from bump_diffusion.page.tables import Answer, Lead, Table
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
 from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM, FROZEN, ROUTING, find_runs
@@ -130,13 +130,14 @@ def describe_routes(
     networks: pd.DataFrame, relatives: pd.DataFrame, records: list[Record]
 ) -> Answer:
     """Say in how many networks x and y go apart, and what networks share that share a seed."""
-    text = "None of the networks that this page is about has been trained yet."
+    verdict, text = "None of the networks that this page is about has been trained yet.", ""
     if records and len(plain := select_plain(networks)):
         split, both = int(plain["split"].sum()), plain["route"].eq("layer4, layer4").sum()
-        text = (
+        verdict = (
             f"In {count_of(split, len(plain))} networks for 32 × 32 pixels one layer passes x on "
-            f"and another one y; in {count_of(int(both), len(plain))} layer 4 passes on both."
+            "and another one y."
         )
+        text = f"In {count_of(int(both), len(plain))} layer 4 passes on both."
         new = plain[plain["seed"] >= CONFIRMATORY_FROM]
         if 0 < len(new) < len(plain):
             count = count_of(int(new["split"].sum()), len(new))
@@ -151,7 +152,7 @@ def describe_routes(
             else " Whether the initial weights decide that, or the order of the data, is not known."
         )
     seen = (c.id for c in experiment(SEEN) if default_store().folder(c.id) is None)
-    return Answer(Markdown(text), records, [*list_missing(FROZEN, ROUTING), *seen])
+    return Answer(Lead(verdict, text), records, [*list_missing(FROZEN, ROUTING), *seen])
 
 
 @drawn

@@ -17,6 +17,13 @@ def name_runs(records: Sequence[Record]) -> str:
     return f"{edition} runs, {among}"
 
 
+def choose_quantity(count: int, total: int) -> str:
+    """Say roughly how many of how many."""
+    if count in (0, total):
+        return "all" if count else "no"
+    return "most" if count > total / 2 else "some"
+
+
 def count_of(count: int, total: int) -> str:
     """Say how many of how many, with "none" and "all" in words."""
     if count == 0:

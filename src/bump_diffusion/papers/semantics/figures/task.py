@@ -13,7 +13,7 @@ from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import show_pixels
 from bump_diffusion.page.diagram import arrow, box, draw, text
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.page.tables import Page
+from bump_diffusion.page.tables import Lead, Page
 from bump_diffusion.seeds import generator
 from bump_diffusion.training.diffusion import add_noise, signal_shares
 
@@ -68,12 +68,12 @@ def describe_images(c: Configuration) -> Markdown:
     )
 
 
-def describe_task(c: Configuration) -> Markdown:
+def describe_task(c: Configuration) -> Lead:
     """Say in two sentences what the network is asked for, and why."""
-    return Markdown(
+    return Lead(
         "A network is given two numbers, x and y, and must draw one bump at that place in an image "
-        f"of {c.N} × {c.N} pixels. The task is so small that one can look for the two numbers "
-        "inside the network."
+        f"of {c.N} × {c.N} pixels.",
+        "The task is so small that one can look for the two numbers inside the network.",
     )
 
 

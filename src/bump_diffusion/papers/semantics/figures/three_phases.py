@@ -18,11 +18,12 @@ from bump_diffusion.page.axes import (
 )
 from bump_diffusion.page.colours import GROUND, INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
+from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics.confirm import kappa
 from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
 from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
 from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY
-from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
+from bump_diffusion.papers.semantics.figures.sentences import choose_quantity, count_of, name_runs
 from bump_diffusion.papers.semantics.palette import (
     FEATURE_STYLES,
     OUTCOME_COLOURS,
@@ -108,11 +109,16 @@ SIDES = ("generation", "representation", "representation_untrained")
 """What is drawn, what layer 4 holds, and what that of an untrained network does."""
 
 
+def _count_passed(records: list[Record]) -> list[int]:
+    """Count the runs in which each of `SIDES` passes through the phases."""
+    table = frame(records)
+    return [int(pass_in_order(first_phases(table, side)).sum()) for side in SIDES]
+
+
 def summarize_phases(records: list[Record]) -> str:
     """Say in how many runs each side passes through the phases."""
-    table, N, total = frame(records), records[0].configuration.N, len(records)
-    passed = (int(pass_in_order(first_phases(table, side)).sum()) for side in SIDES)
-    drawn, held, untrained = (count_of(count, total) for count in passed)
+    N, total = records[0].configuration.N, len(records)
+    drawn, held, untrained = (count_of(count, total) for count in _count_passed(records))
     return (
         f"In {drawn} networks for {N} × {N} pixels the drawings pass through the three phases. So "
         f"does what layer 4 holds, the label taken away, in {held}; but shown these drawings, so "
@@ -121,7 +127,7 @@ def summarize_phases(records: list[Record]) -> str:
     )
 
 
-def describe_phases(records: list[Record]) -> Markdown:
+def describe_phases(records: list[Record]) -> Lead:
     """Say in how many runs each side passes through the phases, and how often the sides agree.
 
     Also of the judged networks for larger images, if there are any.
@@ -131,10 +137,19 @@ def describe_phases(records: list[Record]) -> Markdown:
         np.mean([kappa(run["phase_generation"], run[f"phase_{side}"]) for run in runs])
         for side in SIDES[1:]
     )
-    return Markdown(
+    drawn, held, untrained = _count_passed(records)
+    causes = (
+        "This does not tell whether phases inside the network cause them: an untrained layer that "
+        "is shown the same drawings passes through as many."
+        if untrained >= held
+        else "So does what more networks hold inside than untrained ones that see these drawings."
+    )
+    return Lead(
+        f"{choose_quantity(drawn, len(records)).capitalize()} networks draw the paper's three "
+        f"phases, one after the other. {causes}",
         f"{summarize_phases(records)} The phase of layer 4 agrees with that of the drawing by a κ "
         f"of {agree:.2f} (0 is chance, 1 full agreement), the untrained one's by {control:.2f} "
-        f"({name_runs(records)}).{_describe_judged()}"
+        f"({name_runs(records)}).{_describe_judged()}",
     )
 
 

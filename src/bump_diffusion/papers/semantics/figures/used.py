@@ -6,7 +6,7 @@ from IPython.display import Markdown
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.diagram import arrow, box, bump, draw, ring, text
 from bump_diffusion.page.drawing import Drawn, drawn
-from bump_diffusion.page.tables import Page
+from bump_diffusion.page.tables import Lead, Page
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.figures.order import FATES, draw_fates, gather_fates
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
@@ -80,18 +80,30 @@ def summarize_use(records: list[Record]) -> str:
     )
 
 
-def describe_use(records: list[Record]) -> Markdown:
+def describe_use(records: list[Record]) -> Lead:
     """Say what `summarize_use` does, and how many bumps go to where the other request is."""
     mean = average_fates(records)
     taken = " and ".join(
         f"{mean.loc[(N, layers[0]), 'at_other']:.0%} with {spell_layer(layers[0])} on {N} × {N}"
         for N, layers in _choose_layers(mean).items()
     )
-    return Markdown(
+    return Lead(
+        _conclude(mean),
         f"{summarize_use(records)} Of the swapped images {taken} pixels show the bump just where "
         "the other request asks for it; on the larger ones many bumps move along one axis alone "
-        f"({name_runs(records)})."
+        f"({name_runs(records)}).",
     )
+
+
+def _conclude(mean: pd.DataFrame) -> str:
+    """Say on which sizes of image layer 4 is needed, from `average_fates`."""
+    parts = []
+    for N, (layer, *_) in _choose_layers(mean).items():
+        needed = _find_deepest(mean.loc[N, "correct"])
+        what = "is needed" if needed == "layer4" else "is not needed"
+        instead = f", but {spell_layer(layer)} is" if needed not in ("", "layer4") else ""
+        parts.append(f"For images of {N} × {N} pixels layer 4 {what}{instead}.")
+    return " ".join(parts)
 
 
 def _choose_layers(mean: pd.DataFrame) -> dict[int, list[str]]:

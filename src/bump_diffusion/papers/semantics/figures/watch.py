@@ -21,6 +21,7 @@ from bump_diffusion.page.axes import (
     thousands,
 )
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
+from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics.palette import OUTCOME_COLOURS, REQUESTED
 from bump_diffusion.runs.record import Record
 
@@ -76,13 +77,13 @@ def samples_over_training(record: Record) -> Drawn:
     )
 
 
-def describe_learning_run(record: Record) -> Markdown:
+def describe_learning_run(record: Record) -> Lead:
     """Say in a sentence what a run looks like from its first to its last checkpoint."""
     run = record.checkpoints.query("step > 0")
     (begun, first), (ended, last) = (
         (run["images_seen"].iloc[i], run.iloc[i][list(OUTCOMES)].astype(float)) for i in (0, -1)
     )
-    return Markdown(
+    return Lead(
         f"After {begun:,} training images the largest share of what this network draws shows "
         f"{KINDS[first.idxmax()]}; after {ended:,}, {last.max():.0%} of its images show "
         f"{KINDS[last.idxmax()]}."

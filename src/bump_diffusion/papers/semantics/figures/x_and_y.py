@@ -8,12 +8,13 @@ from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import Drawn, drawn
+from bump_diffusion.page.tables import Lead
 from bump_diffusion.page.words import spell_layer, with_range
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
 from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_given_one_bump
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
-from bump_diffusion.papers.semantics.figures.sentences import count_of, name_runs
+from bump_diffusion.papers.semantics.figures.sentences import choose_quantity, count_of, name_runs
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
 from bump_diffusion.papers.semantics.routing import ROUTES, follow, is_split, last_route
 from bump_diffusion.runs.record import Record
@@ -86,16 +87,33 @@ def routes(records: list[Record]) -> Drawn:
     )
 
 
-def describe_routes(records: list[Record]) -> Markdown:
+def describe_routes(records: list[Record]) -> str:
     """Say in how many networks layer 4 takes both coordinates along, and in how many only one."""
     N, total = records[0].configuration.N, len(records)
     together = count_together(follow_layers(records))
-    split = sum(is_split(last_route(record)) for record in records)
-    both, one = count_of(together, total), count_of(split, total)
-    return Markdown(
+    both, one = count_of(together, total), count_of(_count_split(records), total)
+    return (
         f"In {both} networks for {N} × {N} pixels layer 4 takes both "
         f"coordinates along when it is exchanged; in {one} it takes "
         f"one, and layer 3, the layer before, takes the other ({name_runs(records)})."
+    )
+
+
+def _count_split(records: list[Record]) -> int:
+    return sum(is_split(last_route(record)) for record in records)
+
+
+def describe_both_ways(records: list[Record], couplings: pd.DataFrame) -> Lead:
+    """Say if networks hold x and y in one layer, and if they learn them together."""
+    split = choose_quantity(_count_split(records), len(records))
+    told = couplings["index"].mean()
+    learned = "Whether they are learned together cannot be told."
+    if not np.isnan(told):
+        how = "apart" if told < LITTLE else "together" if told > 1 - LITTLE else "partly together"
+        learned = f"Where one can tell, they are learned {how}."
+    return Lead(
+        f"In {split} networks x and y are in layers of their own; chance decides which. {learned}",
+        describe_routes(records),
     )
 
 
