@@ -178,3 +178,18 @@ def test_search_finds_prose_first_with_excerpts_from_a_folder(site):
         assert "noise" in page.locator("ul.search li p.context").first.inner_text().lower()
         browser.close()
         assert complaints == []
+
+
+@needs_chromium
+def test_a_link_unfolds_the_section_that_it_leads_to(site):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{(site.html / 'book' / 'phases.html').as_uri()}#naming-the-phases")
+        folds = page.locator("section > details.section")
+        opened = folds.evaluate_all("folds => folds.map(f => [f.parentElement.id, f.open])")
+        assert dict(opened)["naming-the-phases"] and sum(is_open for _, is_open in opened) == 1
+        page.evaluate("location.hash = 'what-is-represented'")
+        page.locator("#what-is-represented > details[open]").wait_for()
+        assert len(opened) > 3 and page.locator("#what-this-shows > p").first.is_visible()
+        browser.close()

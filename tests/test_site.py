@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bump_diffusion.book import site
-from bump_diffusion.book.finish import join_numbers
+from bump_diffusion.book.finish import fold_sections, join_numbers
 
 from .conftest import BIN
 
@@ -258,3 +258,14 @@ def test_numbers_and_their_units_stay_on_a_line_and_code_as_it_is():
     assert joined.replace("\u00a0", " ") == f'<p title="{prose}">{prose}</p>'
     for kept in ("<pre>x = 3 %</pre>", "<code>x = 3</code>", r"\(x = 3\)", '<a title="x = 3">'):
         assert join_numbers(kept) == kept
+
+
+def test_sections_are_folded_whole_and_the_last_one_is_not():
+    link = '<a class="headerlink" href="#a">#</a>'
+    inner = "<section id='aa'><h3>AA</h3>deep</section>"
+    first = f'<section id="a"><span id="also"></span>\n<h2>A{link}</h2>text{inner}</section>'
+    last = '<section id="what-this-shows"><h2>What this shows</h2>end</section>'
+    page = fold_sections(f'<section id="page"><h1>Page</h1>start{first}{last}</section>')
+    folded = '<details class="section"><summary><h2>A</h2></summary>text'
+    begin = '<section id="page"><h1>Page</h1>start<section id="a"><span id="also"></span>'
+    assert page == f"{begin}{folded}{inner}</details></section>{last}</section>"

@@ -49,7 +49,21 @@ const writeCommand = (form) => {
   form.querySelector(".fault").textContent = fault;
 };
 
+// What a link leads to is unfolded.
+const unfoldTarget = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  let part = target?.querySelector(":scope > details.section") ?? target;
+  for (; part; part = part.parentElement) {
+    if (part.matches("details")) {
+      part.open = true;
+    }
+  }
+  target?.scrollIntoView();
+};
+addEventListener("hashchange", unfoldTarget);
+
 addEventListener("DOMContentLoaded", () => {
+  unfoldTarget();
   for (const cell of document.querySelectorAll(".bd-article td")) {
     cell.classList.toggle("long", cell.textContent.length > 40); // its column is wide
   }

@@ -2,12 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 
-def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
-    """Mend the pages of a built site, end chapters in their forms, and let search show excerpts."""
+def finish_pages(site: Path, forms: Mapping[str, str], folded: Collection[str]) -> None:
+    """Mend the pages of a built site, end chapters in their forms, and let search show excerpts.
+
+    The sections of the chapters `folded` are folded.
+    """
     for path in site.glob("_static/scripts/*.js"):
         path.write_text(re.sub(LOGGED, "0", path.read_text("utf-8")), "utf-8")
     texts = {}
@@ -16,6 +19,8 @@ def finish_pages(site: Path, forms: Mapping[str, str]) -> None:
         for pattern, mended in MENDED.items():
             page = re.sub(pattern, mended, page, flags=re.DOTALL)
         page = join_numbers(page)
+        if path.parent.name == "book" and path.stem in folded:
+            page = fold_sections(page)
         if path.name != "search.html":
             page = re.sub(SEARCH, "", page)
         if 'class="math' not in page:
@@ -49,6 +54,26 @@ def join_numbers(page: str) -> str:
     )
 
 
+def fold_sections(page: str) -> str:
+    """Fold the sections of a page below their headings, but for `CONCLUSION`."""
+    folds: list[bool] = []
+
+    def replace(found: re.Match) -> str:
+        title = found["title"]
+        if not found["begin"]:
+            return "</details></section>" if folds.pop() else found[0]
+        folds.append(title is not None and CONCLUSION not in found["begin"])
+        if not folds[-1]:
+            return found[0]
+        title = re.sub(r'<a class="headerlink".*?</a>', "", title)  # of no use in a button
+        return f'{found["begin"]}<details class="section"><summary>{title}</summary>'
+
+    begin = r"(?P<begin><section\b[^>]*>(?:\s*<span id=[^>]*></span>)*)"
+    return re.sub(
+        rf"{begin}(?:\s*(?P<title><h2>.*?</h2>))?|</section>", replace, page, flags=re.DOTALL
+    )
+
+
 def _extract_text(article: str) -> str:
     """An article's text in its sections, as the search expects a page."""
     text = re.sub(r"<(script|svg)\b.*?</\1>", "", article, flags=re.DOTALL)
@@ -60,6 +85,9 @@ def _add_scope(scope: str) -> Callable[[re.Match], str]:
     """A replacement that gives the table headers of what was found their scope, if they lack it."""
     return lambda found: re.sub(r"<th(?=[ >])(?![^>]*scope=)", f'<th scope="{scope}"', found[0])
 
+
+CONCLUSION = 'id="what-this-shows"'
+"""In the tag of the section with which a chapter of the laboratory notebook ends."""
 
 KEPT = r"<(pre|code|script|style|svg|form|title)\b.*?</\1>|<[^>]*>|\\\(.*?\\\)|\\\[.*?\\\]"
 """What numbers are not joined in: tags, code, drawings, formulas."""

@@ -48,6 +48,7 @@ def _join(pages: Sequence[Path]) -> str:
             formulas = scripts[0]
         found = re.search(r"<article.*</article>", page, re.DOTALL)
         article = re.sub(r"<script.*?</script>", "", found[0], flags=re.DOTALL)
+        article = article.replace('<details class="section"', '<details class="section" open')
         article = re.sub(r' id="', f' id="{path.stem}-', article)
         article = re.sub(r'(href="|url\()#', rf"\1#{path.stem}-", article)
         article = re.sub(r'href="(\w+)\.html#', r'href="#\1-', article)

@@ -59,9 +59,16 @@ def build_site(source: Path, executed: Iterable[Path], folder: Path) -> None:
     click.echo("site: building")
     built = _run_jupyter_book(stage, folder / "sphinx")
     repository = _settings()["sphinx"]["config"]["html_theme_options"]["repository_url"]
-    finish_pages(built, {path.stem: render_form(path, repository) for path in executed})
+    forms = {path.stem: render_form(path, repository) for path in executed}
+    finish_pages(built, forms, _list_behind(stage))
     write_atomically(listing, to_json({"inputs": inputs, "files": _digest_files(built)}))
     publish_folder(built, site)
+
+
+def _list_behind(stage: Path) -> set[str]:
+    """List the chapters behind those of the first part, which a reader looks things up in."""
+    parts = yaml.safe_load((stage / "_toc.yml").read_text("utf-8")).get("parts", [])[1:]
+    return {Path(chapter["file"]).stem for part in parts for chapter in part["chapters"]}
 
 
 def _stage(source: Path, executed: Iterable[Path], stage: Path) -> None:

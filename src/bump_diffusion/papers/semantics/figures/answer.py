@@ -138,7 +138,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
     scores = score_biases(classified)
     core = average_core(classified).sort_values(ascending=False)
     biases = core.index
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.46 * len(biases)))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.55 * len(biases)))
     for y, bias in enumerate(biases):
         of_bias = scores.loc[bias]
         ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.2), color=FOUND, **TICK)

@@ -226,7 +226,7 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
     """
     N, examples = records[0].configuration.N, {r.configuration.held_out: r for r in records}
     gaps = [gap for gap in GAPS if gap in examples]
-    shape, size = (len(COMPARED), len(gaps)), (WIDTH, 0.8 + 1.2 * len(COMPARED))
+    shape, size = (len(COMPARED), len(gaps)), (WIDTH, 1.1 + 1.15 * len(COMPARED))
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
     centres, edges = (np.arange(8 * N) + 0.5) / 8 - 0.5, np.arange(N + 1) - 0.5
     for gap, column in zip(gaps, axes.T, strict=True):
@@ -246,7 +246,8 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
         ax.set_ylabel(f"{bias}\nrequested y".replace(", ", ",\n"))
     for ax in axes[-1]:
         ax.set_xlabel("requested x")
-    figure.colorbar(drawn_shares, ax=axes, label="share right", shrink=0.6, aspect=20)
+    beside = {"location": "bottom", "shrink": 0.6, "aspect": 30}
+    figure.colorbar(drawn_shares, ax=axes, label="share right", **beside)
     return figure, (
         "The share of right images at each requested position, for three ways in which the label "
         f"enters, with other combinations left out. In the core of these, right are "
