@@ -326,11 +326,12 @@ def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
 
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, store):
     """kill -9 at two random moments, in processes of their own."""
-    c = configure("smoke", steps=100, evaluations=6)
+    fields = {"steps": 100, "evaluations": 6, "evaluation_images": 20, "compared_steps": []}
+    c = configure("smoke", **fields)
     uninterrupted = train(c, store, extras=["weights"])
     folder = tmp_path / "killed"
     command = [str(BIN / "bump-diffusion"), "train", "--profile", "smoke", "--extra", "weights"]
-    command += ["--set", "steps=100", "--set", "evaluations=6"]
+    command += [part for name, value in fields.items() for part in ("--set", f"{name}={value}")]
     environment = {**os.environ, "BUMP_DIFFUSION_STORE": str(folder)}
     moments = random.Random(0)
     partial = folder / "partial" / c.id

@@ -9,7 +9,7 @@ from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import Drawn, drawn
 from bump_diffusion.page.tables import Lead
-from bump_diffusion.page.words import spell_layer, with_range
+from bump_diffusion.page.words import percent_range, spell_layer, with_range
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
 from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_given_one_bump
@@ -195,10 +195,10 @@ def _describe_index(runs: pd.DataFrame) -> str:
 def _describe_judged() -> str:
     """Say how far the judged networks are on the way; empty if there are none."""
     values = (axes_pulled_together(*run) for run in find_runs("imbalanced-wide"))
-    shares = [f"{value.effect / value.control:.0%}" for value in values if value.control > 0]
+    shares = [value.effect / value.control for value in values if value.control > 0]
     if not shares:
         return ""
     return (
         f"In {len(shares)} networks made since, counted as the frozen criteria say (images with "
-        f"one bump only), this way is {' and '.join(shares)}."
+        f"one bump only), this way is {np.mean(shares):.0%} on average ({percent_range(shares)})."
     )
