@@ -114,7 +114,7 @@ def describe_call(
             "Of combinations well inside a block that is missing, the usual network draws "
             f"{without} right, depending on the block. If it gets the label as two extra input "
             f"images, a line at x and a line at y, it is {lines}; but these show it the place. Of "
-            f"{len(others)} biases that are told of the two axes only, the best is “{best}”: "
+            f"{len(others)} that do not tell a network where its pixels lie, the best is “{best}”: "
             f"{others[best]:.0%} of two "
             f"missing quarters, and {np.mean(closely):.0%} within half a pixel "
             f"({len(closely)} networks). "
@@ -170,7 +170,8 @@ def describe_biases(classified: pd.DataFrame) -> Markdown:
         "number of networks. All draw at least "
         f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
         "was left out (orange), at least two pixels from what was trained. Of the biases that "
-        f"are told of the two axes only, the best is “{others.idxmax()}”: {others.max():.0%}."
+        "do not tell a network where its pixels lie, the best is "
+        f"“{others.idxmax()}”: {others.max():.0%}."
     )
 
 

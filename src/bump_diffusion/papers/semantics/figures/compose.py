@@ -159,9 +159,9 @@ def describe_composition(
     if records:
         without, lines = average_core(classified)[list(COMPARED[:2])]
         verdict = (
-            "A network that is given x and y as a list of numbers "
-            f"draws {_tell_how_many(without)} pairs that it never saw. One that is given them as "
-            f"two lines beside the image draws {_tell_how_many(lines)}."
+            f"Of pairs well inside {_name_gap(classified)}, which training left out, a network "
+            f"that is given x and y as a list of numbers draws {_tell_how_many(without)}. One that "
+            f"is given them as two lines beside the image draws {_tell_how_many(lines)}."
         )
         text = f"{summarize(classified)} ({name_runs(records)})."
     if others:
@@ -176,6 +176,10 @@ def describe_composition(
     not_there = [c.id for c in experiment(LONGER) if c not in there]
     missing = [*list_missing(CURE), *not_there]
     return Answer(Lead(verdict, text), [*records, *others, *longer], missing)
+
+
+def _name_gap(classified: pd.DataFrame) -> str:
+    return GAPS.get(classified["held_out"].iloc[0], "a gap")
 
 
 def _tell_how_many(share: float) -> str:
@@ -193,11 +197,10 @@ def summarize(classified: pd.DataFrame) -> str:
     scores = score_biases(classified)["core"].groupby("bias", sort=False)
     without, lines = (scores.get_group(bias) for bias in COMPARED[:2])
     networks = f"{without.min():.0%} to {without.max():.0%} in {len(without)} networks"
-    gap = GAPS.get(classified["held_out"].iloc[0], "some")
     return (
-        f"We leave combinations of x and y out of training ({gap}); every x and every y "
-        "still occurs, with other partners. Asked for a place well inside what is left out, the "
-        "usual network, whose blocks are given the label as a vector, draws "
+        f"We leave combinations of x and y out of training ({_name_gap(classified)}); every x and "
+        "every y still occurs, with other partners. Asked for a place well inside what is left "
+        "out, the usual network, whose blocks are given the label as a vector, draws "
         f"{without.mean():.0%} right "
         f"({networks if len(without) > 1 else 'one network'}); if it gets the label as two extra "
         "input images, one with a line at x and one with a line at y, and in no other way, "
@@ -239,6 +242,7 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
             style = {"cmap": "cividis", "vmin": 0, "vmax": 1, "edgecolors": "face"}
             drawn_shares = ax.pcolormesh(edges, edges, shares, **style)
             ax.contour(centres, centres, trained, levels=[0.5], colors=REQUESTED, linewidths=1.5)
+            ax.contourf(centres, centres, trained, levels=[-1, 0.5], colors="none", hatches=["..."])
             ax.set(aspect="equal", xlim=(-0.5, N - 0.5), ylim=(N - 0.5, -0.5))
             ax.grid(False)
             ax.patch.set(hatch="////", edgecolor="grey", linewidth=0)  # where nothing was tried
@@ -259,9 +263,9 @@ def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
     return Markdown(
         "Bright is right, dark is wrong, hatched was not tried. In the first row the label enters "
-        "as a vector, in the others it is drawn in two more input images. Inside the orange "
-        "outlines no combination was trained. At least two pixels from what was trained, "
-        f"right are, from left to right: {_name_shares(classified)}."
+        "as a vector, in the others it is drawn in two more input images. Where dots are, inside "
+        "the orange outlines, no combination was trained. At least two pixels from what was "
+        f"trained, right are, from left to right: {_name_shares(classified)}."
     )
 
 

@@ -262,8 +262,9 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> Drawn:
     ax.axvline(0, color=INK, lw=0.8)
     ax.set(xlim=(LEAST - 0.2, MOST + 0.2))
     figure.supxlabel("effect, in units of the smallest effect of interest")
-    styles = {verdict: {"color": c, "lw": 2.5} for verdict, c in COLOURS.items()}
-    styles[f"not yet, or {EMPTY}"] = styles.pop("not yet") | styles.pop(EMPTY)
+    seen = set(map(_name_verdict, cells.itertuples()))
+    alike = dict.fromkeys(("not yet", EMPTY), f"not yet, or {EMPTY}")  # of one colour
+    styles = {alike.get(v, v): {"color": c, "lw": 2.5} for v, c in COLOURS.items() if v in seen}
     legend_above(figure, styles, ncols=3)
     named = pd.Series([_name_verdict(cell) for cell in cells.itertuples()], dtype=str)
     counts = ", ".join(f"{n} {v}" for v, n in named.value_counts().items())

@@ -13,7 +13,7 @@ from bump_diffusion.papers.semantics.cure import COMPOSES
 from bump_diffusion.papers.semantics.figures.compose import average_blocks
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
 from bump_diffusion.papers.semantics.figures.learned import read_drawn
-from bump_diffusion.papers.semantics.figures.sentences import choose_quantity
+from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.reading import AGAINST, FOR, OPEN, read_side
 from bump_diffusion.runs.record import Record
 
@@ -37,8 +37,8 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
         else "and most of the order inside them is learned"
     )
     verdict = (
-        f"{choose_quantity(passed, len(images)).capitalize()} networks draw the three phases that "
-        f"the paper describes, {inside}."
+        f"On images of the paper's size {count_of(passed, len(images))} networks draw the three "
+        f"phases that it describes, {inside}."
     )
     if blocks := average_blocks(call):
         well = "well" if blocks[0].min() > COMPOSES else "badly"
@@ -50,16 +50,20 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
     )
 
 
-def describe_standing(judged: pd.DataFrame) -> Markdown:
-    """Say which numbers are exploratory, and how far the confirmatory tests have come."""
+def describe_standing(judged: pd.DataFrame, call: pd.DataFrame) -> Markdown:
+    """Say which numbers are exploratory, and how far the confirmatory tests have come.
+
+    `judged` are those of the paper's claims, `call` those of its call.
+    """
     sides = [read_side(cell) for cell in judged.itertuples()]
     return Markdown(
-        "The answers below are *exploratory*: we looked at these runs before we chose what to "
-        "report. What they taught became criteria, *frozen* before the *confirmatory* runs that "
-        f"judge them. Of these {len(sides)} tests {sides.count(OPEN)} are still open: they have "
+        "The answers to the four claims are *exploratory*: we looked at these runs before we chose "
+        "what to report. What they taught became criteria, *frozen* before the *confirmatory* runs "
+        f"that judge them. Of these {len(sides)} tests {sides.count(OPEN)} are open: they have "
         f"too few runs so far, or none. Of the others {sides.count(FOR)} speak for the paper and "
         f"{sides.count(AGAINST)} against it, and the rest cannot tell or are about something else. "
-        "[Verdicts](verdicts.ipynb) has them."
+        "[Verdicts](verdicts.ipynb) has them. The answer to the call is of confirmatory runs: "
+        f"{(call['verdict'] != 'not yet').sum()} of its {len(call)} tests are decided."
     )
 
 

@@ -91,13 +91,20 @@ def _style(features: str) -> dict[str, object]:
 
 def summarize_learned(larger: list[Record]) -> str:
     """Say how much order training adds where the paper looks."""
-    N, last = larger[0].configuration.N, read_drawn(larger).loc["direct"]
+    N, read = larger[0].configuration.N, read_drawn(larger)
+    last, as_read = read.loc["direct"], ""
+    if "umap" in read.index:
+        umap = read.loc["umap"]
+        as_read = (
+            f"; after UMAP, a map that may bend, as the paper reads it, {umap['trained']:.2f} and "
+            f"{umap['untrained']:.2f}"
+        )
     return (
         "Training seems to add order, and much is there without it. With the label taken away, the "
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
         f"{last['untrained, ablated']:.2f} from that of an untrained network that is shown the "
-        f"same images of {N} × {N} pixels. With the label left in, as in the paper, it is "
-        f"{last['trained']:.2f} and {last['untrained']:.2f}."
+        f"same images of {N} × {N} pixels.{_describe_test()} With the label left in it is "
+        f"{last['trained']:.2f} and {last['untrained']:.2f}{as_read}."
     )
 
 
@@ -113,8 +120,7 @@ def describe_learned(larger: list[Record], records: list[Record]) -> Lead:
         f"Where the paper looks, training adds {'some' if added > matters else 'little'} order to "
         "what the label and the image bring. In pure noise, with labels that bring none, the "
         f"network {'makes a map of its own' if own else 'has none either'}.",
-        f"{summarize_learned(larger)} (The paper reads it after UMAP, a map that may bend; we read "
-        f"the layer itself, linearly.){_describe_test()} Give each label a random code "
+        f"{summarize_learned(larger)} Give each label a random code "
         f"({scheme}) and the network pure noise, and any order must be learned: there, in images "
         f"of {N} × {N} pixels, the first decoder layer (up 3) goes from R² "
         f"{noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to {layer4['trained']:.2f} "

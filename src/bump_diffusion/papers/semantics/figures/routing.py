@@ -291,9 +291,9 @@ def describe_settling(watched: list[Record]) -> Markdown:
     ]
     return Markdown(
         "Each line is a network; the dashed line is when half of its images are right. In "
-        f"{early} networks the layers that hold x and y at the end hold them before that, from "
-        f"when {min(right, default=0):.0%} to {max(right, default=0):.0%} of the images were right "
-        f"({doublings.mean():.1f} doublings of training before, on average)."
+        f"{early} networks for 32 × 32 pixels the layers that hold x and y at the end hold them "
+        f"before that, from when {min(right, default=0):.0%} to {max(right, default=0):.0%} of the "
+        f"images were right ({doublings.mean():.1f} doublings of training before, on average)."
     )
 
 

@@ -21,7 +21,7 @@ from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics.confirm import kappa
 from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
-from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
+from bump_diffusion.papers.semantics.figures.confirmed import spell_verdict
 from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY
 from bump_diffusion.papers.semantics.figures.sentences import choose_quantity, count_of, name_runs
 from bump_diffusion.papers.semantics.palette import (
@@ -145,8 +145,9 @@ def describe_phases(records: list[Record]) -> Lead:
         else "So does what more networks hold inside than untrained ones that see these drawings."
     )
     return Lead(
-        f"{choose_quantity(drawn, len(records)).capitalize()} networks draw the paper's three "
-        f"phases, one after the other. {causes}",
+        f"On images of {records[0].configuration.N} × {records[0].configuration.N} pixels "
+        f"{choose_quantity(drawn, len(records))} networks draw the paper's three phases, one after "
+        f"the other. {causes}",
         f"{summarize_phases(records)} The phase of layer 4 agrees with that of the drawing by a κ "
         f"of {agree:.2f} (0 is chance, 1 full agreement), the untrained one's by {control:.2f} "
         f"({name_runs(records)}).{_describe_judged()}",
@@ -165,11 +166,12 @@ def _describe_judged() -> str:
         return ""
     passed = int(pass_in_order(first_phases(frame(judged), "generation")).sum())
     cell = judge_cell("misplaced-phase", "larger")
+    factor, low, high = np.exp2([cell.estimate, cell.low, cell.high])
     return (
         f" Of the networks made after the criteria were frozen {count_of(passed, len(judged))} "
         "draw all three phases. From when half of the images show one bump to when half are right, "
-        f"their training doubles {describe_interval(cell)} times on average; the frozen test of "
-        f"that is {spell_verdict(cell)}."
+        f"the images seen grow by a factor of {factor:.1f} on average ({low:.1f} to {high:.1f}); "
+        f"the frozen test of that is {spell_verdict(cell)}."
     )
 
 

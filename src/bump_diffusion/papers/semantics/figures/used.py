@@ -62,7 +62,7 @@ def summarize_use(records: list[Record]) -> str:
     lead, swapped = "", "a layer"
     if len(sides) > 1 and len(set(sides.values())) == 1:
         side = next(iter(sides.values()))
-        lead, swapped = f"The layer whose channels are {side} × {side} matters. ", "it"
+        lead, swapped = f"The layer of {side} × {side} values matters. ", "it"
     parts = []
     for N, layers in chosen.items():
         untouched = mean.loc[(N, ""), "correct"]

@@ -164,11 +164,11 @@ def summarize_coupling(couplings: pd.DataFrame, records: list[Record]) -> str:
                 f"together. On a log scale that is {_describe_index(runs)} of the way to together "
                 f"({len(runs)} networks)."
             )
-    return lead + " ".join(parts)
+    return lead + " ".join(filter(None, [*parts, _describe_judged()]))
 
 
 def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
-    """Say what `summarize_coupling` does, what newer networks give, and if the axes cohere."""
+    """Say what `summarize_coupling` does, what that costs, and if the axes cohere."""
     cohere = [placement_coupling(placed_given_one_bump(record)) for record in records]
     known = np.array(cohere)[~np.isnan(cohere)]
     found = "x and y depend"
@@ -179,8 +179,13 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
         f"Within an image, which is another question, {found}: {much}, where 0 is none and 1 "
         f"full dependence ({name_runs(records)})."
     )
-    parts = [summarize_coupling(couplings, records), _describe_judged(), within]
-    return Markdown(" ".join(filter(None, parts)))
+    costs = couplings.groupby(DATA_SET)["cost"].mean()
+    cost = (
+        "Is that inefficient? An image needs as many training images as its two lines need "
+        f"together, times {with_range(costs)}; whether fewer *different* images would do, if x and "
+        "y were learned apart, other pages ask."
+    )
+    return Markdown(f"{summarize_coupling(couplings, records)} {cost} {within}")
 
 
 def _describe_index(runs: pd.DataFrame) -> str:
