@@ -263,8 +263,8 @@ def test_coupling_is_told_where_axes_alone_differ():
     newer = [axes_pulled_together(*run) for run in find_runs("imbalanced-wide")]
     shares = [v.effect / v.control for v in newer]
     told = (len(newer), np.mean(shares), min(shares), max(shares))
-    assert says(text, 0.1, 1, 1, 4, *ratios, *index, *told)
-    assert "one cannot tell" in text.data.partition("At spacings of 1 ")[0]
+    assert says(text, 1, 4, *ratios, *index, *told, 0.1, 1)
+    assert "one cannot tell" in text.data.partition("At spacings of 0.1 ")[2]
     assert "no dependence was seen" in text.data
 
 
@@ -292,7 +292,7 @@ def test_the_start_has_an_answer_to_each_claim(images):
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"{name}.html" for name in introduction.PAGES.values()]
     standing = introduction.describe_standing(judged, confirmed.load(CURE)[0])
-    assert says(standing, len(judged), len(judged) - 4 - 8, 4, 0)
+    assert says(standing, len(judged), 4, 0, len(judged) - 4 - 8)
 
 
 def test_without_the_label_maps_become_ordered_and_with_it_they_begin_so():

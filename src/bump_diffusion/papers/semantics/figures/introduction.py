@@ -14,7 +14,7 @@ from bump_diffusion.papers.semantics.figures.compose import average_blocks
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
 from bump_diffusion.papers.semantics.figures.learned import read_drawn
 from bump_diffusion.papers.semantics.figures.sentences import count_of
-from bump_diffusion.papers.semantics.reading import AGAINST, FOR, OPEN, read_side
+from bump_diffusion.papers.semantics.reading import count_sides
 from bump_diffusion.runs.record import Record
 
 PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
@@ -55,15 +55,13 @@ def describe_standing(judged: pd.DataFrame, call: pd.DataFrame) -> Markdown:
 
     `judged` are those of the paper's claims, `call` those of its call.
     """
-    sides = [read_side(cell) for cell in judged.itertuples()]
+    decided = (call["verdict"] != "not yet").sum()
     return Markdown(
         "The answers to the four claims are *exploratory*: we looked at these runs before we chose "
         "what to report. What they taught became criteria, *frozen* before the *confirmatory* runs "
-        f"that judge them. Of these {len(sides)} tests {sides.count(OPEN)} are open: they have "
-        f"too few runs so far, or none. Of the others {sides.count(FOR)} speak for the paper and "
-        f"{sides.count(AGAINST)} against it, and the rest cannot tell or are about something else. "
-        "[Verdicts](verdicts.ipynb) has them. The answer to the call is of confirmatory runs: "
-        f"{(call['verdict'] != 'not yet').sum()} of its {len(call)} tests are decided."
+        f"that judge them. Of these {len(judged)} tests, so far: "
+        f"{count_sides(judged.itertuples())}. [Verdicts](verdicts.ipynb) has them. The answer to "
+        f"the call is of confirmatory runs: {decided} of its {len(call)} tests are decided."
     )
 
 

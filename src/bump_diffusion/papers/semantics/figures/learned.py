@@ -193,7 +193,8 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
     table, N = read_order(records), records[0].configuration.N
     scheme = _without_order(table)
     other = table["conditioning"].iloc[0]
-    clean, noise = (average_order(table, other, "layer4", amount) for amount in (0, 1))
+    amounts = sorted(table["noise"].unique())[:2]  # none, and the least
+    clean, some, noise = (average_order(table, other, "layer4", n) for n in (*amounts, 1))
     up3 = average_order(table, scheme, "up3", 1)
     layer4 = average_order(table, scheme, "layer4", 1)
     return Markdown(
@@ -205,7 +206,8 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
         "untrained network has "
         f"order in pure noise (R² {noise['untrained']:.2f}), which is the label's own; without it, "
         f"a clean image gives R² {clean['untrained, ablated']:.2f} to an untrained network and "
-        f"{clean['ablated']:.2f} to a trained one, and noise gives nothing to either. Lower row "
+        f"{clean['ablated']:.2f} to a trained one, some noise {some['untrained, ablated']:.2f} and "
+        f"{some['ablated']:.2f}, and pure noise nothing to either. Lower row "
         f"({scheme}): labels bring no order, and in pure noise all that is read was learned: "
         f"R² {up3['trained']:.2f} in up 3, {layer4['trained']:.2f} in layer 4, and untrained "
         f"{up3['untrained']:.2f} in up 3."

@@ -136,6 +136,7 @@ def describe_routes(
         verdict = (
             f"In {count_of(split, len(plain))} networks for 32 × 32 pixels one layer passes x on "
             "and another one y."
+            + ("" if len(relatives) else " What decides which is not known yet.")
         )
         text = f"In {count_of(int(both), len(plain))} layer 4 passes on both."
         new = plain[plain["seed"] >= CONFIRMATORY_FROM]
@@ -149,7 +150,7 @@ def describe_routes(
         text += (
             f" The same layers as in one of the former hold them in {' and in '.join(parts)}."
             if parts
-            else " Whether the initial weights decide that, or the order of the data, is not known."
+            else " Runs that tell the initial weights from the order of the data are still to come."
         )
     seen = (c.id for c in experiment(SEEN) if default_store().folder(c.id) is None)
     return Answer(Lead(verdict, text), records, [*list_missing(FROZEN, ROUTING), *seen])

@@ -178,7 +178,7 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
         "What becomes of images when one layer's output is exchanged between two requests. Each "
         "bar is all images with one layer exchanged. In the green part the bump stays where it was "
         "asked for, in the purple part it lies within a pixel of where the other request asks for "
-        "it, in the blue part at neither place. With "
+        "it, in the blue part at neither place; what is left shows several bumps or none. With "
         f"layer 4 exchanged on {largest} × {largest} pixels {at_other['layer4']:.0%} are purple "
         f"and {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} blue. Of the blue ones "
         f"{near:.0%} miss the other's place by at most {NEAR} pixels, and "

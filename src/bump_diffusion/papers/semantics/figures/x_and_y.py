@@ -123,7 +123,8 @@ def describe_shares(records: list[Record]) -> Markdown:
     split = [r.configuration.seed for r in records if is_split(last_route(r))]
     text = (
         "How many bumps come nearer to the other's request than to their own, along x and along y, "
-        "when layer 3 (left) or layer 4 (right) is exchanged. Each pair of bars is a network. One "
+        "when layer 3 (left) or layer 4 (right) is exchanged: a weaker test than the page before, "
+        "which asks for a pixel. Each pair of bars is a network. One "
         "that holds both coordinates in one layer has two long bars on one side and two short ones "
         "on the other."
     )
@@ -147,24 +148,24 @@ def summarize_coupling(couplings: pd.DataFrame, records: list[Record]) -> str:
     lead = "Where one can tell, they seem to be pulled together, though not wholly. "
     if np.isnan(told) or not LITTLE < told < 1 - LITTLE:
         lead = ""
-    parts, N = [], records[0].configuration.N
+    tellable, others, N = [], [], records[0].configuration.N
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
         where = f"At spacings of {d_x:g} pixels along x and {d_y:g} along y, in images of {N}"
         if runs["index"].isna().all():
-            parts.append(
+            others.append(
                 f"{where}, one cannot tell if they are learned together, as x and y "
                 f"trained alone take about equally long ({alone:.2f} times)."
             )
         else:
-            parts.append(
-                f"{where}, x takes {alone:.2f} times as long as y, each trained alone. In images "
-                f"it takes {together:.2f} times as long; {alone:.2f} would mean independent, 1 "
-                f"together. On a log scale that is {_describe_index(runs)} of the way to together "
-                f"({len(runs)} networks)."
+            tellable.append(
+                f"{where}, x takes {alone:.2f} times as long as y, each trained alone, and "
+                f"{together:.2f} times as long in images: on a log scale {_describe_index(runs)} "
+                f"of the difference is gone ({len(runs)} networks)."
             )
-    return lead + " ".join(filter(None, [*parts, _describe_judged()]))
+    newer = [_describe_judged()] if tellable else []
+    return lead + " ".join(filter(None, [*tellable, *newer, *others]))
 
 
 def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
@@ -205,5 +206,5 @@ def _describe_judged() -> str:
         return ""
     return (
         f"In {len(shares)} networks made since, counted as the frozen criteria say (images with "
-        f"one bump only), this way is {np.mean(shares):.0%} on average ({percent_range(shares)})."
+        f"one bump only), {np.mean(shares):.0%} of it is gone on average ({percent_range(shares)})."
     )
