@@ -92,6 +92,13 @@ def test_phases_are_counted_as_they_first_occur(images):
     assert "exploratory" in text and "confirmatory" not in text
 
 
+def test_a_factor_without_an_interval_yet_says_so():
+    cells = load_judged()[0].query("criterion == 'misplaced-phase'")
+    (cell, *_) = cells.assign(estimate=1.0, low=-np.inf, high=np.inf).itertuples()
+    factor = confirmed.describe_interval(cell, lambda doublings: f"{2**doublings:.1f}")
+    assert factor == "2.0 (no interval yet)"
+
+
 def read(records, layer, input, timestep, features):
     """The mean over runs of R^2 along the worse axis."""
     chosen = [

@@ -51,7 +51,7 @@ const writeCommand = (form) => {
 
 // What a link leads to is unfolded.
 const unfoldTarget = () => {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.getElementById(location.hash.slice(1));
   let part = target?.querySelector(":scope > details.section") ?? target;
   for (; part; part = part.parentElement) {
     if (part.matches("details")) {

@@ -19,14 +19,15 @@ def finish_pages(site: Path, forms: Mapping[str, str], folded: Collection[str]) 
         for pattern, mended in MENDED.items():
             page = re.sub(pattern, mended, page, flags=re.DOTALL)
         page = join_numbers(page)
-        if path.parent.name == "book" and path.stem in folded:
+        chapter = path.stem if path.parent.name == "book" else None
+        if chapter in folded:
             page = fold_sections(page)
         if path.name != "search.html":
             page = re.sub(SEARCH, "", page)
         if 'class="math' not in page:
             page = re.sub(FORMULAS, "", page)
-        if path.parent.name == "book" and path.stem in forms:
-            page = page.replace("</article>", f"{forms[path.stem]}</article>")
+        if chapter in forms:
+            page = page.replace("</article>", f"{forms[chapter]}</article>")
         name = path.relative_to(site).as_posix()
         article = re.search(r"<article.*</article>", page, re.DOTALL)
         if article and name.startswith("book/"):

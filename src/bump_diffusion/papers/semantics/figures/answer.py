@@ -23,7 +23,6 @@ from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.cure import COMPOSES, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.compose import (
     COMPARED,
-    average_blocks,
     average_core,
     describe_condition,
     score_biases,
@@ -38,6 +37,9 @@ LEARNED = 0.9
 
 TOLERANCE = 0.5
 """Pixels within which these are right: a copy of a trained bump never is."""
+
+BLOCKS = ("quadrants", "donut", "corner")
+"""Gaps that leave every x and every y in the training data, and whole blocks of pairs out."""
 
 WAYS = {"none": "no bias", "lines": "lines, no vector"}
 """The networks whose need of data is compared, by their `rendering`."""
@@ -82,6 +84,20 @@ def grow(records: list[Record]) -> pd.DataFrame:
 def average_right(grown: pd.DataFrame) -> pd.Series:
     """Average what is right over the seeds of `grow`, by way, combinations per value, and N."""
     return grown.groupby(["way", "per_value", "N"])["right"].mean()
+
+
+def average_blocks(judged: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
+    """Average what is right well inside `BLOCKS` on the smaller images, without lines and with.
+
+    By block; `judged` is that of the cure's criteria. None if no block has both.
+    """
+    cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
+    conditions = cells["condition"].map(CURE.conditions)
+    gap = conditions.map(lambda condition: condition.where.get("held_out"))
+    way = conditions.map(lambda condition: condition.experiment)
+    accuracy = cells.assign(gap=gap, way=way).pivot_table("control", "gap", "way")
+    both = accuracy.reindex(BLOCKS, columns=["cure-baseline", "cure-lines"]).dropna()
+    return None if both.empty else (both["cure-baseline"], both["cure-lines"])
 
 
 def average_without_geometry(classified: pd.DataFrame) -> pd.Series:

@@ -34,9 +34,6 @@ from bump_diffusion.runs.store import default_store
 COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
 """The networks that the first figure shows, in its rows."""
 
-BLOCKS = ("quadrants", "donut", "corner")
-"""Gaps that leave every x and every y in the training data, and whole blocks of pairs out."""
-
 LONGER = "longer-baseline"
 """The experiment of networks without a bias that are trained for longer."""
 
@@ -206,20 +203,6 @@ def summarize(classified: pd.DataFrame) -> str:
         "input images, one with a line at x and one with a line at y, and in no other way, "
         f"{lines.mean():.0%}"
     )
-
-
-def average_blocks(judged: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
-    """Average what is right well inside `BLOCKS` on the smaller images, without lines and with.
-
-    By block; `judged` is that of the cure's criteria. None if no block has both.
-    """
-    cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
-    conditions = cells["condition"].map(CURE.conditions)
-    gap = conditions.map(lambda condition: condition.where.get("held_out"))
-    way = conditions.map(lambda condition: condition.experiment)
-    accuracy = cells.assign(gap=gap, way=way).pivot_table("control", "gap", "way")
-    both = accuracy.reindex(BLOCKS, columns=["cure-baseline", "cure-lines"]).dropna()
-    return None if both.empty else (both["cure-baseline"], both["cure-lines"])
 
 
 @drawn

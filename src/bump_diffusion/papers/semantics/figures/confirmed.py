@@ -1,6 +1,6 @@
 """The chapter *Verdicts*: what the frozen criteria say of the runs that there are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -219,13 +219,13 @@ def _has_interval(cell) -> bool:
     return (cell.low, cell.high) != CRITERIA[cell.criterion].limits
 
 
-def describe_interval(cell) -> str:
+def describe_interval(cell, write: Callable[[float], str] = "{:.2f}".format) -> str:
     """The estimate with the ends of its confidence sequence, where they are finite."""
     if np.isnan(cell.estimate):
         return ""
     if not _has_interval(cell):
-        return f"{cell.estimate:.2f} (no interval yet)"
-    return f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
+        return f"{write(cell.estimate)} (no interval yet)"
+    return f"{write(cell.estimate)} ({write(cell.low)} to {write(cell.high)})"
 
 
 def spell_verdict(cell) -> str:
@@ -262,11 +262,12 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> Drawn:
     ax.axvline(0, color=INK, lw=0.8)
     ax.set(xlim=(LEAST - 0.2, MOST + 0.2))
     figure.supxlabel("effect, in units of the smallest effect of interest")
-    seen = set(map(_name_verdict, cells.itertuples()))
-    alike = dict.fromkeys(("not yet", EMPTY), f"not yet, or {EMPTY}")  # of one colour
-    styles = {alike.get(v, v): {"color": c, "lw": 2.5} for v, c in COLOURS.items() if v in seen}
-    legend_above(figure, styles, ncols=3)
     named = pd.Series([_name_verdict(cell) for cell in cells.itertuples()], dtype=str)
+    alike = dict.fromkeys(("not yet", EMPTY), f"not yet, or {EMPTY}")  # of one colour
+    styles = {
+        alike.get(v, v): {"color": c, "lw": 2.5} for v, c in COLOURS.items() if v in set(named)
+    }
+    legend_above(figure, styles, ncols=3)
     counts = ", ".join(f"{n} {v}" for v, n in named.value_counts().items())
     return figure, (
         f"Effects of {len(cells)} criteria with 95 % confidence sequences, in units of the "

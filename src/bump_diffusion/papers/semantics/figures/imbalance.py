@@ -158,9 +158,14 @@ def tabulate_couplings(couplings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def average_costs(couplings: pd.DataFrame) -> pd.Series:
+    """Average the `cost` of `factorized.couple_to_lines` over seeds, by data set."""
+    return couplings.groupby(DATA_SET)["cost"].mean()
+
+
 def describe_cost(couplings: pd.DataFrame) -> Markdown:
     """Say what the 2D models take over the factorized baseline (`factorized.couple_to_lines`)."""
-    costs = couplings.groupby(DATA_SET)["cost"].mean()
+    costs = average_costs(couplings)
     return Markdown(
         f"Over the {len(costs)} data sets, the 2D models take {with_range(costs)} times "
         "the examples of the reference (means over seeds, and the range of data sets)."

@@ -10,7 +10,7 @@ from bump_diffusion.analysis.phases import first_phases, pass_in_order
 from bump_diffusion.page.tables import Lead, Page
 from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN
 from bump_diffusion.papers.semantics.cure import COMPOSES
-from bump_diffusion.papers.semantics.figures.compose import average_blocks
+from bump_diffusion.papers.semantics.figures.answer import average_blocks
 from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
 from bump_diffusion.papers.semantics.figures.learned import read_drawn
 from bump_diffusion.papers.semantics.figures.sentences import count_of

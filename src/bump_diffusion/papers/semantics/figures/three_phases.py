@@ -21,7 +21,7 @@ from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics.confirm import kappa
 from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
-from bump_diffusion.papers.semantics.figures.confirmed import spell_verdict
+from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
 from bump_diffusion.papers.semantics.figures.gallery import COLOUR_KEY
 from bump_diffusion.papers.semantics.figures.sentences import choose_quantity, count_of, name_runs
 from bump_diffusion.papers.semantics.palette import (
@@ -166,12 +166,12 @@ def _describe_judged() -> str:
         return ""
     passed = int(pass_in_order(first_phases(frame(judged), "generation")).sum())
     cell = judge_cell("misplaced-phase", "larger")
-    factor, low, high = np.exp2([cell.estimate, cell.low, cell.high])
+    factor = describe_interval(cell, lambda doublings: f"{2**doublings:.1f}")
     return (
         f" Of the networks made after the criteria were frozen {count_of(passed, len(judged))} "
         "draw all three phases. From when half of the images show one bump to when half are right, "
-        f"the images seen grow by a factor of {factor:.1f} on average ({low:.1f} to {high:.1f}); "
-        f"the frozen test of that is {spell_verdict(cell)}."
+        f"the images seen grow by a factor of {factor} on average; the frozen test of that is "
+        f"{spell_verdict(cell)}."
     )
 
 

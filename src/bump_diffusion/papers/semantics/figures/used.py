@@ -98,10 +98,10 @@ def describe_use(records: list[Record]) -> Lead:
 def _conclude(mean: pd.DataFrame) -> str:
     """Say on which sizes of image layer 4 is needed, from `average_fates`."""
     parts = []
-    for N, (layer, *_) in _choose_layers(mean).items():
+    for N in sorted(mean.index.unique("N"), reverse=True):
         needed = _find_deepest(mean.loc[N, "correct"])
         what = "is needed" if needed == "layer4" else "is not needed"
-        instead = f", but {spell_layer(layer)} is" if needed not in ("", "layer4") else ""
+        instead = f", but {spell_layer(needed)} is" if needed not in ("", "layer4") else ""
         parts.append(f"For images of {N} × {N} pixels layer 4 {what}{instead}.")
     return " ".join(parts)
 

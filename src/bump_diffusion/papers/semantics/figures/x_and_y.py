@@ -12,7 +12,11 @@ from bump_diffusion.page.tables import Lead
 from bump_diffusion.page.words import percent_range, spell_layer, with_range
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
 from bump_diffusion.papers.semantics.confirmed import find_runs
-from bump_diffusion.papers.semantics.figures.imbalance import DATA_SET, placed_given_one_bump
+from bump_diffusion.papers.semantics.figures.imbalance import (
+    DATA_SET,
+    average_costs,
+    placed_given_one_bump,
+)
 from bump_diffusion.papers.semantics.figures.larger import transfer_fractions
 from bump_diffusion.papers.semantics.figures.sentences import choose_quantity, count_of, name_runs
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS
@@ -91,7 +95,7 @@ def describe_routes(records: list[Record]) -> str:
     """Say in how many networks layer 4 takes both coordinates along, and in how many only one."""
     N, total = records[0].configuration.N, len(records)
     together = count_together(follow_layers(records))
-    both, one = count_of(together, total), count_of(_count_split(records), total)
+    both, one = count_of(together, total), count_of(len(_list_split(records)), total)
     return (
         f"In {both} networks for {N} × {N} pixels layer 4 takes both "
         f"coordinates along when it is exchanged; in {one} it takes "
@@ -99,13 +103,14 @@ def describe_routes(records: list[Record]) -> str:
     )
 
 
-def _count_split(records: list[Record]) -> int:
-    return sum(is_split(last_route(record)) for record in records)
+def _list_split(records: list[Record]) -> list[int]:
+    """List the seeds of the networks whose coordinates take different layers."""
+    return [r.configuration.seed for r in records if is_split(last_route(r))]
 
 
 def describe_both_ways(records: list[Record], couplings: pd.DataFrame) -> Lead:
     """Say if networks hold x and y in one layer, and if they learn them together."""
-    split = choose_quantity(_count_split(records), len(records))
+    split = choose_quantity(len(_list_split(records)), len(records))
     told = couplings["index"].mean()
     learned = "Whether they are learned together cannot be told."
     if not np.isnan(told):
@@ -120,7 +125,7 @@ def describe_both_ways(records: list[Record], couplings: pd.DataFrame) -> Lead:
 def describe_shares(records: list[Record]) -> Markdown:
     """Say what to see in `routes`, with one network as an example."""
     shares = follow_layers(records)
-    split = [r.configuration.seed for r in records if is_split(last_route(r))]
+    split = _list_split(records)
     text = (
         "How many bumps come nearer to the other's request than to their own, along x and along y, "
         "when layer 3 (left) or layer 4 (right) is exchanged: a weaker test than the page before, "
@@ -180,11 +185,10 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
         f"Within an image, which is another question, {found}: {much}, where 0 is none and 1 "
         f"full dependence ({name_runs(records)})."
     )
-    costs = couplings.groupby(DATA_SET)["cost"].mean()
     cost = (
         "Is that inefficient? An image needs as many training images as its two lines need "
-        f"together, times {with_range(costs)}; whether fewer *different* images would do, if x and "
-        "y were learned apart, other pages ask."
+        f"together, times {with_range(average_costs(couplings))}; whether fewer *different* images "
+        "would do, if x and y were learned apart, other pages ask."
     )
     return Markdown(f"{summarize_coupling(couplings, records)} {cost} {within}")
 
