@@ -19,9 +19,10 @@ from bump_diffusion.config import configure
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
+from bump_diffusion.papers.semantics import gaps
 from bump_diffusion.papers.semantics.confirmed import CURE, judge, plan_next
 from bump_diffusion.papers.semantics.cure import QUANTITIES, classify_last, region_accuracy
-from bump_diffusion.papers.semantics.figures import answer, compose
+from bump_diffusion.papers.semantics.figures import answer, biases, compose
 
 C = configure("quick", held_out="quadrants")
 
@@ -104,7 +105,8 @@ def simulated(c, accuracy, trained=1.0, off=0.0):
             right = rng.random() < share
             places[tuple(label)] = [(label[0] + off, label[1])] if right else []
     images, bumps = drawn(c, places)
-    return SimpleNamespace(configuration=c, images=images, bumps=bumps)
+    digest = f"{c.id} {accuracy} {trained} {off}"  # scores are kept by it
+    return SimpleNamespace(configuration=c, images=images, bumps=bumps, digest=digest)
 
 
 def test_planted_effects_are_found_and_judged():
@@ -145,49 +147,49 @@ def test_five_seeds_of_each_condition_come_first_and_each_beside_its_baseline():
 
 
 def test_the_page_scores_what_the_frozen_criteria_judge():
-    classified, records = compose.load()
-    scores = compose.score_biases(classified)
-    assert len(records) == len(scores) >= 2 * len(compose.COMPARED)
+    classified, records = gaps.load()
+    scores = gaps.score_biases(classified)
+    assert len(records) == len(scores) >= 2 * len(gaps.COMPARED)
     for region in ("trained", "core"):
         judged = sorted(region_accuracy(record, region) for record in records)
         assert sorted(scores[region]) == pytest.approx(judged)
-    planes, records = compose.load_planes()
+    planes, records = gaps.load_planes()
     text = compose.describe_plane(planes).data
-    for bias in compose.COMPARED:  # the first share is of the same gap
+    for bias in gaps.COMPARED:  # the first share is of the same gap
         assert f"{bias} {scores.loc[bias, 'core'].mean():.0%}, " in text
     assert {r.id for r in records} == set(planes["record"])
 
 
 def test_a_reader_s_own_networks_stand_in_place_of_the_judged_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("BUMP_DIFFUSION_STORE", str(tmp_path))
-    assert compose.load_planes()[1] == compose.load("corner")[1] == []
-    classified, records = compose.load("corner", "smoke", seeds=2)
+    assert gaps.load_planes()[1] == gaps.load("corner")[1] == []
+    classified, records = gaps.load("corner", "smoke", seeds=2)
     made = {(r.configuration.rendering, r.configuration.seed) for r in records}
     ways = ("none", "lines", "profiles")
     assert made == {(way, seed) for way in ways for seed in (900, 901)}
     assert {r.configuration.held_out for r in records} == {"corner"}
-    assert compose.average_core(classified).index.tolist() == list(compose.COMPARED)
-    said = compose.describe_composition(classified, records, *compose.load_larger(), []).data
+    assert gaps.average_core(classified).index.tolist() == list(gaps.COMPARED)
+    said = compose.describe_composition(classified, records, *gaps.load_larger(), []).data
     assert "(exploratory runs, seeds 900 to 901)" in said
     with pytest.raises(UserError, match="seeds is -1"):
-        compose.load(seeds=-1)
+        gaps.load(seeds=-1)
     with pytest.raises(UserError, match="N is 8"):  # half of all combinations are trained
-        compose.load("latin-32", "smoke", seeds=1)
+        gaps.load("latin-32", "smoke", seeds=1)
 
 
 def test_a_geometry_without_runs_is_refused():
     with pytest.raises(UserError, match="'band-9' is not a geometry"):
-        compose.load("band-9")
+        gaps.load("band-9")
     with pytest.raises(UserError, match="'larger' is not a geometry"):
-        compose.load("larger")  # conditions begin so, but it is no shape
+        gaps.load("larger")  # conditions begin so, but it is no shape
 
 
 def test_the_table_of_other_shapes_has_those_of_the_first_figure_where_it_shows_another():
-    classified, records = compose.load()
+    classified, records = gaps.load()
     table = compose.tabulate_elsewhere("donut")
     assert set(table.made_from["records"]) >= {record.id for record in records}
-    core = f"{compose.average_core(classified)['lines, no vector']:.2f}"
-    row = re.search(r"quadrants</td>\s*<td>lines, no vector</td>\s*<td>([\d.]+)", table.data)
+    core = f"{gaps.average_core(classified)['lines only']:.2f}"
+    row = re.search(r"quadrants</td>\s*<td>lines only</td>\s*<td>([\d.]+)", table.data)
     assert row[1] == core
 
 
@@ -210,28 +212,51 @@ def test_no_bias_that_is_told_the_geometry_is_named_among_those_that_are_not():
     """Lines beside a vector are right most often, and are told where pixels are."""
     told = {
         "no bias": "nothing",
-        "lines, no vector": "pixel geometry",
-        "profiles, no vector": "pixel geometry and shape",
-        "lines and vector": "pixel geometry",
-        "half of the images stripes": "separation of the axes",
-        "a table of rank one": "separation of the axes",
+        "lines only": "pixel geometry",
+        "profiles only": "pixel geometry and shape",
+        "lines + vector": "pixel geometry",
+        "stripes among the images": "separation of the axes",
+        "x vector times y vector": "separation of the axes",
     }
     rows = [
-        {"bias": bias, "told": told[bias], "seed": 0, "step": 1, "region": region}
-        | {"correct": bias != "a table of rank one"}
+        {"bias": bias, "told": told[bias], "held_out": gap, "seed": 0, "step": 1, "region": region}
+        | {"correct": bias != "x vector times y vector" or gap == "donut"}
         for bias in told
         for region in ("trained", "core")
+        for gap in ("quadrants", "donut")
     ]
-    classified = pd.DataFrame(rows)
-    assert [*answer.average_without_geometry(classified).items()] == [
-        ("half of the images stripes", 1.0),
-        ("a table of rank one", 0.0),
-    ]
-    assert "lines and vector" not in answer.describe_biases(classified).data
+    others = gaps.average_without_geometry(pd.DataFrame(rows))
+    assert others.loc["quadrants"].to_dict() == {
+        "stripes among the images": 1.0,
+        "x vector times y vector": 0.0,
+    }
+    assert (others.loc["donut"] == 1).all()
+
+
+def test_where_biases_that_tell_less_help_is_told_by_what_is_left_out():
+    verdicts = {
+        "quadrants-lines": "shown",  # told where pixels lie
+        "quadrants-stripes": "shown",
+        "donut-stripes": "shown",
+        "quadrants-axes": "negligible",
+        "donut-axes": "shown",
+        "latin-32-axes": "not yet",
+        "donut-low-rank": "negligible",
+        "full-grid": "shown",
+    }
+    judged = pd.DataFrame({"condition": verdicts.keys(), "verdict": verdicts.values()})
+    judged = judged.assign(criterion="composes", seeds=8)
+    told = answer.tell_where_others_compose(judged)
+    assert told == (
+        "Of biases that tell less, “stripes among the images” helps whatever was left out; "
+        "“x by column, y by row” only if it is the middle."
+    )
+    assert "none" in answer.tell_where_others_compose(judged[judged["verdict"] != "shown"])
 
 
 def test_axes_learned_apart_are_told_for_each_network_that_has_runs():
     row = {"criterion": "axes-still-apart", "control": 0.5, "verdict": "not yet"}
+    row |= {"low": -0.1, "high": 0.6}
     judged = pd.DataFrame(
         [
             {**row, "condition": "imbalanced-baseline", "seeds": 3, "estimate": 0.21},
@@ -243,14 +268,20 @@ def test_axes_learned_apart_are_told_for_each_network_that_has_runs():
     assert answer.describe_imbalance(judged[judged["seeds"] == 0]).data.startswith("No network")
 
 
-def test_the_figure_of_biases_has_a_row_for_each_from_the_best_to_the_worst():
-    classified, records = compose.load()
-    figure, described = answer.accuracy_by_bias.__wrapped__(records, classified)
-    shares = compose.average_core(classified)
-    named = (t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels())
-    rows = [re.sub(r" \d+% \(\d+\)$", "", name) for name in named]
-    assert rows == shares.sort_values(ascending=False).index.tolist()
-    assert all(f"{bias} {share:.2f}" in described for bias, share in shares.items())
+def test_the_figure_of_biases_has_a_row_for_each_and_a_column_for_each_gap():
+    classified, records = gaps.load_gaps()
+    figure, described = biases.accuracy_by_bias.__wrapped__(records, classified)
+    scores = gaps.score_biases(classified).reset_index()
+    columns = figure.axes[len(figure.axes) // 2 :]
+    rows = [t.get_text().replace("\n", " ") for t in columns[0].get_yticklabels()]
+    assert set(rows) - biases.GROUPS.keys() == set(scores["bias"])
+    assert len(columns) == scores["held_out"].nunique()
+    core = scores.groupby(["bias", "held_out"])["core"].mean()
+    for (bias, gap), share in core.items():
+        assert f"{bias}, {gaps.EVERY_GAP[gap]} {share:.2f}" in described
+    for bias in ("no bias", "lines only", "stripes among the images"):
+        heading = next(r for r in rows[rows.index(bias) :: -1] if r in biases.GROUPS)
+        assert biases.GROUPS[heading] in scores.set_index("bias")["told"][bias].iloc[0]
 
 
 def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
@@ -267,24 +298,24 @@ def test_what_biases_are_shown_to_do_is_told_by_criterion_and_verdict():
     assert "5 frozen tests 3" in text and " 2 hold " in text and "41%" in text
     table = answer.tabulate_verdicts(judged).set_index("bias")
     asked = answer.QUESTIONS
-    assert table.loc["lines, no vector", asked["composes"]] == "yes 1"
+    assert table.loc["lines only", asked["composes"]] == "yes 1"
     assert table.loc["no bias", asked["composes"]] == "no 1"
-    assert table.loc["profiles by axis in the blocks", asked["composes-more"]] == "open 1"
+    assert table.loc["x by column, y by row", asked["composes-more"]] == "open 1"
     assert (table[asked["draws-trained"]] == "").all()
 
 
 def test_what_is_right_everywhere_and_still_rises_is_told():
-    planes, records = compose.load_planes()
+    planes, records = gaps.load_planes()
     text = compose.describe_limits(planes, records, []).data
     usual = planes[(planes["bias"] == "no bias") & (planes["region"] != "trained")]
     right = (usual["outcome"] == "correct").groupby(usual["held_out"]).mean()
     core = usual[usual["region"] == "core"]
     at_end = (core["outcome"] == "correct").groupby(core["held_out"]).mean()
     assert f"{right.min():.0%} to {right.max():.0%} right" in text
-    for gap, name in compose.GAPS.items():
+    for gap, name in gaps.GAPS.items():
         assert f"to {at_end[gap]:.0%} ({name})" in text
     longer = compose.load_longer()
     core = score_regions(classify_last(longer[0]))["core"]
     told = compose.describe_limits(planes, records, longer[:1]).data
-    name = compose.GAPS[longer[0].configuration.held_out]
+    name = gaps.GAPS[longer[0].configuration.held_out]
     assert f"10,000 steps, it is {core:.0%} ({name}, 1 network)." in told

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from bump_diffusion.config import Configuration
-from bump_diffusion.data.splits import in_core
+from bump_diffusion.data.splits import CORE_DISTANCE
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.metrics.outcomes import OUTCOMES, TOLERANCE
 
@@ -55,10 +55,10 @@ def classify_requests(
     trained, held = task.labels(), task.held_out_labels()
     if not len(held):
         return table.assign(region="trained", destination="")
-    is_held = (torch.cdist(requested, held).amin(dim=1) < 1e-4).numpy()
-    core = in_core(requested, trained).numpy()
     distance = torch.cdist(requested, trained)
-    nearest = distance <= distance.amin(dim=1, keepdim=True) + 1e-4
+    least = distance.amin(dim=1)
+    is_held, core = (least > 1e-4).numpy(), (least >= CORE_DISTANCE).numpy()
+    nearest = distance <= least[:, None] + 1e-4
     at_trained = ((found[:, None] - trained).abs() <= tolerance).all(dim=2)
     conditions = [
         table["correct"],

@@ -20,6 +20,9 @@ from bump_diffusion.runs.store import Store, default_store
 CONFIRMATORY_FROM = 100
 """Runs with this seed and later ones were made after the criteria were frozen."""
 
+NEW_FROM = 900
+"""Runs with this seed and later ones are a reader's own: no criterion counts them."""
+
 FIRST_SEEDS = 4
 """Fewer have no finite interval (`sequential.EFFECT_VARIANCE`)."""
 

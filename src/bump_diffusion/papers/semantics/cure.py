@@ -29,6 +29,11 @@ QUANTITIES: dict[str, Quantity] = {
 }
 """By the criteria's names in the frozen file."""
 
+_SCORES: dict[tuple[str, float], pd.Series] = {}
+"""What `region_accuracy` has computed, by the record's digest and the tolerance: a run is judged by
+several criteria, and stands beside several others.
+"""
+
 
 def region_accuracy(run: Record, region: str, tolerance: float = TOLERANCE) -> float:
     """The share of right images of a region at the end of training; NaN if it has no image.
@@ -36,7 +41,10 @@ def region_accuracy(run: Record, region: str, tolerance: float = TOLERANCE) -> f
     The regions of a run on the full grid are those of the quadrants, which others are not trained
     on.
     """
-    return float(score_regions(classify_last(run, tolerance)).get(region, math.nan))
+    key = run.digest, tolerance
+    if key not in _SCORES:
+        _SCORES[key] = score_regions(classify_last(run, tolerance))
+    return float(_SCORES[key].get(region, math.nan))
 
 
 def classify_last(
@@ -47,10 +55,11 @@ def classify_last(
     Or those at another checkpoint.
     """
     c = run.configuration
-    last = run.images[run.images["step"] == (at_step or c.steps)]
+    step = at_step or c.steps
+    images, bumps = (table[table["step"] == step] for table in (run.images, run.bumps))
     if c.held_out == "none":
         c = c.model_copy(update={"held_out": "quadrants"})
-    return classify_requests(c, last, run.bumps, tolerance)
+    return classify_requests(c, images, bumps, tolerance)
 
 
 def _passes(accuracy: float, level: float) -> Value:

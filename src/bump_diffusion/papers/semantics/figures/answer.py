@@ -1,10 +1,8 @@
 """The page *The answer to the paper's call*: which biases help, by how much data, at what cost."""
 
 import re
-import textwrap
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
@@ -13,22 +11,22 @@ from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.learning import learning_times
 from bump_diffusion.config import Configuration
 from bump_diffusion.errors import UserError
-from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import legend_above, panels
-from bump_diffusion.page.colours import INK
-from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
+from bump_diffusion.page.drawing import Drawn, drawn
 from bump_diffusion.page.tables import Answer, Lead, Table
 from bump_diffusion.page.words import percent_range
 from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.cure import COMPOSES, classify_last, region_accuracy
-from bump_diffusion.papers.semantics.figures.compose import (
+from bump_diffusion.papers.semantics.figures.confirmed import list_missing
+from bump_diffusion.papers.semantics.gaps import (
     COMPARED,
-    average_core,
+    EVERY_GAP,
+    average_without_geometry,
     describe_condition,
+    name_gap,
     score_biases,
 )
-from bump_diffusion.papers.semantics.figures.confirmed import list_missing
-from bump_diffusion.papers.semantics.palette import FOUND, REQUESTED, setting_colours
+from bump_diffusion.papers.semantics.palette import setting_colours
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
 from bump_diffusion.runs.record import Record
 
@@ -38,14 +36,11 @@ LEARNED = 0.9
 TOLERANCE = 0.5
 """Pixels within which these are right: a copy of a trained bump never is."""
 
-BLOCKS = ("quadrants", "donut", "corner")
+BLOCKS = ("quadrants", "corner", "donut")
 """Gaps that leave every x and every y in the training data, and whole blocks of pairs out."""
 
-WAYS = {"none": "no bias", "lines": "lines, no vector"}
+WAYS = {"none": COMPARED[0], "lines": COMPARED[1]}
 """The networks whose need of data is compared, by their `rendering`."""
-
-TICK = {"marker": "|", "markersize": 9, "markeredgewidth": 1.8, "linestyle": ""}
-"""The style of a network's mark for what it was trained on."""
 
 
 def plan_growth(
@@ -100,40 +95,27 @@ def average_blocks(judged: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
     return None if both.empty else (both["cure-baseline"], both["cure-lines"])
 
 
-def average_without_geometry(classified: pd.DataFrame) -> pd.Series:
-    """Average the accuracy in the core, by bias, where no pixel's place is told; no bias left out.
-
-    `classified` is of `compose.load`.
-    """
-    told = classified.groupby("bias", sort=False)["told"].first()
-    return average_core(classified)[~told.str.contains("geometry")].drop(COMPARED[0])
-
-
 def describe_call(
     classified: pd.DataFrame, judged: pd.DataFrame, grown: pd.DataFrame, records: list[Record]
 ) -> Answer:
-    """Say which biases help, and how much data they save; `records` are those of all tables."""
+    """Say which biases help, and how much data they save; `records` are those of all tables.
+
+    `classified` is of `gaps.load_gaps`.
+    """
     verdict, text = "None of the networks with a bias has been trained yet.", ""
     blocks = average_blocks(judged)
     if len(classified) and blocks:
         without, lines = map(percent_range, blocks)
-        others = average_without_geometry(classified)
-        best = others.idxmax()
-        ids = set(classified.loc[classified["bias"] == best, "record"])
-        closely = [region_accuracy(r, "core", TOLERANCE) for r in records if r.id in ids]
         well = "combine" if blocks[1].min() > COMPOSES else "do not always combine"
         verdict = (
             f"Networks that are shown x and y as two lines beside the image {well} those that they "
-            f"never saw together. Of biases that tell less, “{best}” helps most."
+            f"never saw together. {tell_where_others_compose(judged)}"
         )
         text = (
             "Of combinations well inside a block that is missing, the usual network draws "
             f"{without} right, depending on the block. If it gets the label as two extra input "
-            f"images, a line at x and a line at y, it is {lines}; but these show it the place. Of "
-            f"{len(others)} that do not tell a network where its pixels lie, the best is “{best}”: "
-            f"{others[best]:.0%} of two "
-            f"missing quarters, and {np.mean(closely):.0%} within half a pixel "
-            f"({len(closely)} networks). "
+            f"images, a line at x and a line at y, it is {lines}; but these show it the place. "
+            f"{_describe_others(classified, records)}"
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
@@ -148,47 +130,42 @@ def describe_call(
     return Answer(Lead(verdict, text), records, list_missing(CURE))
 
 
-@drawn
-def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
-    """Draw the accuracy of each network, trained and held-out requests, a row for each bias."""
-    scores = score_biases(classified)
-    core = average_core(classified).sort_values(ascending=False)
-    biases = core.index
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.55 * len(biases)))
-    for y, bias in enumerate(biases):
-        of_bias = scores.loc[bias]
-        ax.plot(of_bias["trained"], np.full(len(of_bias), y - 0.2), color=FOUND, **TICK)
-        beside = y + 0.15 + np.linspace(-0.15, 0.15, len(of_bias))  # dots that are alike are seen
-        ax.plot(of_bias["core"], beside, "o", color=REQUESTED, ms=4, alpha=0.7, mew=0)
-        ax.plot(core[bias], y + 0.15, "|", color=INK, ms=16, mew=2)
-    names = [
-        f"{textwrap.fill(bias, 24)}\n{core[bias]:.0%} ({len(scores.loc[bias])})" for bias in biases
-    ]
-    ax.set_yticks(range(len(biases)), names)
-    ax.invert_yaxis()
-    ax.set(xlim=(-0.03, 1.03), xlabel="share of right images")
-    styles = {
-        "trained combinations": {"color": FOUND, **TICK},
-        "never trained": {"color": REQUESTED, "marker": "o", "ls": ""},
-        "their mean": {"color": INK, "marker": "|", "ls": "", "ms": 12, "mew": 2},
-    }
-    legend_above(figure, styles, ncols=3)
-    shares = ", ".join(f"{bias} {share:.2f}" for bias, share in core.items())
-    return figure, f"Right images of combinations that were never trained, by bias: {shares}."
+def tell_where_others_compose(judged: pd.DataFrame) -> str:
+    """Say with what left out most networks compose, of biases that do not tell a pixel's place."""
+    tried: dict[str, dict[str, bool]] = {}
+    for cell in judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)].itertuples():
+        (bias, told), gap = describe_condition(cell.condition), name_gap(cell.condition)
+        if gap and told != "nothing" and "geometry" not in told:
+            tried.setdefault(bias, {})[EVERY_GAP[gap]] = cell.verdict == "shown"
+    always = [f"“{bias}”" for bias, by_gap in tried.items() if all(by_gap.values())]
+    parts = [f"{' and '.join(always)} helps whatever was left out"] if always else []
+    for bias, by_gap in tried.items():
+        where = [gap for gap, composes in by_gap.items() if composes]
+        if 0 < len(where) < len(by_gap):
+            parts.append(f"“{bias}” only if it is {' or '.join(where)}")
+    if not parts:
+        return "Of biases that tell less, none has been shown to help."
+    return f"Of biases that tell less, {'; '.join(parts)}."
 
 
-def describe_biases(classified: pd.DataFrame) -> Markdown:
-    """Say what to see in `accuracy_by_bias`."""
-    scores = score_biases(classified)
+def _describe_others(classified: pd.DataFrame, records: list[Record]) -> str:
+    """What networks draw whose bias does not tell a pixel's place: the best, and of other gaps."""
     others = average_without_geometry(classified)
-    return Markdown(
-        "Each mark is one network. Under a name stand the mean of what was never trained and the "
-        "number of networks. All draw at least "
-        f"{scores['trained'].min():.0%} of what they are trained on (blue); they differ in what "
-        "was left out (orange), at least two pixels from what was trained. Of the biases that "
-        "do not tell a network where its pixels lie, the best is "
-        f"“{others.idxmax()}”: {others.max():.0%}."
+    quarters = others.loc["quadrants"].dropna()
+    best = quarters.idxmax()
+    of_best = (classified["bias"] == best) & (classified["held_out"] == "quadrants")
+    ids = set(classified.loc[of_best, "record"])
+    closely = [region_accuracy(r, "core", TOLERANCE) for r in records if r.id in ids]
+    text = (
+        f"Of {len(quarters)} that do not tell a network where its pixels lie, the best is "
+        f"“{best}”: {quarters[best]:.0%} of two missing quarters, and {np.mean(closely):.0%} "
+        f"within half a pixel ({len(closely)} networks). "
     )
+    for bias, shares in others.drop(index="quadrants").items():
+        if bias != best and shares.max() > COMPOSES:
+            named = (f"{share:.0%} ({EVERY_GAP[gap]})" for gap, share in shares.dropna().items())
+            text += f"With “{bias}” it is {quarters[bias]:.0%} there, but {', '.join(named)}. "
+    return text
 
 
 QUESTIONS = {
@@ -288,8 +265,8 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
     if cells.empty:
         return Markdown("No network has been judged yet whose x has more values than its y.")
     ways = (
-        f"{cell.estimate:.2f} with “{describe_condition(cell.condition)[0]}” "
-        f"({cell.seeds} of at most {CURE.conditions[cell.condition].cap} networks: {cell.verdict})"
+        f"{cell.estimate:.2f} with “{describe_condition(cell.condition)[0]}” (95 % interval "
+        f"{cell.low:.2f} to {cell.high:.2f}; {cell.seeds} networks: {cell.verdict})"
         for cell in cells.itertuples()
     )
     return Markdown(
@@ -301,30 +278,33 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
 
 
 def tabulate_biases(records: list[Record], classified: pd.DataFrame) -> Table:
-    """Tabulate what each bias is told, what it gives, and what it costs.
+    """Tabulate what each bias is told, what it gives with each of `EVERY_GAP`, and what it costs.
 
-    The cost is in images seen until 90 % of what is trained is right, and in parameters.
+    The cost is in images seen until 90 % of what is trained is right.
     """
-    networks = classified.groupby(["bias", "told", "seed"], sort=False).first()
-    networks = networks.join(score_biases(classified)).reset_index().set_index("record")
-    networks["images"] = learning_times(frame(records), "accuracy", LEARNED)
-    models = {record.id: build_model(record.configuration) for record in records}
-    networks["weights"] = pd.Series(models).map(lambda m: sum(w.numel() for w in m.parameters()))
-    networks["closely"] = pd.Series({r.id: region_accuracy(r, "core", TOLERANCE) for r in records})
-    rows = networks.groupby(["bias", "told"], sort=False)
+    scores = score_biases(classified)
+    by = ["bias", "told"]
+    core = scores["core"].groupby([*by, "held_out"], sort=False).mean().unstack(sort=False)
+    of_quarters = classified[classified["held_out"] == "quadrants"]
+    networks = of_quarters.groupby([*by, "held_out", "seed"], sort=False)["record"].first()
+    networks = scores.join(networks, how="inner").reset_index().set_index("record")
+    quarters = [record for record in records if record.id in networks.index]
+    networks["images"] = learning_times(frame(quarters), "accuracy", LEARNED)
+    closely = {record.id: region_accuracy(record, "core", TOLERANCE) for record in quarters}
+    rows = networks.assign(closely=pd.Series(closely)).groupby(by, sort=False)
+    shares = core.reindex(columns=EVERY_GAP).rename(columns=EVERY_GAP).round(2)
+    order = shares.iloc[:, 0].sort_values(ascending=False).index
     columns = {
-        "never trained": rows["core"].mean().round(2),
-        "within half a pixel": rows["closely"].mean().round(2),
+        "two quarters, within half a pixel": rows["closely"].mean().round(2),
         "trained": rows["trained"].mean().round(2),
         "images to learn (thousands)": (rows["images"].mean() / 1000).round().astype("Int64"),
-        "networks": rows.size(),
+        "networks": scores.groupby(by, sort=False).size(),
     }
-    table = pd.DataFrame(columns).sort_values("never trained", ascending=False).reset_index()
-    weights = networks["weights"] / 1000
+    table = shares.join(pd.DataFrame(columns)).loc[order].reset_index()
     return Table(
-        table.rename(columns={"told": "is told"}),
+        table.rename(columns={"told": "is told"}).rename_axis(columns=None),
         records,
-        "Shares right, of combinations well inside two missing quarters and of trained ones; "
-        f"training images until {LEARNED:.0%} of the latter are right. Weights: "
-        f"{weights.min():.0f} to {weights.max():.0f} thousand.",
+        "Shares right, of combinations at least two pixels from trained ones, by what was left "
+        "out. With two quarters left out also: within half a pixel; of trained combinations; and "
+        f"training images until {LEARNED:.0%} of the latter are right.",
     )

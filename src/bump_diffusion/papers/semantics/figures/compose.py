@@ -1,7 +1,6 @@
 """The page *Does it compose?*: combinations of x and y that were never trained."""
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +10,6 @@ from IPython.display import Markdown
 from bump_diffusion.analysis.composition import score_regions, share_destinations
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
-from bump_diffusion.errors import UserError, choose
 from bump_diffusion.live.elements import Checkpoint, show_networks
 from bump_diffusion.live.export import read_trajectory
 from bump_diffusion.metrics.sampling import generate
@@ -21,123 +19,26 @@ from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Lead, Page, Table
 from bump_diffusion.page.words import percent_range
-from bump_diffusion.papers.semantics.confirmed import CURE, find_runs
+from bump_diffusion.papers.semantics.confirmed import CURE
 from bump_diffusion.papers.semantics.cure import COMPOSES, DRAWS, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
-from bump_diffusion.papers.semantics.figures.sentences import NEW_FROM, name_runs
+from bump_diffusion.papers.semantics.figures.sentences import name_runs
+from bump_diffusion.papers.semantics.gaps import (
+    COMPARED,
+    GAPS,
+    average_core,
+    classify_runs,
+    find_judged,
+    is_trained,
+    score_biases,
+)
 from bump_diffusion.papers.semantics.palette import REQUESTED
-from bump_diffusion.runs.experiments import EXPERIMENTS, experiment, unite
-from bump_diffusion.runs.load import load_or_run
+from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import default_store
 
-COMPARED = ("no bias", "lines, no vector", "profiles, no vector")
-"""The networks that the first figure shows, in its rows."""
-
 LONGER = "longer-baseline"
 """The experiment of networks without a bias that are trained for longer."""
-
-GAPS = {
-    "quadrants": "two quarters",
-    "donut": "the middle",
-    "corner": "one quarter",
-    "band": "bands",
-}
-"""What the same combinations are left out by in all networks: columns of the first figure."""
-
-
-def load(
-    geometry: str = "quadrants", profile: str = "own", seeds: int = 0
-) -> tuple[pd.DataFrame, list[Record]]:
-    """Classify the last images of the judged runs that hold a geometry out.
-
-    Or, with `seeds`, those of so many new networks for each of `COMPARED`, which are trained unless
-    they are there. Returns what `composition.classify_requests` does, with the columns condition,
-    N, `held_out`, `bias`, `told` (what of the answer it is handed), record and seed; and the runs'
-    records: none, unless all of `COMPARED` have a run.
-    Raises UserError for a geometry that the frozen file does not have, or that leaves nothing out
-    at some distance from what is trained, and for seeds below 0.
-    """
-    known = {c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where}
-    choose("a geometry", geometry, known)
-    if seeds < 0:
-        raise UserError(f"seeds is {seeds}, it must be 0 (the judged runs) or more.")
-    if seeds:
-        new = {"held_out": geometry, "seed": list(range(NEW_FROM, NEW_FROM + seeds))}
-        names = _list_compared(geometry)
-        plans = [experiment(CURE.conditions[n].experiment, profile, **new) for n in names]
-        for c in plans[0]:
-            if not in_core(task_of(c).held_out_labels(), task_of(c).labels()).any():
-                raise UserError(
-                    f"geometry is {geometry!r}, it must leave out a combination at least two "
-                    f"pixels from all trained ones, as it does not where N is {c.N}."
-                )
-        made = iter(load_or_run(unite(*plans)))
-        runs = {n: list(islice(made, seeds)) for n in names}
-    else:
-        runs = find_judged(name for name in CURE.conditions if name.startswith(f"{geometry}-"))
-    classified, records = classify_runs(runs)
-    if not set(classified["bias"]).issuperset(COMPARED):
-        return pd.DataFrame(), []
-    return classified, records
-
-
-def load_planes() -> tuple[pd.DataFrame, list[Record]]:
-    """As `load`, the judged runs of `COMPARED` for each of `GAPS` that has runs of them all."""
-    by_gap = [find_judged(_list_compared(gap)) for gap in GAPS]
-    complete = [runs for runs in by_gap if all(runs.values())]
-    return classify_runs({name: found for runs in complete for name, found in runs.items()})
-
-
-def load_larger() -> tuple[pd.DataFrame, list[Record]]:
-    """As `load`, judged runs on larger images, without a bias and with lines, if both are there."""
-    classified, records = classify_runs(find_judged(["larger-baseline", "larger-lines"]))
-    both = classified["bias"].nunique() == 2
-    return (classified, records) if both else (pd.DataFrame(), [])
-
-
-def find_judged(names: Iterable[str]) -> dict[str, list[Record]]:
-    """Find the judged runs of conditions, by name, that are there."""
-    return {name: [record for record, _ in find_runs(name, frozen=CURE)] for name in names}
-
-
-def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[Record]]:
-    """Classify the last images of runs, by their condition, as `load` says."""
-    tables: list[pd.DataFrame] = []
-    for name, records in runs.items():
-        bias, told = describe_condition(name)
-        for record in records:
-            c = record.configuration
-            fields = c.model_dump(include={"N", "held_out", "seed"})
-            about = {"condition": name, "bias": bias, "told": told, "record": record.id}
-            tables.append(classify_last(record).assign(**fields, **about))
-    classified = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"bias": []})
-    return classified, [record for records in runs.values() for record in records]
-
-
-def _list_compared(geometry: str) -> list[str]:
-    """The conditions under which `COMPARED` are judged with a geometry held out."""
-    names = (name for name in CURE.conditions if name.startswith(f"{geometry}-"))
-    return [name for name in names if describe_condition(name)[0] in COMPARED]
-
-
-def describe_condition(name: str) -> tuple[str, str]:
-    """The bias of a condition, and what of the answer it is told."""
-    bias, told = CURE.conditions[name].about.split("; ")[-2:]
-    return bias, told.removeprefix("told ")
-
-
-def score_biases(classified: pd.DataFrame) -> pd.DataFrame:
-    """Score each network: the share of right images in the regions "trained", "core" and "rim".
-
-    A row per bias, what it is told, and seed, in the order of the frozen file.
-    """
-    return classified.groupby(["bias", "told", "seed"], sort=False).apply(score_regions)
-
-
-def average_core(classified: pd.DataFrame) -> pd.Series:
-    """Average the accuracy in the core over the networks of each bias, in the file's order."""
-    return score_biases(classified)["core"].groupby("bias", sort=False).mean()
 
 
 def describe_composition(
@@ -210,13 +111,14 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
     """Draw the share of right images at each requested position: a row for each way in, a column
     for what is left out. They are of `load_planes`.
     """
-    N, examples = records[0].configuration.N, {r.configuration.held_out: r for r in records}
+    N = records[0].configuration.N
+    examples = {r.configuration.held_out: r.configuration for r in records}
     gaps = [gap for gap in GAPS if gap in examples]
     shape, size = (len(COMPARED), len(gaps)), (WIDTH, 1.1 + 1.15 * len(COMPARED))
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
     centres, edges = (np.arange(8 * N) + 0.5) / 8 - 0.5, np.arange(N + 1) - 0.5
     for gap, column in zip(gaps, axes.T, strict=True):
-        trained = np.kron(_is_trained(examples[gap]), np.ones((8, 8)))
+        trained = np.kron(is_trained(examples[gap]), np.ones((8, 8)))
         column[0].set_title(GAPS[gap])
         for ax, bias in zip(column, COMPARED, strict=True):
             table = classified[(classified["bias"] == bias) & (classified["held_out"] == gap)]
@@ -275,7 +177,7 @@ def ask_beside(networks: Mapping[str, Record]) -> Page:
         checkpoints,
         draw_held_out(list(networks.values()), list(networks)),
         together=True,
-        held_out=_is_trained(first) == 0,
+        held_out=is_trained(first.configuration) == 0,
         start=(0.25, 0.3),
     )
 
@@ -386,11 +288,3 @@ def tabulate_elsewhere(geometry: str) -> Table:
     by_bias = scores[["core", "rim", "trained"]].groupby(about, sort=False)
     table = by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index()
     return Table(table.rename(columns={"held_out": "held out"}).rename_axis(columns=None), records)
-
-
-def _is_trained(record: Record) -> np.ndarray:
-    """Whether each combination is trained, (N, N) by y and x."""
-    labels = task_of(record.configuration).labels().numpy().astype(int)
-    trained = np.zeros((record.configuration.N,) * 2)
-    trained[labels[:, 1], labels[:, 0]] = 1
-    return trained

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM
+from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM, NEW_FROM
 from bump_diffusion.runs.record import Record
-
-NEW_FROM = 900
-"""Runs with this seed and later ones are a reader's own: no criterion counts them."""
 
 
 def name_runs(records: Sequence[Record]) -> str:
