@@ -13,6 +13,7 @@ from bump_diffusion.page.tables import Lead
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge_cell
 from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
+from bump_diffusion.papers.semantics.figures.rules import average_dimensions
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.palette import FEATURE_STYLES, SCHEME_COLOURS
 from bump_diffusion.runs.record import Record
@@ -104,7 +105,7 @@ def summarize_learned(larger: list[Record]) -> str:
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
         f"{last['untrained, ablated']:.2f} from that of an untrained network that is shown the "
         f"same images of {N} × {N} pixels.{_describe_test()} With the label left in it is "
-        f"{last['trained']:.2f} and {last['untrained']:.2f}{as_read}."
+        f"{last['trained']:.2f} and {last['untrained']:.2f}{as_read}.{_describe_sheet()}"
     )
 
 
@@ -125,6 +126,19 @@ def describe_learned(larger: list[Record], records: list[Record]) -> Lead:
         f"of {N} × {N} pixels, the first decoder layer (up 3) goes from R² "
         f"{noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to {layer4['trained']:.2f} "
         f"({name_runs(records)}).",
+    )
+
+
+def _describe_sheet() -> str:
+    """What is known of the two dimensions, as a sentence; empty if no network has been judged."""
+    runs = [run for run, _ in find_runs("larger")]
+    if not runs:
+        return ""
+    layer4, sheet, untrained = average_dimensions(runs).values()
+    return (
+        " Is what layer 4 holds a sheet, with two dimensions? Estimated from nearest neighbours, "
+        f"it has {layer4:.1f} in {len(runs)} newer networks and {untrained:.1f} in untrained ones; "
+        f"a perfect sheet of bumps at the same places, near a grid, has {sheet:.1f}."
     )
 
 

@@ -109,18 +109,9 @@ def tabulate_perfect_sheets(*names: str) -> Table:
     rows, records = [], []
     for name in names:
         runs = [run for run, _ in find_runs(name)]
-        last = pd.DataFrame([run.checkpoints.iloc[-1] for run in runs])
         if runs:
-            of_all = "intrinsic_dimension_of_all"
-            rows.append(
-                {
-                    "condition": FROZEN.conditions[name].about,
-                    "layer 4": last[f"{of_all}_ablated"].mean(),
-                    "perfect sheet": np.mean([measure_perfect_sheet(run) for run in runs]),
-                    "layer 4, untrained": last[f"{of_all}_untrained, ablated"].mean(),
-                    "networks": len(runs),
-                }
-            )
+            about = {"condition": FROZEN.conditions[name].about, **average_dimensions(runs)}
+            rows.append({**about, "networks": len(runs)})
             records += runs
     return Table(
         pd.DataFrame(rows).round(2),
@@ -129,6 +120,17 @@ def tabulate_perfect_sheets(*names: str) -> Table:
         "grid, and the estimate takes points for scattered at random: the better a network places "
         "its bumps, the further from 2 it is, whatever the network holds.",
     )
+
+
+def average_dimensions(runs: Sequence[Record]) -> dict[str, float]:
+    """Average over runs what `tabulate_perfect_sheets` has in a row."""
+    last = pd.DataFrame([run.checkpoints.iloc[-1] for run in runs])
+    of_all = "intrinsic_dimension_of_all"
+    return {
+        "layer 4": last[f"{of_all}_ablated"].mean(),
+        "perfect sheet": float(np.mean([measure_perfect_sheet(run) for run in runs])),
+        "layer 4, untrained": last[f"{of_all}_untrained, ablated"].mean(),
+    }
 
 
 def measure_perfect_sheet(run: Record) -> float:
