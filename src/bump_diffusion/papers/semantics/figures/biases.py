@@ -112,7 +112,7 @@ def describe_handed_over(biases: Mapping[str, Configuration]) -> Markdown:
         "and one for each row, from y. “x vector times y vector” is the product of two vectors. "
         "“x or y often hidden” hides the numbers of y, of x or of both in some training steps. "
         "Stripes replace half of the training images; of a stripe's label one coordinate counts. "
-        "The next figure has more: lines or profiles “+ vector”; lines with a vector that is “often "
+        "The next figure has more: lines or profiles “+ vector”; lines with a vector “often "
         "hidden” or “fades out” in the first half of training; “coordinates”, two ramps that are "
         "the same for every request; “learned profiles”, whose shapes the network finds; and a "
         "vector that enters one block “only”."
