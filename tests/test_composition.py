@@ -249,7 +249,8 @@ def test_where_biases_that_tell_less_help_is_told_by_what_is_left_out():
     told = answer.tell_where_others_compose(judged)
     assert told == (
         "Of biases that tell less, “stripes among the images” helps whatever was left out; "
-        "“x by column, y by row” only if it is the middle."
+        "“x by column, y by row” helps if it is the middle, not if it is two quarters (scattered: "
+        "open)."
     )
     assert "none" in answer.tell_where_others_compose(judged[judged["verdict"] != "shown"])
 

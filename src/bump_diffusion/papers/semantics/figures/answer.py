@@ -132,17 +132,22 @@ def describe_call(
 
 def tell_where_others_compose(judged: pd.DataFrame) -> str:
     """Say with what left out most networks compose, of biases that do not tell a pixel's place."""
-    tried: dict[str, dict[str, bool]] = {}
+    tried: dict[str, dict[str, list[str]]] = {}
     for cell in judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)].itertuples():
         (bias, told), gap = describe_condition(cell.condition), name_gap(cell.condition)
         if gap and told != "nothing" and "geometry" not in told:
-            tried.setdefault(bias, {})[EVERY_GAP[gap]] = cell.verdict == "shown"
-    always = [f"“{bias}”" for bias, by_gap in tried.items() if all(by_gap.values())]
-    parts = [f"{' and '.join(always)} helps whatever was left out"] if always else []
-    for bias, by_gap in tried.items():
-        where = [gap for gap, composes in by_gap.items() if composes]
-        if 0 < len(where) < len(by_gap):
-            parts.append(f"“{bias}” only if it is {' or '.join(where)}")
+            by_verdict = tried.setdefault(bias, {verdict: [] for verdict in ANSWERS})
+            by_verdict[cell.verdict].append(EVERY_GAP[gap])
+    helpful = {bias: gaps for bias, gaps in tried.items() if gaps["shown"]}
+    always = [b for b, gaps in helpful.items() if not (gaps["negligible"] or gaps["not yet"])]
+    parts = [f"{' and '.join(f'“{b}”' for b in always)} helps whatever was left out"] * bool(always)
+    for bias, gaps in helpful.items():
+        if bias in always:
+            continue
+        where, elsewhere, unknown = (" or ".join(gaps[verdict]) for verdict in ANSWERS)
+        part = f"“{bias}” helps if it is {where}"
+        part += f", not if it is {elsewhere}" if elsewhere else ""
+        parts.append(f"{part} ({unknown}: open)" if unknown else part)
     if not parts:
         return "Of biases that tell less, none has been shown to help."
     return f"Of biases that tell less, {'; '.join(parts)}."
