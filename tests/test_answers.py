@@ -291,8 +291,10 @@ def test_the_start_has_an_answer_to_each_claim(images):
     larger = load("larger-controls")
     judged = load_judged()[0].assign(verdict="not yet")
     judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
-    whole = introduction.describe_whole(images, larger, confirmed.load(CURE)[0])
-    assert "much of the order" in whole.verdict and "combine badly" in whole.verdict
+    whole = introduction.describe_whole(
+        images, larger, confirmed.load()[0], confirmed.load(CURE)[0]
+    )
+    assert "much of the order" in whole.verdict and "left out they draw badly" in whole.verdict
     answers = dict.fromkeys(range(1, 6), "An answer.")
     page = Tags(introduction.render_claims(answers, images).data)
     assert [tag for tag, _ in page.tags].count("li") == 5 == len(confirmed.TITLES) + 1

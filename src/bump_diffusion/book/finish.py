@@ -105,6 +105,8 @@ LOGGED = r"console\.log\(([`\"])\[PST\][^`\"]*\1\)"
 """What the theme tells the console of each page."""
 
 MENDED = {
+    # Links in what notebooks compute lead to notebooks: of other links the writer makes pages.
+    r'href="(\w+)\.ipynb(?=[#"])': r'href="\1.html',
     # Icons are of the theme's font, which its style sheet loads: the script would draw them again.
     r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>': "",
     # Buttons without a name, and roles that contradict each other, of the theme and its writers.

@@ -22,8 +22,8 @@ NAMES = {
     "profiles, no vector": "profiles only",
     "lines and vector": "lines + vector",
     "profiles and vector": "profiles + vector",
-    "lines, and a vector that fades out in training": "lines, vector fades out",
-    "lines, and a vector dropped at random": "lines, vector often hidden",
+    "lines, and a vector that fades out in training": "lines + fading vector",
+    "lines, and a vector dropped at random": "lines + vector at times",
     "coordinates of pixels and vector": "coordinates + vector",
     "permuted lines, no vector": "permuted lines only",
     "learned profiles, no vector": "learned profiles only",
@@ -35,8 +35,17 @@ NAMES = {
     "the vector in layer2 alone": "vector in layer 2 only",
     "the vector in layer4 alone": "vector in layer 4 only",
     "the vector in up1 alone": "vector in up 1 only",
+    "scored on what quadrants hold out": "no bias, nothing left out",
 }
 """How pages write biases, where not as the frozen file does."""
+
+TOLD = {
+    "nothing": "nothing",
+    "separation of the axes": "that there are two axes",
+    "pixel geometry": "where pixels lie",
+    "pixel geometry and shape": "where pixels lie, and the shape",
+}
+"""How pages write what a network is told, by the frozen file's words."""
 
 COMPARED = ("no bias", "lines only", "profiles only")
 """The networks that are shown position by position."""
@@ -134,10 +143,10 @@ def _list_compared(geometry: str) -> list[str]:
 
 
 def describe_condition(name: str) -> tuple[str, str]:
-    """The bias of a condition, by `NAMES`, and what of the answer it is told."""
+    """The bias of a condition, by `NAMES`, and what of the answer it is told, by `TOLD`."""
     parts = CURE.conditions[name].about.split("; ")
     told = parts.pop().removeprefix("told ") if parts[-1].startswith("told ") else "nothing"
-    return NAMES.get(parts[-1], parts[-1]), told
+    return NAMES.get(parts[-1], parts[-1]), TOLD[told]
 
 
 def name_gap(condition: str) -> str:
@@ -174,5 +183,5 @@ def average_without_geometry(classified: pd.DataFrame) -> pd.DataFrame:
     """
     core = score_biases(classified)["core"].groupby(["held_out", "told", "bias"], sort=False).mean()
     told = core.index.get_level_values("told")
-    others = core[~told.str.contains("geometry")].droplevel("told")
+    others = core[~told.str.startswith(TOLD["pixel geometry"])].droplevel("told")
     return others.unstack("bias", sort=False).drop(columns=COMPARED[0], errors="ignore")

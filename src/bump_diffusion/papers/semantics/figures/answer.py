@@ -21,6 +21,7 @@ from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.gaps import (
     COMPARED,
     EVERY_GAP,
+    TOLD,
     average_without_geometry,
     describe_condition,
     name_gap,
@@ -135,18 +136,21 @@ def tell_where_others_compose(judged: pd.DataFrame) -> str:
     tried: dict[str, dict[str, list[str]]] = {}
     for cell in judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)].itertuples():
         (bias, told), gap = describe_condition(cell.condition), name_gap(cell.condition)
-        if gap and told != "nothing" and "geometry" not in told:
+        if gap and told == TOLD["separation of the axes"]:
             by_verdict = tried.setdefault(bias, {verdict: [] for verdict in ANSWERS})
             by_verdict[cell.verdict].append(EVERY_GAP[gap])
     helpful = {bias: gaps for bias, gaps in tried.items() if gaps["shown"]}
     always = [b for b, gaps in helpful.items() if not (gaps["negligible"] or gaps["not yet"])]
-    parts = [f"{' and '.join(f'“{b}”' for b in always)} helps whatever was left out"] * bool(always)
+    parts = [
+        f"“{bias}” lets them do so for all {len(helpful[bias]['shown'])} gaps tried"
+        for bias in always
+    ]
     for bias, gaps in helpful.items():
         if bias in always:
             continue
         where, elsewhere, unknown = (" or ".join(gaps[verdict]) for verdict in ANSWERS)
-        part = f"“{bias}” helps if it is {where}"
-        part += f", not if it is {elsewhere}" if elsewhere else ""
+        part = f"“{bias}” for {where}"
+        part += f", not for {elsewhere}" if elsewhere else ""
         parts.append(f"{part} ({unknown}: open)" if unknown else part)
     if not parts:
         return "Of biases that tell less, none has been shown to help."
@@ -278,7 +282,7 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
         "**Is the axis with more values learned apart?** Where x has four times as many values as "
         "y, and each axis is learned alone, the images needed lie "
         f"{cells['control'].mean():.2f} doublings apart. In networks that draw both they lie apart "
-        f"by {' and '.join(ways)}."
+        f"by {' and '.join(ways)}. These are other networks than those of *Do x and y go together?*"
     )
 
 
@@ -305,11 +309,15 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame) -> Table:
         "images to learn (thousands)": (rows["images"].mean() / 1000).round().astype("Int64"),
         "networks": scores.groupby(by, sort=False).size(),
     }
-    table = shares.join(pd.DataFrame(columns)).loc[order].reset_index()
+    table = shares.join(pd.DataFrame(columns)).loc[order].reset_index().astype(object)
+    table = table.where(table.notna(), "–")
     return Table(
         table.rename(columns={"told": "is told"}).rename_axis(columns=None),
         records,
         "Shares right, of combinations at least two pixels from trained ones, by what was left "
         "out. With two quarters left out also: within half a pixel; of trained combinations; and "
-        f"training images until {LEARNED:.0%} of the latter are right.",
+        f"training images until {LEARNED:.0%} of the latter are right. A fading vector is gone "
+        "after half of the training, one “at times” is hidden in some steps; “coordinates” are two "
+        "ramps, the same for every request; of “learned profiles” the network finds the shapes; "
+        "“only”: in no other block.",
     )

@@ -34,12 +34,8 @@ from bump_diffusion.runs.record import Record
 PANELS = ("baseline", "lines", "profiles", "axes", "low-rank", "axis-dropout", "stripes")
 """The biases that are shown, by their conditions with two quarters left out."""
 
-GROUPS = {
-    "told where pixels lie": "geometry",
-    "told of two axes": "separation",
-    "told nothing": "nothing",
-}
-"""Biases that are drawn together, by a word in what they are told."""
+GROUPS = ("where pixels lie", "that there are two axes", "nothing")
+"""Biases that are drawn together, by how what they are told begins."""
 
 TICK = {"marker": "|", "markersize": 7, "markeredgewidth": 1.5, "linestyle": ""}
 """The style of a network's mark for what it was trained on."""
@@ -111,11 +107,7 @@ def describe_handed_over(biases: Mapping[str, Configuration]) -> Markdown:
         "that there are two axes. “x by column, y by row” adds a number for each column, from x, "
         "and one for each row, from y. “x vector times y vector” is the product of two vectors. "
         "“x or y often hidden” hides the numbers of y, of x or of both in some training steps. "
-        "Stripes replace half of the training images; of a stripe's label one coordinate counts. "
-        "The next figure has more: lines or profiles “+ vector”; lines with a vector “often "
-        "hidden” or “fades out” in the first half of training; “coordinates”, two ramps that are "
-        "the same for every request; “learned profiles”, whose shapes the network finds; and a "
-        "vector that enters one block “only”."
+        "Stripes replace half of the training images; of a stripe's label one coordinate counts."
     )
 
 
@@ -150,7 +142,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
         ax.set(xlim=(-0.08, 1.08), xticks=[0, 1], ylim=(len(rows) - 0.4, -0.6))
     axes[1, 0].set_yticks(range(len(rows)), rows)
     for label, name in zip(axes[1, 0].get_yticklabels(), rows, strict=True):
-        label.set(weight="bold" if name in GROUPS else "normal")
+        label.set(weight="bold" if name.startswith(_head("")) else "normal")
     figure.supxlabel("share of right images")
     styles = {
         "trained": {"color": FOUND, **TICK},
@@ -162,14 +154,18 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
     return figure, f"Right images of what was left out, by bias and gap: {'; '.join(shares)}."
 
 
+def _head(group: str) -> str:
+    return f"told {group}"
+
+
 def _order_biases(scores: pd.DataFrame) -> list[str]:
     """The names of `GROUPS`, each before its biases, of which the best on average is first."""
     told = scores.reset_index().groupby("bias", sort=False)["told"].first()
     best_first = scores["core"].groupby("bias").mean().sort_values(ascending=False).index
     order = []
-    for group, word in GROUPS.items():
-        biases = [bias for bias in best_first if word in told[bias]]
-        order += [group, *biases] if biases else []
+    for group in GROUPS:
+        biases = [bias for bias in best_first if told[bias].startswith(group)]
+        order += [_head(group), *biases] if biases else []
     return order
 
 
@@ -180,8 +176,8 @@ def describe_accuracy(classified: pd.DataFrame) -> Markdown:
     text = (
         "Each mark is one network: the share right of what was never trained (orange), at least "
         "two pixels from what was, and of trained combinations (blue). Above each column, white is "
-        "trained and dark is left out; scattered ones, each seed draws anew. Where a row is empty, "
-        "no network has been trained."
+        "trained and dark is left out; scattered ones, each seed draws anew. Where there is no "
+        "mark, no network has been trained. The best of each group is first."
     )
     if weak:
         text += f" Of what they are trained on, few are right with {' and '.join(weak)}."

@@ -25,6 +25,7 @@ from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import name_runs
 from bump_diffusion.papers.semantics.gaps import (
     COMPARED,
+    EVERY_GAP,
     GAPS,
     average_core,
     classify_runs,
@@ -213,7 +214,9 @@ def describe_failure(classified: pd.DataFrame) -> Markdown:
         "How does the network without a bias fail? Of its images for what was never trained, at "
         f"least two pixels from what was, {shares.get('no single bump', 0):.0%} do not show one "
         f"bump; in {one_axis:.0%} one coordinate is the requested one and the other is elsewhere; "
-        f"{shares.get('nearest trained', 0):.0%} are a copy of the nearest trained bump."
+        f"{shares.get('nearest trained', 0):.0%} are a copy of the nearest trained bump; "
+        f"{shares.get('elsewhere', 0):.0%} are elsewhere; {shares.get('requested', 0):.0%} are "
+        "right."
     )
 
 
@@ -249,8 +252,8 @@ def describe_limits(
     return Markdown(
         "Two things to know about these numbers. They are of combinations at least two pixels from "
         "all trained ones; of all that were left out, those at the edge too, the networks without "
-        f"a bias draw {percent_range(everywhere)} right. And some of them were still getting "
-        f"better: in the last third of their training the share goes from {named}. "
+        f"a bias draw {percent_range(everywhere)} right. And they were still changing: in "
+        f"the last third of their training the share goes from {named}. "
         f"{_describe_longer(longer) or 'With more training they may draw more.'}"
     )
 
@@ -287,4 +290,5 @@ def tabulate_elsewhere(geometry: str) -> Table:
     scores = of_run.mean().unstack(sort=False)
     by_bias = scores[["core", "rim", "trained"]].groupby(about, sort=False)
     table = by_bias.mean().round(2).assign(networks=by_bias.size()).reset_index()
+    table["held_out"] = table["held_out"].replace(EVERY_GAP)
     return Table(table.rename(columns={"held_out": "held out"}).rename_axis(columns=None), records)

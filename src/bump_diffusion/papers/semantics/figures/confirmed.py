@@ -106,7 +106,8 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
     sides = [read_side(cell) for cell in cells]
     verdict = (
         f"Of {len(cells)} tests of the paper's claims {sides.count(OPEN)} are still open; "
-        f"{sides.count(FOR)} speak for the paper and {sides.count(AGAINST)} against it."
+        f"so far the paper is supported by {sides.count(FOR)} and contradicted by "
+        f"{sides.count(AGAINST)}."
     )
     text = (
         f"Of {len(judged)} tests (a criterion under a condition), so far: {count_sides(cells)}."

@@ -23,10 +23,12 @@ PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
 CALL = "The call: biases could let such models use that x and y are two factors"
 
 
-def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFrame) -> Lead:
+def describe_whole(
+    images: list[Record], controls: list[Record], judged: pd.DataFrame, call: pd.DataFrame
+) -> Lead:
     """Say in a few words what the book finds of the phases, of order, and of new pairs.
 
-    `call` are the verdicts on the cure's criteria.
+    `judged` are the verdicts on the criteria of the paper's claims, `call` on the cure's.
     """
     passed = int(pass_in_order(first_phases(frame(images), "generation")).sum())
     order = read_drawn(controls).loc["direct"]
@@ -42,7 +44,17 @@ def describe_whole(images: list[Record], controls: list[Record], call: pd.DataFr
     )
     if blocks := average_blocks(call):
         well = "well" if blocks[0].min() > COMPOSES else "badly"
-        verdict += f" An x and a y that they never saw together they combine {well}."
+        verdict += f" Pairs of x and y from a block that was left out they draw {well}"
+        enough = [
+            int(cell.condition.removeprefix("K-"))
+            for cell in judged[judged["criterion"] == "held-out-gap"].itertuples()
+            if cell.condition.startswith("K-") and cell.verdict == "negligible"
+        ]
+        verdict += (
+            f"; scattered pairs, as well as others once {min(enough)} of 256 are trained."
+            if enough
+            else "."
+        )
     return Lead(
         verdict,
         "A network learns to draw one bump at a requested (x, y). Does it build a map of the plane "

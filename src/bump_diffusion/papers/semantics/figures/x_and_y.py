@@ -117,7 +117,7 @@ def describe_both_ways(records: list[Record], couplings: pd.DataFrame) -> Lead:
         how = "apart" if told < LITTLE else "together" if told > 1 - LITTLE else "partly together"
         learned = f"Where one can tell, they are learned {how}."
     return Lead(
-        f"In {split} networks x and y are in layers of their own; chance decides which. {learned}",
+        f"In {split} networks x and y are in layers of their own. {learned}",
         describe_routes(records),
     )
 
