@@ -37,7 +37,7 @@ LETTERS_PER_LINE = 66
 
 PROVENANCE_FIELDS = (
     *("N", "d_x", "d_y", "sigma", "axes", "width", "precision", "conditioning", "clip_sample"),
-    *("steps", "seed"),
+    *("held_out", "injection", "rendering", "steps", "seed"),
 )
 """Fields of a record's configuration that stand under each of its figures."""
 
