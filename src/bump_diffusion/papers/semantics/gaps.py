@@ -35,13 +35,17 @@ NAMES = {
     "the vector in layer2 alone": "vector in layer 2 only",
     "the vector in layer4 alone": "vector in layer 4 only",
     "the vector in up1 alone": "vector in up 1 only",
+    "the vector through 1 number, trained for twice as long": "vector through 1 number",
+    "the vector through 2 numbers, trained for twice as long": "vector through 2 numbers",
+    "the vector through 4 numbers, trained for twice as long": "vector through 4 numbers",
+    "the vector through 8 numbers, trained for twice as long": "vector through 8 numbers",
     "scored on what quadrants hold out": "no bias, nothing left out",
 }
 """How pages write biases, where not as the frozen file does."""
 
 TOLD = {
     "nothing": "nothing",
-    "separation of the axes": "that there are two axes",
+    "separation of the axes": "of two axes",
     "pixel geometry": "where pixels lie",
     "pixel geometry and shape": "where pixels lie, and the shape",
 }

@@ -319,5 +319,6 @@ def tabulate_biases(records: list[Record], classified: pd.DataFrame) -> Table:
         f"training images until {LEARNED:.0%} of the latter are right. A fading vector is gone "
         "after half of the training, one “at times” is hidden in some steps; “coordinates” are two "
         "ramps, the same for every request; of “learned profiles” the network finds the shapes; "
-        "“only”: in no other block.",
+        "“only”: in no other block; networks with a vector “through” few numbers are trained for "
+        "twice as long.",
     )

@@ -34,7 +34,7 @@ from bump_diffusion.runs.record import Record
 PANELS = ("baseline", "lines", "profiles", "axes", "low-rank", "axis-dropout", "stripes")
 """The biases that are shown, by their conditions with two quarters left out."""
 
-GROUPS = ("where pixels lie", "that there are two axes", "nothing")
+GROUPS = ("where pixels lie", "of two axes", "nothing")
 """Biases that are drawn together, by how what they are told begins."""
 
 TICK = {"marker": "|", "markersize": 7, "markeredgewidth": 1.5, "linestyle": ""}
