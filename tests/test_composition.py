@@ -177,6 +177,11 @@ def test_a_reader_s_own_networks_stand_in_place_of_the_judged_ones(tmp_path, mon
         gaps.load("latin-32", "smoke", seeds=1)
 
 
+def test_all_that_the_frozen_file_holds_out_has_a_name():
+    held_out = {c.where.get("held_out") for c in CURE.conditions.values()} - {None}
+    assert held_out == gaps.EVERY_GAP.keys()
+
+
 def test_a_geometry_without_runs_is_refused():
     with pytest.raises(UserError, match="'band-9' is not a geometry"):
         gaps.load("band-9")
@@ -274,10 +279,13 @@ def test_the_figure_of_biases_has_a_row_for_each_and_a_column_for_each_gap():
     scores = gaps.score_biases(classified).reset_index()
     columns = figure.axes[len(figure.axes) // 2 :]
     rows = [t.get_text().replace("\n", " ") for t in columns[0].get_yticklabels()]
-    headings = {f"told {group}" for group in biases.GROUPS}
+    headings = set(biases.GROUPS)
     assert max(map(len, rows)) <= 27  # longer names would leave no room for the columns
     assert set(rows) - headings == set(scores["bias"])
     assert len(columns) == scores["held_out"].nunique()
+    for group in " | ".join(rows).split("told ")[1:]:  # the best first
+        shares = scores.groupby("bias")["core"].mean()[group.strip(" |").split(" | ")[1:]]
+        assert shares.is_monotonic_decreasing
     core = scores.groupby(["bias", "held_out"])["core"].mean()
     for (bias, gap), share in core.items():
         assert f"{bias}, {gaps.EVERY_GAP[gap]} {share:.2f}" in described

@@ -78,8 +78,7 @@ def load(
     Raises UserError for a geometry that the frozen file does not have, or that leaves nothing out
     at some distance from what is trained, and for seeds below 0.
     """
-    known = {c.where["held_out"] for c in CURE.conditions.values() if "held_out" in c.where}
-    choose("a geometry", geometry, known)
+    choose("a geometry", geometry, EVERY_GAP)
     if seeds < 0:
         raise UserError(f"seeds is {seeds}, it must be 0 (the judged runs) or more.")
     if seeds:
@@ -95,11 +94,8 @@ def load(
         made = iter(load_or_run(unite(*plans)))
         runs = {n: list(islice(made, seeds)) for n in names}
     else:
-        runs = find_judged(name for name in CURE.conditions if name.startswith(f"{geometry}-"))
-    classified, records = classify_runs(runs)
-    if not set(classified["bias"]).issuperset(COMPARED):
-        return pd.DataFrame(), []
-    return classified, records
+        runs = find_judged(name for name in CURE.conditions if name_gap(name) == geometry)
+    return _classify_beside_compared(runs, geometry)
 
 
 def load_planes() -> tuple[pd.DataFrame, list[Record]]:
@@ -110,8 +106,8 @@ def load_planes() -> tuple[pd.DataFrame, list[Record]]:
 
 
 def load_gaps() -> tuple[pd.DataFrame, list[Record]]:
-    """As `load`, all judged runs that hold one of `EVERY_GAP` out."""
-    return classify_runs(find_judged(filter(name_gap, CURE.conditions)))
+    """As `load`, all judged runs that hold one of `EVERY_GAP` out; none without those of `load`."""
+    return _classify_beside_compared(find_judged(filter(name_gap, CURE.conditions)), "quadrants")
 
 
 def load_larger() -> tuple[pd.DataFrame, list[Record]]:
@@ -142,8 +138,17 @@ def classify_runs(runs: Mapping[str, list[Record]]) -> tuple[pd.DataFrame, list[
 
 def _list_compared(geometry: str) -> list[str]:
     """The conditions under which `COMPARED` are judged with a geometry held out."""
-    names = (name for name in CURE.conditions if name.startswith(f"{geometry}-"))
+    names = (name for name in CURE.conditions if name_gap(name) == geometry)
     return [name for name in names if describe_condition(name)[0] in COMPARED]
+
+
+def _classify_beside_compared(
+    runs: Mapping[str, list[Record]], geometry: str
+) -> tuple[pd.DataFrame, list[Record]]:
+    """As `classify_runs`, but nothing unless all of `COMPARED` have a run with a geometry."""
+    if all(runs[name] for name in _list_compared(geometry)):
+        return classify_runs(runs)
+    return pd.DataFrame(), []
 
 
 def describe_condition(name: str) -> tuple[str, str]:

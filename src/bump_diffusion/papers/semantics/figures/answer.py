@@ -88,9 +88,8 @@ def average_blocks(judged: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
     By block; `judged` is that of the cure's criteria. None if no block has both.
     """
     cells = judged[(judged["criterion"] == "composes") & (judged["seeds"] > 0)]
-    conditions = cells["condition"].map(CURE.conditions)
-    gap = conditions.map(lambda condition: condition.where.get("held_out"))
-    way = conditions.map(lambda condition: condition.experiment)
+    gap = cells["condition"].map(name_gap)
+    way = cells["condition"].map(lambda name: CURE.conditions[name].experiment)
     accuracy = cells.assign(gap=gap, way=way).pivot_table("control", "gap", "way")
     both = accuracy.reindex(BLOCKS, columns=["cure-baseline", "cure-lines"]).dropna()
     return None if both.empty else (both["cure-baseline"], both["cure-lines"])
@@ -139,28 +138,26 @@ def tell_where_others_compose(judged: pd.DataFrame) -> str:
         if gap and told == TOLD["separation of the axes"]:
             by_verdict = tried.setdefault(bias, {verdict: [] for verdict in ANSWERS})
             by_verdict[cell.verdict].append(EVERY_GAP[gap])
-    helpful = {bias: gaps for bias, gaps in tried.items() if gaps["shown"]}
-    always = [b for b, gaps in helpful.items() if not (gaps["negligible"] or gaps["not yet"])]
-    parts = [
-        f"“{bias}” lets them do so for all {len(helpful[bias]['shown'])} gaps tried"
-        for bias in always
-    ]
-    for bias, gaps in helpful.items():
-        if bias in always:
-            continue
-        where, elsewhere, unknown = (" or ".join(gaps[verdict]) for verdict in ANSWERS)
-        part = f"“{bias}” for {where}"
-        part += f", not for {elsewhere}" if elsewhere else ""
-        parts.append(f"{part} ({unknown}: open)" if unknown else part)
-    if not parts:
-        return "Of biases that tell less, none has been shown to help."
-    return f"Of biases that tell less, {'; '.join(parts)}."
+    always, partly = [], []
+    for bias, by_verdict in tried.items():
+        where, elsewhere, unknown = (" or ".join(by_verdict[verdict]) for verdict in ANSWERS)
+        if where and not (elsewhere or unknown):
+            always.append(f"“{bias}” lets them do so for all {len(by_verdict['shown'])} gaps tried")
+        elif where:
+            limits = (f", not for {elsewhere}" * bool(elsewhere)) + (
+                f" ({unknown}: open)" * bool(unknown)
+            )
+            partly.append(f"“{bias}” for {where}{limits}")
+    told = "; ".join([*always, *partly]) or "none has been shown to help"
+    return f"Of biases that tell less, {told}."
 
 
 def _describe_others(classified: pd.DataFrame, records: list[Record]) -> str:
     """What networks draw whose bias does not tell a pixel's place: the best, and of other gaps."""
     others = average_without_geometry(classified)
     quarters = others.loc["quadrants"].dropna()
+    if quarters.empty:
+        return ""
     best = quarters.idxmax()
     of_best = (classified["bias"] == best) & (classified["held_out"] == "quadrants")
     ids = set(classified.loc[of_best, "record"])

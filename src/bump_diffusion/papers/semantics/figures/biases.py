@@ -34,8 +34,8 @@ from bump_diffusion.runs.record import Record
 PANELS = ("baseline", "lines", "profiles", "axes", "low-rank", "axis-dropout", "stripes")
 """The biases that are shown, by their conditions with two quarters left out."""
 
-GROUPS = ("where pixels lie", "of two axes", "nothing")
-"""Biases that are drawn together, by how what they are told begins."""
+GROUPS = ("told where pixels lie", "told of two axes", "told nothing")
+"""Names of biases that are drawn together, by how what they are told begins."""
 
 TICK = {"marker": "|", "markersize": 7, "markeredgewidth": 1.5, "linestyle": ""}
 """The style of a network's mark for what it was trained on."""
@@ -142,7 +142,7 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
         ax.set(xlim=(-0.08, 1.08), xticks=[0, 1], ylim=(len(rows) - 0.4, -0.6))
     axes[1, 0].set_yticks(range(len(rows)), rows)
     for label, name in zip(axes[1, 0].get_yticklabels(), rows, strict=True):
-        label.set(weight="bold" if name.startswith(_head("")) else "normal")
+        label.set(weight="bold" if name in GROUPS else "normal")
     figure.supxlabel("share of right images")
     styles = {
         "trained": {"color": FOUND, **TICK},
@@ -154,18 +154,14 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
     return figure, f"Right images of what was left out, by bias and gap: {'; '.join(shares)}."
 
 
-def _head(group: str) -> str:
-    return f"told {group}"
-
-
 def _order_biases(scores: pd.DataFrame) -> list[str]:
-    """The names of `GROUPS`, each before its biases, of which the best on average is first."""
+    """`GROUPS`, each before its biases, of which the best on average is first."""
     told = scores.reset_index().groupby("bias", sort=False)["told"].first()
     best_first = scores["core"].groupby("bias").mean().sort_values(ascending=False).index
     order = []
     for group in GROUPS:
-        biases = [bias for bias in best_first if told[bias].startswith(group)]
-        order += [_head(group), *biases] if biases else []
+        biases = [bias for bias in best_first if f"told {told[bias]}".startswith(group)]
+        order += [group, *biases] if biases else []
     return order
 
 

@@ -134,11 +134,12 @@ def _describe_sheet() -> str:
     runs = [run for run, _ in find_runs("larger")]
     if not runs:
         return ""
-    layer4, sheet, untrained = average_dimensions(runs).values()
+    estimated = average_dimensions(runs)
     return (
         " Is what layer 4 holds a sheet, with two dimensions? Estimated from nearest neighbours, "
-        f"it has {layer4:.1f} in {len(runs)} newer networks and {untrained:.1f} in untrained ones; "
-        f"a perfect sheet of bumps at the same places, near a grid, has {sheet:.1f}."
+        f"it has {estimated['layer 4']:.1f} in {len(runs)} newer networks and "
+        f"{estimated['layer 4, untrained']:.1f} in untrained ones; a perfect sheet of bumps at the "
+        f"same places, near a grid, has {estimated['perfect sheet']:.1f}."
     )
 
 
