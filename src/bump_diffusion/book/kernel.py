@@ -14,6 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from papermill.exceptions import PapermillExecutionError
 
 from bump_diffusion.book.engine import first_line
+from bump_diffusion.book.forks import Forks
 
 SILENT = "--IPKernelApp.log_level=50"
 """A kernel reports as an error that it is interrupted when its notebook has ended."""
@@ -32,6 +33,7 @@ def run_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> nbfo
         manager = AsyncKernelManager(
             kernel_name="python3", kernel_spec_manager=here, transport="ipc", ip=f"{sockets}/socket"
         )
+        manager.provisioner = Forks(kernel_spec=manager.kernel_spec, parent=manager)
         try:
             return papermill.execute_notebook(
                 source,
