@@ -56,12 +56,7 @@ def describe_composition(
     """
     verdict, text = "None of the networks that this page compares has been trained yet.", ""
     if records:
-        without, lines = average_core(classified)[list(COMPARED[:2])]
-        verdict = (
-            f"Of pairs well inside {_name_gap(classified)}, which training left out, a network "
-            f"that is given x and y as a list of numbers draws {_tell_how_many(without)}. One that "
-            f"is given them as two lines beside the image draws {_tell_how_many(lines)}."
-        )
+        verdict = conclude(classified)
         text = f"{summarize(classified)} ({name_runs(records)})."
     if others:
         by_bias = score_biases(larger).groupby("bias", sort=False)
@@ -75,6 +70,16 @@ def describe_composition(
     not_there = [c.id for c in experiment(LONGER) if c not in there]
     missing = [*list_missing(CURE), *not_there]
     return Answer(Lead(verdict, text), [*records, *others, *longer], missing)
+
+
+def conclude(classified: pd.DataFrame) -> str:
+    """Say how many held-out pairs are drawn, without a bias and with lines."""
+    without, lines = average_core(classified)[list(COMPARED[:2])]
+    return (
+        f"Of pairs well inside {_name_gap(classified)}, which training left out, a network "
+        f"that is given x and y as a list of numbers draws {_tell_how_many(without)}. One that "
+        f"is given them as two lines beside the image draws {_tell_how_many(lines)}."
+    )
 
 
 def _name_gap(classified: pd.DataFrame) -> str:

@@ -11,7 +11,12 @@ from bump_diffusion.page.tables import Lead, Page
 from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN
 from bump_diffusion.papers.semantics.cure import COMPOSES
 from bump_diffusion.papers.semantics.figures.answer import average_blocks
-from bump_diffusion.papers.semantics.figures.confirmed import TITLES, list_missing
+from bump_diffusion.papers.semantics.figures.confirmed import (
+    TITLES,
+    describe_interval,
+    list_missing,
+    spell_verdict,
+)
 from bump_diffusion.papers.semantics.figures.learned import read_drawn
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.reading import count_sides
@@ -19,6 +24,37 @@ from bump_diffusion.runs.record import Record
 
 PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
 """The page behind the answer to each claim, and to the call with which the paper ends."""
+
+TESTS = {
+    1: [("order-added", "larger", "R² that training adds in layer 4", "an untrained network")],
+    2: [
+        (
+            *("sides-agree", "larger"),
+            "agreement (κ) of layer 4’s phases with those of the drawing, beyond an untrained "
+            "layer’s",
+            "an untrained layer",
+        )
+    ],
+    3: [
+        (f"order-used-{axis}", "larger", f"share of bumps whose {axis} goes with layer 4", "")
+        for axis in "xy"
+    ],
+    4: [
+        (
+            *("axes-pulled-together", "imbalanced-wide"),
+            "doublings by which the learning times of x and y come closer",
+            "x and y learned alone are apart by",
+        )
+    ],
+    5: [
+        (
+            *("composes-more", "quadrants-lines"),
+            "share right in missing quarters that two lines beside the image add",
+            "without them",
+        )
+    ],
+}
+"""The frozen tests that stand with each answer: criterion, condition, effect and control."""
 
 CALL = "The call: biases could let such models use that x and y are two factors"
 
@@ -77,10 +113,37 @@ def describe_standing(judged: pd.DataFrame, call: pd.DataFrame) -> Markdown:
     )
 
 
-def render_claims(answers: Mapping[int, str], records: list[Record]) -> Page:
-    """List the paper's claims, and its call, with our answers."""
+def render_claims(
+    answers: Mapping[int, Lead],
+    judged: pd.DataFrame,
+    call: pd.DataFrame,
+    records: list[Record],
+) -> Page:
+    """List the paper's claims, and its call, with our answers and their frozen tests."""
+    cells = {(c.criterion, c.condition): c for c in (*judged.itertuples(), *call.itertuples())}
     claims = [
-        (number, TITLES.get(number, CALL), answer, f"{PAGES[number]}.html")
+        {
+            "number": number,
+            "title": TITLES.get(number, CALL),
+            "answer": answer.verdict,
+            "link": f"{PAGES[number]}.html",
+            "tests": [
+                _describe_test(cells[criterion, condition], effect, control)
+                for criterion, condition, effect, control in TESTS[number]
+            ],
+        }
         for number, answer in answers.items()
     ]
     return Page("answers", records, {"missing": list_missing(FROZEN, CURE)}, claims=claims)
+
+
+def _describe_test(cell, effect: str, control: str) -> dict[str, str]:
+    """What the networks of a cell give so far: the effect, what stands beside it, the verdict."""
+    beside = f"{control} {cell.control:.2f}" if control and cell.seeds else ""
+    found = describe_interval(cell) or "unknown"
+    return {
+        "measured": f"{effect}: {found}; it matters from {cell.smallest:g}",
+        "beside": beside,
+        "networks": "one network" if cell.seeds == 1 else f"{cell.seeds or 'no'} networks",
+        "verdict": spell_verdict(cell),
+    }
