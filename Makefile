@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PEERS := $(VENV)/peers
 
-.PHONY: book pdf test bench verify reproduce lock clean
+.PHONY: book pdf test test-minutes bench verify reproduce lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/bump-diffusion book
@@ -22,7 +22,11 @@ test: $(INSTALLED)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache --no-logo
-	@$(BIN)/pytest
+	@$(BIN)/pytest -m "not minutes"
+
+# Tests that kill and resume runs, sweeps and builds again and again.
+test-minutes: $(INSTALLED)
+	@$(BIN)/pytest -m minutes
 
 # Measures this package beside its peers, in at most 20 minutes on two cores left alone.
 bench: $(PEERS)

@@ -83,6 +83,7 @@ def test_a_refused_parameter_names_the_chapter(own_book):
         build.build("data")
 
 
+@pytest.mark.minutes
 def test_killed_at_any_moment_a_build_ends_as_if_it_had_not_been(site, tmp_path):
     """kill -9 at three random moments of building one chapter anew and the site."""
     own = Site(tmp_path)

@@ -169,6 +169,7 @@ def checkpoints(store):
     return times
 
 
+@pytest.mark.minutes
 def test_killed_at_any_moment_records_are_as_if_they_had_not_been(undisturbed, tmp_path):
     """kill -9 at two random moments; checkpoints are saved after nearly every step."""
     store = Store(tmp_path / "killed")
@@ -203,6 +204,7 @@ def make_on_gpu(file, out, *options):
     ).stdout
 
 
+@pytest.mark.minutes
 def test_the_gpu_script_stops_in_time_goes_on_and_leaves_records(tmp_path, run):
     """Without a GPU, in the smoke profile; the second of two experiments cannot be made in time."""
     short, long, out = tmp_path / "short.yml", tmp_path / "long.yml", tmp_path / "out"

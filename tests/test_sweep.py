@@ -143,6 +143,7 @@ def check_records(store, configurations, undisturbed):
     assert list((store.local / "partial").iterdir()) == []
 
 
+@pytest.mark.minutes
 def test_a_cluster_loses_a_worker_and_nothing_else(cluster, plan, start, store, undisturbed):
     address, worker = cluster
     file, configurations = plan([0, 1, 2, 3], steps=100)
@@ -313,6 +314,7 @@ def test_cost_by_hand():
         check_positive(cores=[64, 0], times=1)
 
 
+@pytest.mark.minutes
 def test_runs_that_fail_are_reported_and_stop_no_others(plan, start, store):
     file, (damaged, diverging, blocked, *good) = plan([0, 1, 2, 3], steps=4)
     (train(damaged, store).folder / "arrays.npz").write_bytes(b"")
@@ -344,6 +346,7 @@ def test_runs_that_fail_are_reported_and_stop_no_others(plan, start, store):
     assert Record(store.local / blocked.id)
 
 
+@pytest.mark.minutes
 def test_two_sweeps_share_the_work(plan, start, store, undisturbed):
     file, configurations = plan([0, 1, 2], steps=100)
     first, second = (start(file, "--workers", 1) for _ in range(2))
@@ -366,6 +369,7 @@ def loky_workers(process):
     return workers
 
 
+@pytest.mark.minutes
 def test_interrupted_and_killed_a_sweep_goes_on(plan, start, store, undisturbed):
     file, configurations = plan([0, 1], steps=100)
     process = start(file, "--workers", 2)

@@ -324,6 +324,7 @@ def test_device_is_chosen_by_a_valid_name_only(monkeypatch):
         pick_device()
 
 
+@pytest.mark.minutes
 def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(tmp_path, store):
     """kill -9 at two random moments, in processes of their own."""
     fields = {"steps": 100, "evaluations": 6, "evaluation_images": 20, "compared_steps": []}
@@ -482,6 +483,7 @@ LEARNING = {"steps": 12, "evaluations": 2, "compared_steps": (), "evaluation_ima
 """Of a run that is watched closely, where every checkpoint counts as one of learning."""
 
 
+@pytest.mark.minutes
 @pytest.mark.parametrize("interrupted_after", [2, 12])
 def test_a_run_that_is_watched_closely_resumes_as_if_it_had_not_been_interrupted(
     tmp_path, monkeypatch, interrupted_after
