@@ -1,5 +1,6 @@
 """The short pages: their sentences say what the records hold, their figures are numbered."""
 
+import itertools
 import re
 from functools import cache
 
@@ -291,16 +292,22 @@ def test_the_start_has_an_answer_to_each_claim(images):
     larger = load("larger-controls")
     judged = load_judged()[0].assign(verdict="not yet")
     judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
-    whole = introduction.describe_whole(
-        images, larger, confirmed.load()[0], confirmed.load(CURE)[0]
-    )
+    (cells, _), (call, _) = confirmed.load(), confirmed.load(CURE)
+    whole = introduction.describe_whole(images, larger, cells, call)
     assert "much of the order" in whole.verdict and "left out they draw badly" in whole.verdict
-    answers = dict.fromkeys(range(1, 6), "An answer.")
-    page = Tags(introduction.render_claims(answers, images).data)
+    answers = dict.fromkeys(range(1, 6), Lead("An answer.", "Behind it."))
+    rendered = introduction.render_claims(answers, cells, call, images).data
+    page = Tags(rendered)
     assert [tag for tag, _ in page.tags].count("li") == 5 == len(confirmed.TITLES) + 1
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"{name}.html" for name in introduction.PAGES.values()]
-    standing = introduction.describe_standing(judged, confirmed.load(CURE)[0])
+    by_name = {(c.criterion, c.condition): c for c in (*cells.itertuples(), *call.itertuples())}
+    for criterion, condition, *_ in itertools.chain(*introduction.TESTS.values()):
+        cell = by_name[criterion, condition]
+        effect = f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
+        assert f"{effect}; it matters from {cell.smallest:g}" in rendered, criterion
+        assert f"{cell.seeds} networks" in rendered
+    standing = introduction.describe_standing(judged, call)
     assert says(standing, len(judged), 4, 0, len(judged) - 4 - 8)
 
 

@@ -77,7 +77,7 @@ def test_every_page_in_a_browser_without_a_network(site):
             assert page.locator("h1").count() >= 1
             is_alike = path.parent.name == "code" and path.stem != "book"  # one is looked at
             assert page.evaluate(FIND_CUT) == [], path
-            for size, scheme in views(page):
+            for _, scheme in views(page):
                 check_appearance(page, path, scheme)
             if is_alike:
                 continue

@@ -169,8 +169,9 @@ def test_a_cluster_loses_a_worker_and_nothing_else(cluster, plan, start, store, 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_workers_of_a_cluster_stop_with_the_sweep(cluster, plan, start, store, end):
-    address, _ = cluster
+    address, worker = cluster
     file, configurations = plan([0, 1, 2], steps=100_000)
+    worker()
     process = start(file, "--scheduler", address)
     until(lambda: in_training(store, configurations))
     process.send_signal(end)

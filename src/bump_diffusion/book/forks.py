@@ -5,6 +5,7 @@ The imports take seconds of each chapter, longer than many chapters run.
 
 import multiprocessing
 import os
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -28,7 +29,8 @@ class _Kernel(_FORKS.Process):
         return self.exitcode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(self.pid, number)
 
 
 class Forks(LocalProvisioner):

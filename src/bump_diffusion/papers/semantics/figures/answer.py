@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -113,19 +112,16 @@ def describe_call(
         )
         text = (
             "Of combinations well inside a block that is missing, the usual network draws "
-            f"{without} right, depending on the block. If it gets the label as two extra input "
-            f"images, a line at x and a line at y, it is {lines}; but these show it the place. "
-            f"{_describe_others(classified, records)}"
+            f"{without} right, depending on the block; one that gets the label as two extra input "
+            f"images, a line at x and a line at y, {lines}. But these show it the place. "
+            f"{_describe_others(classified)}"
         )
     right = average_right(grown)
     without, lines = (right[way] for way in WAYS.values())
-    most = without.index.unique("per_value").max()
     text += (
-        "If the missing ones are scattered, networks with lines that are trained on one "
-        f"combination for each value draw {percent_range(lines[1])} of the rest right (means, by "
-        "size of image), within half a pixel. Networks without a bias draw "
-        f"{percent_range(without[1])} after one combination for each value, and "
-        f"{percent_range(without[most])} after {most:.0f}."
+        "Lines need fewer data, too: trained on one combination for each value, scattered, such "
+        f"networks draw {percent_range(lines[1])} of the others right within half a pixel, those "
+        f"without a bias {percent_range(without[1])}."
     )
     return Answer(Lead(verdict, text), records, list_missing(CURE))
 
@@ -152,25 +148,21 @@ def tell_where_others_compose(judged: pd.DataFrame) -> str:
     return f"Of biases that tell less, {told}."
 
 
-def _describe_others(classified: pd.DataFrame, records: list[Record]) -> str:
+def _describe_others(classified: pd.DataFrame) -> str:
     """What networks draw whose bias does not tell a pixel's place: the best, and of other gaps."""
     others = average_without_geometry(classified)
     quarters = others.loc["quadrants"].dropna()
     if quarters.empty:
         return ""
     best = quarters.idxmax()
-    of_best = (classified["bias"] == best) & (classified["held_out"] == "quadrants")
-    ids = set(classified.loc[of_best, "record"])
-    closely = [region_accuracy(r, "core", TOLERANCE) for r in records if r.id in ids]
     text = (
-        f"Of {len(quarters)} that do not tell a network where its pixels lie, the best is "
-        f"“{best}”: {quarters[best]:.0%} of two missing quarters, and {np.mean(closely):.0%} "
-        f"within half a pixel ({len(closely)} networks). "
+        f"Of {len(quarters)} biases that do not tell a network where its pixels lie, the best is "
+        f"“{best}”: {quarters[best]:.0%} of two missing quarters. "
     )
     for bias, shares in others.drop(index="quadrants").items():
         if bias != best and shares.max() > COMPOSES:
             named = (f"{share:.0%} ({EVERY_GAP[gap]})" for gap, share in shares.dropna().items())
-            text += f"With “{bias}” it is {quarters[bias]:.0%} there, but {', '.join(named)}. "
+            text += f"“{bias}” gives {quarters[bias]:.0%} there, but {', '.join(named)}. "
     return text
 
 

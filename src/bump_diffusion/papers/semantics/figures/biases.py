@@ -104,10 +104,9 @@ def describe_handed_over(biases: Mapping[str, Configuration]) -> Markdown:
         f"is {build_model(c).conditioning(_example(c)).shape[1]} numbers, a vector, here as grey "
         "values, that are added in every block. Lines and profiles are drawn beside the noisy "
         "image, where the network sees at which pixel they cross. The other four are told only "
-        "that there are two axes. “x by column, y by row” adds a number for each column, from x, "
-        "and one for each row, from y. “x vector times y vector” is the product of two vectors. "
-        "“x or y often hidden” hides the numbers of y, of x or of both in some training steps. "
-        "Stripes replace half of the training images; of a stripe's label one coordinate counts."
+        "that there are two axes: they add a number for each column, from x, and one for each row, "
+        "from y; take the product of two vectors; hide x or y in some training steps; or replace "
+        "half of the training images by stripes, of whose label one coordinate counts."
     )
 
 

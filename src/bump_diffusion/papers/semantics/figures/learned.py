@@ -214,11 +214,9 @@ def describe_order_by_noise(records: list[Record]) -> Markdown:
     layer4 = average_order(table, scheme, "layer4", 1)
     return Markdown(
         f"How well a position can be read in networks for {N} × {N} pixels, from a true, clean "
-        "image (left in each panel) to pure noise (right). A line is the mean of the "
-        f"{table.groupby('conditioning')['record'].nunique().max()} networks whose values are the "
-        "points: dots on a solid line if trained, rings on a dotted one if not; brown with the "
-        f"label, violet without it. Upper row ({other}), layer 4: with the label, even an "
-        "untrained network has "
+        "image (left in each panel) to pure noise (right). Points are networks, lines their means "
+        f"({table.groupby('conditioning')['record'].nunique().max()} networks). Upper row "
+        f"({other}), layer 4: with the label, even an untrained network has "
         f"order in pure noise (R² {noise['untrained']:.2f}), which is the label's own; without it, "
         f"a clean image gives R² {clean['untrained, ablated']:.2f} to an untrained network and "
         f"{clean['ablated']:.2f} to a trained one, some noise {some['untrained, ablated']:.2f} and "
