@@ -21,13 +21,8 @@ from bump_diffusion.models.unet import Block, build_model
 from bump_diffusion.page.tables import Lead
 from bump_diffusion.papers.semantics import factorized, reading
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together
-from bump_diffusion.papers.semantics.confirmed import (
-    CURE,
-    FROZEN,
-    find_runs,
-    find_unreachable,
-    judge_cell,
-)
+from bump_diffusion.papers.semantics.confirmed import find_runs, find_unreachable, judge_cell
+from bump_diffusion.papers.semantics.criteria import CURE, FROZEN
 from bump_diffusion.papers.semantics.figures import (
     confirmed,
     introduction,

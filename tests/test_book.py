@@ -11,7 +11,7 @@ import nbformat
 from bump_diffusion.book import build
 from bump_diffusion.config import Configuration
 from bump_diffusion.files import ROOT
-from bump_diffusion.papers.semantics.confirmed import EDITIONS
+from bump_diffusion.papers.semantics.criteria import EDITIONS
 from bump_diffusion.runs.experiments import EXPERIMENTS, experiment
 from bump_diffusion.runs.store import Store
 

@@ -20,7 +20,8 @@ from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError
 from bump_diffusion.papers.semantics import gaps
-from bump_diffusion.papers.semantics.confirmed import CURE, judge, plan_next
+from bump_diffusion.papers.semantics.confirmed import judge, plan_next
+from bump_diffusion.papers.semantics.criteria import CURE
 from bump_diffusion.papers.semantics.cure import QUANTITIES, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures import answer, biases, compose
 

@@ -14,7 +14,8 @@ from bump_diffusion.files import sha256
 from bump_diffusion.metrics.evaluation import PROBE_COLUMNS
 from bump_diffusion.papers.semantics import confirmed
 from bump_diffusion.papers.semantics.confirm import QUANTITIES, Value
-from bump_diffusion.papers.semantics.confirmed import CURE, FIRST_SEEDS, FROZEN, judge, plan_next
+from bump_diffusion.papers.semantics.confirmed import judge, plan_next
+from bump_diffusion.papers.semantics.criteria import CURE, EDITIONS, FIRST_SEEDS, FROZEN
 from bump_diffusion.runs.provenance import FROZEN as FILES
 from bump_diffusion.runs.provenance import PACKAGE
 
@@ -212,7 +213,7 @@ def test_the_command_adds_seeds_until_each_cell_is_decided_or_capped(monkeypatch
         for name, criterion in FROZEN.criteria.items()
     }
     easier = FROZEN.model_copy(update={"criteria": criteria})
-    monkeypatch.setitem(confirmed.EDITIONS, "claims", easier)
+    monkeypatch.setitem(EDITIONS, "claims", easier)
     monkeypatch.setattr(confirmed, "QUANTITIES", dict.fromkeys(QUANTITIES, value))
     monkeypatch.setattr(
         confirmed, "find_runs", lambda name, frozen: [((name, seed), {}) for seed in made[name]]

@@ -10,7 +10,8 @@ import pytest
 
 from bump_diffusion.config import configure
 from bump_diffusion.papers.semantics import routing
-from bump_diffusion.papers.semantics.confirmed import ROUTING, judge, plan_next
+from bump_diffusion.papers.semantics.confirmed import judge, plan_next
+from bump_diffusion.papers.semantics.criteria import ROUTING
 from bump_diffusion.papers.semantics.figures import routing as page
 from bump_diffusion.papers.semantics.routing import QUANTITIES, find_routes, find_settled, follow
 from bump_diffusion.runs.store import SHIPPED, Store

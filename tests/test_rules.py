@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from bump_diffusion.files import ROOT
-from bump_diffusion.papers.semantics.confirmed import CURE, EDITIONS, FROZEN, find_runs, judge
+from bump_diffusion.papers.semantics.confirmed import find_runs, judge
+from bump_diffusion.papers.semantics.criteria import CURE, EDITIONS, FROZEN
 from bump_diffusion.papers.semantics.figures import rules
 
 pytestmark = pytest.mark.usefixtures("shipped_only")

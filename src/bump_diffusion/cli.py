@@ -135,7 +135,7 @@ def run_command(
     frozen criteria, or a YAML file of the same fields. A list in --set varies the field: --set
     sigma=[0.5,1,2]. A run that fails does not stop the others; it is reported at the end.
     """
-    from bump_diffusion.papers.semantics.confirmed import EDITIONS
+    from bump_diffusion.papers.semantics.criteria import EDITIONS
 
     for field, value in fields.items():
         if value is None:  # to `experiment` that means: as the experiment says
@@ -255,7 +255,8 @@ def ship_command(name: str) -> None:
     NAME is an experiment, as for `bump-diffusion run`, all of whose records are there, or "claims",
     "cure" or "routing" for the finished runs of frozen criteria.
     """
-    from bump_diffusion.papers.semantics.confirmed import EDITIONS, plan_finished
+    from bump_diffusion.papers.semantics.confirmed import plan_finished
+    from bump_diffusion.papers.semantics.criteria import EDITIONS
 
     store = default_store()
     runs = plan_finished(store, EDITIONS[name]) if name in EDITIONS else experiment(name)

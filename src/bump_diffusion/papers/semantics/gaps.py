@@ -11,7 +11,8 @@ from bump_diffusion.config import Configuration
 from bump_diffusion.data.splits import in_core
 from bump_diffusion.data.tasks import task_of
 from bump_diffusion.errors import UserError, choose
-from bump_diffusion.papers.semantics.confirmed import CURE, NEW_FROM, find_runs
+from bump_diffusion.papers.semantics.confirmed import find_runs
+from bump_diffusion.papers.semantics.criteria import CURE, NEW_FROM
 from bump_diffusion.papers.semantics.cure import classify_last
 from bump_diffusion.runs.experiments import experiment, unite
 from bump_diffusion.runs.load import load_or_run

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from bump_diffusion.papers.semantics.confirmed import EDITIONS, Frozen, find_unreachable
+from bump_diffusion.papers.semantics.confirmed import find_unreachable
+from bump_diffusion.papers.semantics.criteria import EDITIONS, Frozen
 
 OPEN = "open"
 FOR = "for the paper"

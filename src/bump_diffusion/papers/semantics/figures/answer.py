@@ -14,7 +14,7 @@ from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import Drawn, drawn
 from bump_diffusion.page.tables import Answer, Lead, Table
 from bump_diffusion.page.words import percent_range
-from bump_diffusion.papers.semantics.confirmed import CURE
+from bump_diffusion.papers.semantics.criteria import CURE
 from bump_diffusion.papers.semantics.cure import COMPOSES, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.gaps import (

@@ -19,7 +19,7 @@ from bump_diffusion.models.biases import draw_beside
 from bump_diffusion.models.unet import build_model
 from bump_diffusion.page.axes import hide_ticks, legend_above, show_pixels
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
-from bump_diffusion.papers.semantics.confirmed import CURE
+from bump_diffusion.papers.semantics.criteria import CURE
 from bump_diffusion.papers.semantics.cure import DRAWS
 from bump_diffusion.papers.semantics.gaps import (
     EVERY_GAP,

@@ -19,7 +19,7 @@ from bump_diffusion.page.axes import show_pixels, spaced_indices
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Lead, Page, Table
 from bump_diffusion.page.words import percent_range
-from bump_diffusion.papers.semantics.confirmed import CURE
+from bump_diffusion.papers.semantics.criteria import CURE
 from bump_diffusion.papers.semantics.cure import COMPOSES, DRAWS, classify_last, region_accuracy
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import name_runs

@@ -13,13 +13,8 @@ from bump_diffusion.page.colours import INK, QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Lead, Page, Table
 from bump_diffusion.page.words import short
-from bump_diffusion.papers.semantics.confirmed import (
-    FROZEN,
-    Frozen,
-    find_runs,
-    find_unreachable,
-    judge,
-)
+from bump_diffusion.papers.semantics.confirmed import find_runs, find_unreachable, judge
+from bump_diffusion.papers.semantics.criteria import FROZEN, Frozen
 from bump_diffusion.papers.semantics.palette import VERDICT_COLOURS
 from bump_diffusion.papers.semantics.reading import (
     AGAINST,

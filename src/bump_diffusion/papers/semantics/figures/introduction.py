@@ -8,7 +8,7 @@ from IPython.display import Markdown
 from bump_diffusion.analysis.frame import frame
 from bump_diffusion.analysis.phases import first_phases, pass_in_order
 from bump_diffusion.page.tables import Lead, Page
-from bump_diffusion.papers.semantics.confirmed import CURE, FROZEN
+from bump_diffusion.papers.semantics.criteria import CURE, FROZEN
 from bump_diffusion.papers.semantics.cure import COMPOSES
 from bump_diffusion.papers.semantics.figures.answer import average_blocks
 from bump_diffusion.papers.semantics.figures.confirmed import (

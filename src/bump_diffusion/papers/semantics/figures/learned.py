@@ -11,7 +11,8 @@ from bump_diffusion.page.colours import QUIET
 from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Lead
 from bump_diffusion.page.words import spell_layer
-from bump_diffusion.papers.semantics.confirmed import FROZEN, find_runs, judge_cell
+from bump_diffusion.papers.semantics.confirmed import find_runs, judge_cell
+from bump_diffusion.papers.semantics.criteria import FROZEN
 from bump_diffusion.papers.semantics.figures.confirmed import describe_interval, spell_verdict
 from bump_diffusion.papers.semantics.figures.rules import average_dimensions
 from bump_diffusion.papers.semantics.figures.sentences import name_runs

@@ -18,7 +18,8 @@ from bump_diffusion.page.drawing import WIDTH, Drawn, drawn
 from bump_diffusion.page.tables import Answer, Lead, Table
 from bump_diffusion.page.words import spell_layer
 from bump_diffusion.papers.semantics.confirm import find_time, held_out_gap
-from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM, FROZEN, ROUTING, find_runs
+from bump_diffusion.papers.semantics.confirmed import find_runs
+from bump_diffusion.papers.semantics.criteria import CONFIRMATORY_FROM, FROZEN, ROUTING
 from bump_diffusion.papers.semantics.figures.confirmed import list_missing
 from bump_diffusion.papers.semantics.figures.sentences import count_of
 from bump_diffusion.papers.semantics.palette import AXIS_COLOURS, setting_colours

@@ -15,7 +15,8 @@ from bump_diffusion.data.bumps import render_bumps
 from bump_diffusion.metrics.geometry import intrinsic_dimension
 from bump_diffusion.page.tables import Table
 from bump_diffusion.page.words import short
-from bump_diffusion.papers.semantics.confirmed import CURE, EDITIONS, FROZEN, Plan, find_runs
+from bump_diffusion.papers.semantics.confirmed import find_runs
+from bump_diffusion.papers.semantics.criteria import CURE, EDITIONS, FROZEN, Plan
 from bump_diffusion.runs.record import Record
 
 COMMON = configure("quick").model_dump()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bump_diffusion.papers.semantics.confirmed import CONFIRMATORY_FROM, NEW_FROM
+from bump_diffusion.papers.semantics.criteria import CONFIRMATORY_FROM, NEW_FROM
 from bump_diffusion.runs.record import Record
 
 
