@@ -24,7 +24,7 @@ test: $(INSTALLED)
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/pytest -m "not minutes"
 
-# Tests that kill and resume runs, sweeps and builds again and again.
+# Tests that take long: most kill and resume runs, sweeps and builds again and again.
 test-minutes: $(INSTALLED)
 	@$(BIN)/pytest -m minutes
 

@@ -144,6 +144,7 @@ def test_a_row_takes_the_better_peer_and_judges_by_it():
     assert suite.row("a", "s", Measured([9.0]))["met"] is None
 
 
+@pytest.mark.minutes
 def test_crews_take_turns_and_their_rates_are_of_all_their_processes():
     measured = measure.throughput(
         {"one": Crew(10, pausing), "two": Crew(10, pausing, processes=2)}, 2, 0.1
@@ -175,6 +176,7 @@ def ending():
     os._exit(1)
 
 
+@pytest.mark.minutes
 def test_many_runs_are_timed_where_there_is_a_gpu(monkeypatch):
     """Here on the CPU, two of the smoke profile for all; the peers are let off."""
     assert suite.many_runs() == []

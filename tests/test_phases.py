@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
@@ -238,6 +238,7 @@ def test_a_mean_is_told_with_its_range_in_digits_that_can_be_read(values, text):
     assert with_range(values, " %") == text
 
 
+@settings(max_examples=25)
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
     assume(by_sigma**2 + by_d**2 > 0.01)

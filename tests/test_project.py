@@ -52,6 +52,7 @@ def test_no_line_of_text_is_a_comment():
         assert not [line for line in lines if line.startswith("%")], name
 
 
+@pytest.mark.minutes
 def test_a_clone_with_line_ends_of_windows_keeps_every_byte(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("not a clone")
