@@ -220,8 +220,8 @@ def test_nothing_is_explained_without_two_pairs(settings):
 
 
 def test_nothing_is_explained_where_all_take_as_long():
-    for settings in (SETTINGS, SETTINGS[:6]):
-        runs = [learned_after(160, s, d) for s, d in settings]
+    for chosen in (SETTINGS, SETTINGS[:6]):
+        runs = [learned_after(160, s, d) for s, d in chosen]
         assert np.isnan(explain_by_overlap(frame(runs), "accuracy").explained).all()
 
 
