@@ -300,7 +300,7 @@ def test_the_start_has_an_answer_to_each_claim(images):
     for criterion, condition, *_ in itertools.chain(*introduction.TESTS.values()):
         cell = by_name[criterion, condition]
         effect = f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
-        assert f"{effect}; it matters from {cell.smallest:g}" in rendered, criterion
+        assert f"{effect}; {cell.smallest:g} would matter" in rendered, criterion
         assert f"{cell.seeds} networks" in rendered
     standing = introduction.describe_standing(judged, call)
     assert says(standing, len(judged), 4, 0, len(judged) - 4 - 8)

@@ -26,13 +26,13 @@ PAGES = {1: "learned", 2: "three_phases", 3: "used", 4: "x_and_y", 5: "compose"}
 """The page behind the answer to each claim, and to the call with which the paper ends."""
 
 TESTS = {
-    1: [("order-added", "larger", "R² that training adds in layer 4", "an untrained network")],
+    1: [("order-added", "larger", "R² that training adds in layer 4", "in an untrained one")],
     2: [
         (
             *("sides-agree", "larger"),
             "agreement (κ) of layer 4’s phases with those of the drawing, beyond an untrained "
             "layer’s",
-            "an untrained layer",
+            "of that one",
         )
     ],
     3: [
@@ -142,7 +142,7 @@ def _describe_test(cell, effect: str, control: str) -> dict[str, str]:
     beside = f"{control} {cell.control:.2f}" if control and cell.seeds else ""
     found = describe_interval(cell) or "unknown"
     return {
-        "measured": f"{effect}: {found}; it matters from {cell.smallest:g}",
+        "measured": f"{effect}: {found}; {cell.smallest:g} would matter",
         "beside": beside,
         "networks": "one network" if cell.seeds == 1 else f"{cell.seeds or 'no'} networks",
         "verdict": spell_verdict(cell),
