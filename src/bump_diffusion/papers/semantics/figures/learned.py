@@ -1,5 +1,7 @@
 """The page *Is the order learned?*: order in a nearly clean image, and in noise."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
@@ -94,6 +96,8 @@ def _style(features: str) -> dict[str, object]:
 def summarize_learned(larger: list[Record]) -> str:
     """Say how much order training adds where the paper looks."""
     N, read = larger[0].configuration.N, read_drawn(larger)
+    cell = judge_cell("order-added", "larger")
+    adds = "adds" if cell.verdict == "shown" else "seems to add"
     last, as_read = read.loc["direct"], ""
     if "umap" in read.index:
         umap = read.loc["umap"]
@@ -102,10 +106,10 @@ def summarize_learned(larger: list[Record]) -> str:
             f"{umap['untrained']:.2f}"
         )
     return (
-        "Training seems to add order, and much is there without it. With the label taken away, the "
+        f"Training {adds} order, and much is there without it. With the label taken away, the "
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
         f"{last['untrained, ablated']:.2f} from that of an untrained network that is shown the "
-        f"same images of {N} × {N} pixels.{_describe_test()} With the label left in it is "
+        f"same images of {N} × {N} pixels.{_describe_test(cell)} With the label left in it is "
         f"{last['trained']:.2f} and {last['untrained']:.2f}{as_read}.{_describe_sheet()}"
     )
 
@@ -144,9 +148,8 @@ def _describe_sheet() -> str:
     )
 
 
-def _describe_test() -> str:
+def _describe_test(cell: Any) -> str:
     """What the frozen test of the same says so far, as a sentence; empty if it has no run."""
-    cell = judge_cell("order-added", "larger")
     if not cell.seeds:
         return ""
     return (
