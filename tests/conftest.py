@@ -41,8 +41,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 BIN = Path(sys.executable).parent
 SMOKE = ["-p", "profile=smoke", "-p", "seeds=1", "-p", "steps=5", "-p", "compared_steps=[2]"]
-FIRST = ["test_book", "test_sweep", "test_training", "test_answers", "test_composition"]
-FIRST += ["test_stacked_runs", "test_cli", "test_browser"]
+FIRST = [
+    *("test_book", "test_sweep", "test_training", "test_answers", "test_composition"),
+    *("test_stacked_runs", "test_cli", "test_browser"),
+]
 """The longest files, which would leave test processes waiting for one of them if begun late.
 The first builds what the last of these looks at; by then it is there."""
 

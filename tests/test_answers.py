@@ -290,7 +290,7 @@ def test_the_start_has_an_answer_to_each_claim(images):
     (cells, _), (call, _) = confirmed.load(), confirmed.load(CURE)
     whole = introduction.describe_whole(images, larger, cells, call)
     assert "much of the order" in whole.verdict and "left out they draw badly" in whole.verdict
-    answers = dict.fromkeys(range(1, 6), Lead("An answer.", "Behind it."))
+    answers = dict.fromkeys(range(1, 6), "An answer.")
     rendered = introduction.render_claims(answers, cells, call, images).data
     page = Tags(rendered)
     assert [tag for tag, _ in page.tags].count("li") == 5 == len(confirmed.TITLES) + 1
@@ -302,6 +302,14 @@ def test_the_start_has_an_answer_to_each_claim(images):
         effect = f"{cell.estimate:.2f} ({cell.low:.2f} to {cell.high:.2f})"
         assert f"{effect}; {cell.smallest:g} would matter" in rendered, criterion
         assert f"{cell.seeds} networks" in rendered
+    # What the scoreboard says cannot be told is not told here either.
+    denied = cells.assign(verdict="negligible", control=0.97)
+    told = introduction.render_claims(answers, denied, call, images).data
+    verdicts = re.findall(r"<strong>([^<]*)</strong></small>", told)
+    by_name |= {(c.criterion, c.condition): c for c in denied.itertuples()}
+    tests = itertools.chain(*introduction.TESTS.values())
+    assert verdicts == [confirmed.name_verdict(by_name[test[:2]]) for test in tests]
+    assert reading.EMPTY in verdicts
     standing = introduction.describe_standing(judged, call)
     assert says(standing, len(judged), 4, 0, len(judged) - 4 - 8)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
@@ -220,8 +220,8 @@ def test_nothing_is_explained_without_two_pairs(settings):
 
 
 def test_nothing_is_explained_where_all_take_as_long():
-    for chosen in (SETTINGS, SETTINGS[:6]):
-        runs = [learned_after(160, s, d) for s, d in chosen]
+    for settings in (SETTINGS, SETTINGS[:6]):
+        runs = [learned_after(160, s, d) for s, d in settings]
         assert np.isnan(explain_by_overlap(frame(runs), "accuracy").explained).all()
 
 
@@ -238,7 +238,6 @@ def test_a_mean_is_told_with_its_range_in_digits_that_can_be_read(values, text):
     assert with_range(values, " %") == text
 
 
-@settings(max_examples=25)
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_on_a_full_grid_each_factor_explains_its_share(by_sigma, by_d):
     assume(by_sigma**2 + by_d**2 > 0.01)

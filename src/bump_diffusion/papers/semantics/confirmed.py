@@ -9,12 +9,7 @@ import pandas as pd
 from bump_diffusion.analysis.sequential import decide, expect_more, reject, weigh_evidence
 from bump_diffusion.papers.semantics import confirm, cure, routing
 from bump_diffusion.papers.semantics.confirm import Baseline, Value
-from bump_diffusion.papers.semantics.criteria import (
-    FROZEN,
-    Criterion,
-    Frozen,
-    Plan,
-)
+from bump_diffusion.papers.semantics.criteria import FROZEN, Criterion, Frozen, Plan
 from bump_diffusion.runs.experiments import unite
 from bump_diffusion.runs.record import Record
 from bump_diffusion.runs.store import Store, default_store

@@ -164,7 +164,7 @@ def _describe(cell) -> dict[str, str]:
             reading.append(f"about {cell.more:.0f} more are needed")
     if cell.criterion in FLAWED:
         reading.append(FLAWED[cell.criterion])
-    if (word := _name_verdict(cell)) != cell.verdict:
+    if (word := name_verdict(cell)) != cell.verdict:
         reading[0] = f"the rule says {cell.verdict}"
     other_way = [way] if (way := _other_way(cell)) else []
     return {
@@ -180,7 +180,7 @@ def _describe(cell) -> dict[str, str]:
     }
 
 
-def _name_verdict(cell) -> str:
+def name_verdict(cell) -> str:
     """The verdict by the frozen rule, or that the test cannot tell."""
     return EMPTY if cell.verdict != "not yet" and read_side(cell) == EMPTY else cell.verdict
 
@@ -236,7 +236,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> Drawn:
     pitch = 0.3 if len(names) == 1 else 0.36
     figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + pitch * max(len(cells), 1)))
     for y, cell in enumerate(cells.iloc[::-1].itertuples()):
-        unit, colour = cell.smallest, COLOURS[_name_verdict(cell)]
+        unit, colour = cell.smallest, COLOURS[name_verdict(cell)]
         if _has_interval(cell):
             low, high = np.clip([cell.low / unit, cell.high / unit], LEAST, MOST)
             ax.plot([low, high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
@@ -258,7 +258,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> Drawn:
     ax.axvline(0, color=INK, lw=0.8)
     ax.set(xlim=(LEAST - 0.2, MOST + 0.2))
     figure.supxlabel("effect, in units of the smallest effect of interest")
-    named = pd.Series([_name_verdict(cell) for cell in cells.itertuples()], dtype=str)
+    named = pd.Series([name_verdict(cell) for cell in cells.itertuples()], dtype=str)
     alike = dict.fromkeys(("not yet", EMPTY), f"not yet, or {EMPTY}")  # of one colour
     styles = {
         alike.get(v, v): {"color": c, "lw": 2.5} for v, c in COLOURS.items() if v in set(named)
@@ -274,7 +274,7 @@ def effects(judged: pd.DataFrame, records: list[Record], *names: str) -> Drawn:
 def describe_effects(judged: pd.DataFrame, *names: str) -> Markdown:
     """Say what to see in `effects`, and what is decided so far."""
     cells = judged[judged["condition"].isin(names)]
-    counts = pd.Series(list(map(_name_verdict, cells.itertuples())), dtype=str).value_counts()
+    counts = pd.Series(list(map(name_verdict, cells.itertuples())), dtype=str).value_counts()
     tally = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     conditions = FROZEN.conditions
     abouts = "; ".join(conditions[choose("a condition", name, conditions)].about for name in names)

@@ -15,7 +15,7 @@ from bump_diffusion.papers.semantics.figures.confirmed import (
     TITLES,
     describe_interval,
     list_missing,
-    spell_verdict,
+    name_verdict,
 )
 from bump_diffusion.papers.semantics.figures.learned import read_drawn
 from bump_diffusion.papers.semantics.figures.sentences import count_of
@@ -114,7 +114,7 @@ def describe_standing(judged: pd.DataFrame, call: pd.DataFrame) -> Markdown:
 
 
 def render_claims(
-    answers: Mapping[int, Lead],
+    answers: Mapping[int, str],
     judged: pd.DataFrame,
     call: pd.DataFrame,
     records: list[Record],
@@ -125,7 +125,7 @@ def render_claims(
         {
             "number": number,
             "title": TITLES.get(number, CALL),
-            "answer": answer.verdict,
+            "answer": answer,
             "link": f"{PAGES[number]}.html",
             "tests": [
                 _describe_test(cells[criterion, condition], effect, control)
@@ -145,5 +145,5 @@ def _describe_test(cell, effect: str, control: str) -> dict[str, str]:
         "measured": f"{effect}: {found}; {cell.smallest:g} would matter",
         "beside": beside,
         "networks": "one network" if cell.seeds == 1 else f"{cell.seeds or 'no'} networks",
-        "verdict": spell_verdict(cell),
+        "verdict": name_verdict(cell),
     }

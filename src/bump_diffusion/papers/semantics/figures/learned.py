@@ -93,9 +93,22 @@ def _style(features: str) -> dict[str, object]:
     return {"color": colour, "ls": line, **marker}
 
 
-def summarize_learned(larger: list[Record]) -> str:
-    """Say how much order training adds where the paper looks."""
-    N, read = larger[0].configuration.N, read_drawn(larger)
+def conclude(drawn: pd.DataFrame, order: pd.DataFrame) -> str:
+    """Say if training adds order, from `read_drawn`; and if it makes one, from `read_order`."""
+    last, matters = drawn.loc["direct"], FROZEN.criteria["order-added"].smallest
+    added = last["ablated"] - last["untrained, ablated"]
+    noise = average_order(order, _without_order(order), "up3", 1)
+    own = noise["trained"] - noise["untrained"] > matters
+    return (
+        f"Where the paper looks, training adds {'some' if added > matters else 'little'} order to "
+        "what the label and the image bring. In pure noise, with labels that bring none, the "
+        f"network {'makes a map of its own' if own else 'has none either'}."
+    )
+
+
+def describe_learned(larger: list[Record], records: list[Record]) -> Lead:
+    """Say how much order training adds where the paper looks, and where all order was learned."""
+    read, order = read_drawn(larger), read_order(records)
     cell = judge_cell("order-added", "larger")
     adds = "adds" if cell.verdict == "shown" else "seems to add"
     last, as_read = read.loc["direct"], ""
@@ -105,32 +118,20 @@ def summarize_learned(larger: list[Record]) -> str:
             f"; after UMAP, a map that may bend, as the paper reads it, {umap['trained']:.2f} and "
             f"{umap['untrained']:.2f}"
         )
-    return (
+    scheme = _without_order(order)
+    noise, layer4 = (average_order(order, scheme, layer, 1) for layer in ("up3", "layer4"))
+    N, small = (group[0].configuration.N for group in (larger, records))
+    return Lead(
+        conclude(read, order),
         f"Training {adds} order, and much is there without it. With the label taken away, the "
         f"position can be read from layer 4 with an R² of {last['ablated']:.2f}, and of "
         f"{last['untrained, ablated']:.2f} from that of an untrained network that is shown the "
         f"same images of {N} × {N} pixels.{_describe_test(cell)} With the label left in it is "
-        f"{last['trained']:.2f} and {last['untrained']:.2f}{as_read}.{_describe_sheet()}"
-    )
-
-
-def describe_learned(larger: list[Record], records: list[Record]) -> Lead:
-    """Say how much order training adds where the paper looks, and where all order was learned."""
-    N, small = records[0].configuration.N, read_order(records)
-    scheme = _without_order(small)
-    noise, layer4 = (average_order(small, scheme, layer, 1) for layer in ("up3", "layer4"))
-    last, matters = read_drawn(larger).loc["direct"], FROZEN.criteria["order-added"].smallest
-    added = last["ablated"] - last["untrained, ablated"]
-    own = noise["trained"] - noise["untrained"] > matters
-    return Lead(
-        f"Where the paper looks, training adds {'some' if added > matters else 'little'} order to "
-        "what the label and the image bring. In pure noise, with labels that bring none, the "
-        f"network {'makes a map of its own' if own else 'has none either'}.",
-        f"{summarize_learned(larger)} Give each label a random code "
-        f"({scheme}) and the network pure noise, and any order must be learned: there, in images "
-        f"of {N} × {N} pixels, the first decoder layer (up 3) goes from R² "
-        f"{noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to {layer4['trained']:.2f} "
-        f"({name_runs(records)}).",
+        f"{last['trained']:.2f} and {last['untrained']:.2f}{as_read}.{_describe_sheet()} Give each "
+        f"label a random code ({scheme}) and the network pure noise, and any order must be "
+        f"learned: there, in images of {small} × {small} pixels, the first decoder layer (up 3) "
+        f"goes from R² {noise['untrained']:.2f} to {noise['trained']:.2f}, layer 4 to "
+        f"{layer4['trained']:.2f} ({name_runs(records)}).",
     )
 
 

@@ -109,21 +109,24 @@ SIDES = ("generation", "representation", "representation_untrained")
 """What is drawn, what layer 4 holds, and what that of an untrained network does."""
 
 
-def _count_passed(records: list[Record]) -> list[int]:
+def count_passed(records: list[Record]) -> list[int]:
     """Count the runs in which each of `SIDES` passes through the phases."""
     table = frame(records)
     return [int(pass_in_order(first_phases(table, side)).sum()) for side in SIDES]
 
 
-def summarize_phases(records: list[Record]) -> str:
-    """Say in how many runs each side passes through the phases."""
-    N, total = records[0].configuration.N, len(records)
-    drawn, held, untrained = (count_of(count, total) for count in _count_passed(records))
+def conclude(records: list[Record], passed: list[int]) -> str:
+    """Say how many networks draw the phases, and what that tells, from `count_passed`."""
+    N, (drawn, held, untrained) = records[0].configuration.N, passed
+    causes = (
+        "This does not tell whether phases inside the network cause them: an untrained layer that "
+        "is shown the same drawings passes through as many."
+        if untrained >= held
+        else "So does what more networks hold inside than untrained ones that see these drawings."
+    )
     return (
-        f"In {drawn} networks for {N} × {N} pixels the drawings pass through the three phases. So "
-        f"does what layer 4 holds, the label taken away, in {held}; but shown these drawings, so "
-        f"does a network that was never trained, in {untrained}. So this does not tell whether "
-        "the layer's phases cause those of the drawing."
+        f"On images of {N} × {N} pixels {choose_quantity(drawn, len(records))} networks draw the "
+        f"paper's three phases, one after the other. {causes}"
     )
 
 
@@ -137,20 +140,16 @@ def describe_phases(records: list[Record]) -> Lead:
         np.mean([kappa(run["phase_generation"], run[f"phase_{side}"]) for run in runs])
         for side in SIDES[1:]
     )
-    drawn, held, untrained = _count_passed(records)
-    causes = (
-        "This does not tell whether phases inside the network cause them: an untrained layer that "
-        "is shown the same drawings passes through as many."
-        if untrained >= held
-        else "So does what more networks hold inside than untrained ones that see these drawings."
-    )
+    N, passed = records[0].configuration.N, count_passed(records)
+    drawn, held, untrained = (count_of(count, len(records)) for count in passed)
     return Lead(
-        f"On images of {records[0].configuration.N} × {records[0].configuration.N} pixels "
-        f"{choose_quantity(drawn, len(records))} networks draw the paper's three phases, one after "
-        f"the other. {causes}",
-        f"{summarize_phases(records)} The phase of layer 4 agrees with that of the drawing by a κ "
-        f"of {agree:.2f} (0 is chance, 1 full agreement), the untrained one's by {control:.2f} "
-        f"({name_runs(records)}).{_describe_judged()}",
+        conclude(records, passed),
+        f"In {drawn} networks for {N} × {N} pixels the drawings pass through the three phases. So "
+        f"does what layer 4 holds, the label taken away, in {held}; but shown these drawings, so "
+        f"does a network that was never trained, in {untrained}. So this does not tell whether "
+        "the layer's phases cause those of the drawing. The phase of layer 4 agrees with that of "
+        f"the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), the untrained one's "
+        f"by {control:.2f} ({name_runs(records)}).{_describe_judged()}",
     )
 
 

@@ -54,8 +54,10 @@ def fates_by_layer(records: list[Record]) -> Drawn:
     )
 
 
-def summarize_use(records: list[Record]) -> str:
-    """Say which layer has a say in the place of a bump, by size of image, and if layer 4 has."""
+def describe_use(records: list[Record]) -> Lead:
+    """Say which layer has a say in the place of a bump, by size of image, and if layer 4 has; and
+    how many bumps go to where the other request is.
+    """
     mean = average_fates(records)
     chosen = _choose_layers(mean)
     sides = {N: count_values(N, layers[0]) for N, layers in chosen.items()}
@@ -73,29 +75,21 @@ def summarize_use(records: list[Record]) -> str:
                 f"with {spell_layer(layer)}{size} on {N} × {N} pixels it "
                 f"{_name_change(untouched, change)}"
             )
-    return (
-        f"{lead}If {swapped} is swapped between two requests, the share of images that are right "
-        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
-        "whether the order there is what counts."
-    )
-
-
-def describe_use(records: list[Record]) -> Lead:
-    """Say what `summarize_use` does, and how many bumps go to where the other request is."""
-    mean = average_fates(records)
     taken = " and ".join(
         f"{mean.loc[(N, layers[0]), 'at_other']:.0%} with {spell_layer(layers[0])} on {N} × {N}"
-        for N, layers in _choose_layers(mean).items()
+        for N, layers in chosen.items()
     )
     return Lead(
-        _conclude(mean),
-        f"{summarize_use(records)} Of the swapped images {taken} pixels show the bump just where "
-        "the other request asks for it; on the larger ones many bumps move along one axis alone "
-        f"({name_runs(records)}).",
+        conclude(mean),
+        f"{lead}If {swapped} is swapped between two requests, the share of images that are right "
+        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
+        f"whether the order there is what counts. Of the swapped images {taken} pixels show the "
+        "bump just where the other request asks for it; on the larger ones many bumps move along "
+        f"one axis alone ({name_runs(records)}).",
     )
 
 
-def _conclude(mean: pd.DataFrame) -> str:
+def conclude(mean: pd.DataFrame) -> str:
     """Say on which sizes of image layer 4 is needed, from `average_fates`."""
     parts = []
     for N in sorted(mean.index.unique("N"), reverse=True):

@@ -8,7 +8,6 @@ from bump_diffusion.analysis.intervals import estimate_index
 from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import Drawn, drawn
-from bump_diffusion.page.tables import Lead
 from bump_diffusion.page.words import percent_range, spell_layer, with_range
 from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
 from bump_diffusion.papers.semantics.confirmed import find_runs
@@ -108,7 +107,7 @@ def _list_split(records: list[Record]) -> list[int]:
     return [r.configuration.seed for r in records if is_split(last_route(r))]
 
 
-def describe_both_ways(records: list[Record], couplings: pd.DataFrame) -> Lead:
+def conclude(records: list[Record], couplings: pd.DataFrame) -> str:
     """Say if networks hold x and y in one layer, and if they learn them together."""
     split = choose_quantity(len(_list_split(records)), len(records))
     told = couplings["index"].mean()
@@ -116,10 +115,7 @@ def describe_both_ways(records: list[Record], couplings: pd.DataFrame) -> Lead:
     if not np.isnan(told):
         how = "apart" if told < LITTLE else "together" if told > 1 - LITTLE else "partly together"
         learned = f"Where one can tell, they are learned {how}."
-    return Lead(
-        f"In {split} networks x and y are in layers of their own. {learned}",
-        describe_routes(records),
-    )
+    return f"In {split} networks x and y are in layers of their own. {learned}"
 
 
 def describe_shares(records: list[Record]) -> Markdown:
