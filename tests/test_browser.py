@@ -16,7 +16,20 @@ from .test_live import CHROMIUM, needs_chromium
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-DRAWN = "new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn)))"
+SETTLED = """async () => {
+    const article = document.querySelector(".bd-article, body");
+    let [before, alike] = ["", 0];
+    for (let frame = 0; frame < 300 && alike < 3; frame += 1) {
+        await new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn)));
+        const {width, height} = article.getBoundingClientRect();
+        const parts = [...document.querySelectorAll("div.wide, .scrolls")];
+        const missed = parts.some(e => e.scrollWidth > e.clientWidth !== (e.tabIndex === 0));
+        const now = [innerWidth, width, height, missed].join();
+        alike = now === before && !missed ? alike + 1 : 0;
+        before = now;
+    }
+}"""
+"""Wait until a page of another size is laid out and its script has seen what scrolls there."""
 
 SHORTEN = """
 for (const part of document.querySelectorAll("tbody, ul, ol, .highlight pre")) {
@@ -29,7 +42,7 @@ def views(page):
     """Show a page in each size and theme."""
     for size in (PHONE, DESK):
         page.set_viewport_size(size)
-        page.evaluate(DRAWN)
+        page.evaluate(SETTLED)
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
             page.locator(f"html[data-theme={scheme}]").wait_for()
