@@ -55,6 +55,9 @@ LAST = ["test_rebuild"]
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate([*FIRST, "", *LAST])}
     items.sort(key=lambda item: order.get(item.path.stem, order[""]))
+    for item in items:  # a test process has all tests of a file, unless they ask to be apart
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import matplotlib.pyplot as plt
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import sync_playwright
 
@@ -15,6 +16,8 @@ from bump_diffusion.book import build
 from .test_live import CHROMIUM, needs_chromium
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+PARTS = 3
+"""Of the pages, which test processes look at beside each other."""
 
 SETTLED = """async () => {
     const article = document.querySelector(".bd-article, body");
@@ -70,7 +73,10 @@ def find_barriers(page, size, scheme):
 
 
 @needs_chromium
-def test_every_page_in_a_browser_without_a_network(site):
+@pytest.mark.parametrize(
+    "part", [pytest.param(i, marks=pytest.mark.xdist_group(f"pages {i}")) for i in range(PARTS)]
+)
+def test_every_page_in_a_browser_without_a_network(site, part):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         # What folds out is measured at once.
@@ -79,7 +85,7 @@ def test_every_page_in_a_browser_without_a_network(site):
         page.on("console", lambda m: complaints.append(m.text))
         page.on("pageerror", lambda e: complaints.append(str(e)))
         page.on("requestfailed", lambda r: complaints.append(r.url))
-        for path in site.pages():
+        for path in site.pages()[part::PARTS]:
             page.set_viewport_size(PHONE)
             page.goto(path.as_uri())
             page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")

@@ -105,6 +105,7 @@ def test_a_run_that_fails_stops_no_others(undisturbed, store):
     assert_identical(good, store, undisturbed)
 
 
+@pytest.mark.minutes
 def test_a_run_that_another_process_makes_is_waited_for(undisturbed, store, monkeypatch):
     """It is made at last, by whoever has its lock."""
     runs, waited = list(plan()), []
@@ -123,6 +124,7 @@ def test_a_run_that_another_process_makes_is_waited_for(undisturbed, store, monk
     assert_identical([runs[0], *runs[2:]], store, undisturbed)
 
 
+@pytest.mark.minutes
 def test_out_of_time_the_trained_are_finished_and_the_others_go_on(undisturbed, store, monkeypatch):
     *stacked, alone = plan()
     now, steps = 0.0, []
