@@ -52,6 +52,7 @@ LAST = ["test_rebuild"]
 """Builds again what the first has built."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate([*FIRST, "", *LAST])}
     items.sort(key=lambda item: order.get(item.path.stem, order[""]))

@@ -137,7 +137,8 @@ def test_a_figure_shows_its_records_provenance_and_lists_those_of_the_store(
         assert metadata[PROVENANCE] == listed
     text = re.sub(r"\s+", " ", Tags(content["text/html"]).text)
     c = record.configuration
-    assert f"Provenance: 1 record {record.id}: N {c.N}, d_x {c.d_x}," in text
+    assert "Provenance: 1 record Drawn by tests.test_page.line. " in text
+    assert f"{record.id}: N {c.N}, d_x {c.d_x}," in text
     assert f"steps {c.steps}, seed {c.seed}, clip_sample {c.clip_sample}; made 20" in text
     assert text.count(f", torch {record.provenance['versions']['torch']},") == 1
 

@@ -140,53 +140,54 @@ def describe_shares(records: list[Record]) -> Markdown:
     return Markdown(text)
 
 
-def summarize_coupling(couplings: pd.DataFrame, records: list[Record]) -> str:
-    """Say how far the axes of imbalanced data are apart, alone and in images.
+def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
+    """Say how far the axes of imbalanced data are apart, alone and in images, and what that costs.
 
     `couplings` come from `factorized.couple_to_lines`, of `records`.
     """
     told = couplings["index"].mean()  # of the data sets in which the axes can be told apart
-    lead = "Where one can tell, they seem to be pulled together, though not wholly. "
+    verdict = " They seem to be pulled together, though not wholly."
     if np.isnan(told) or not LITTLE < told < 1 - LITTLE:
-        lead = ""
+        verdict = ""
     tellable, others, N = [], [], records[0].configuration.N
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
-        where = f"At spacings of {d_x:g} pixels along x and {d_y:g} along y, in images of {N}"
+        where = f"- **At spacings of {d_x:g} pixels along x and {d_y:g} along y**, {N} × {N} pixels:"
         if runs["index"].isna().all():
             others.append(
-                f"{where}, one cannot tell if they are learned together, as x and y "
-                f"trained alone take about equally long ({alone:.2f} times)."
+                f"{where} trained alone, x and y take about equally long (x {alone:.2f} times as "
+                "long as y). So one cannot tell if they are learned together."
             )
         else:
             tellable.append(
-                f"{where}, x takes {alone:.2f} times as long as y, each trained alone, and "
-                f"{together:.2f} times as long in images: on a log scale {_describe_index(runs)} "
-                f"of the difference is gone ({len(runs)} networks)."
+                f"{where} trained alone, x takes {alone:.2f} times as long as y; in images "
+                f"{together:.2f} times.{verdict} On a log scale {_describe_index(runs)} of the "
+                f"difference is gone ({len(runs)} networks{_describe_judged()})."
             )
-    newer = [_describe_judged()] if tellable else []
-    return lead + " ".join(filter(None, [*tellable, *newer, *others]))
+    cost = (
+        "- **Is that inefficient?** An image needs as many training images as its two lines need "
+        f"together, times {with_range(average_costs(couplings))}. Whether fewer *different* images "
+        "would do, if x and y were learned apart, other pages ask."
+    )
+    return Markdown("\n".join([*tellable, *others, cost]))
 
 
-def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdown:
-    """Say what `summarize_coupling` does, what that costs, and if the axes cohere."""
+def describe_placing(records: list[Record]) -> Markdown:
+    """Say what to see in `imbalance.given_one_bump`, and how far x and y depend in an image."""
     cohere = [placement_coupling(placed_given_one_bump(record)) for record in records]
     known = np.array(cohere)[~np.isnan(cohere)]
     found = "x and y depend"
     if len(known) and abs(known.mean()) < INDEPENDENT:
         found = "little or no dependence was seen"
-    much = with_range(cohere, missing="unknown", write="{:.2f}".format)
-    within = (
-        f"Within an image, which is another question, {found}: {much}, where 0 is none and 1 "
+    return Markdown(
+        "A point is a checkpoint: of its single bumps, the share that is right in both axes, "
+        "against what chance gives if x and y are right independently of each other (solid line). "
+        "Were both held in one memory, points would lie towards the dashed line, on which a bump "
+        f"that is right in x is right in y. Here {found}: "
+        f"{with_range(cohere, missing='unknown', write='{:.2f}'.format)}, where 0 is none and 1 "
         f"full dependence ({name_runs(records)})."
     )
-    cost = (
-        "Is that inefficient? An image needs as many training images as its two lines need "
-        f"together, times {with_range(average_costs(couplings))}; whether fewer *different* images "
-        "would do, if x and y were learned apart, other pages ask."
-    )
-    return Markdown(f"{summarize_coupling(couplings, records)} {cost} {within}")
 
 
 def _describe_index(runs: pd.DataFrame) -> str:
@@ -205,6 +206,6 @@ def _describe_judged() -> str:
     if not shares:
         return ""
     return (
-        f"In {len(shares)} networks made since, counted as the frozen criteria say (images with "
-        f"one bump only), {np.mean(shares):.0%} of it is gone on average ({percent_range(shares)})."
+        f"; {np.mean(shares):.0%} in {len(shares)} networks that the frozen criteria judge by "
+        f"images with one bump only, {percent_range(shares)}"
     )
