@@ -271,7 +271,7 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
         "**Is the axis with more values learned apart?** Where x has four times as many values as "
         "y, and each axis is learned alone, the images needed lie "
         f"{cells['control'].mean():.2f} doublings apart. In networks that draw both they lie apart "
-        f"by {' and '.join(ways)}. These are other networks than those of *Do x and y go together?*"
+        f"by {' and '.join(ways)}. These are other networks than those of *x and y*."
     )
 
 

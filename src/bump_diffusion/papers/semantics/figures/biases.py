@@ -77,7 +77,7 @@ def handed_over(biases: Mapping[str, Configuration]) -> Drawn:
     """Draw an image and, for its label, what each bias hands to the network, a panel for each."""
     c = next(iter(biases.values()))
     label = _example(c)
-    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 5.0))
+    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 4.3))
     shown = [("the image", "", task_of(c).render(label)[0, 0])]
     shown += [
         (bias, f"told {told}", hand_over(biases[name], label))
