@@ -243,9 +243,10 @@ def describe_data(grown: pd.DataFrame) -> Markdown:
     )
     if len(sizes) > 1:
         text += (
-            " If all combinations needed grew as N², those needed per value would grow as N, and "
-            f"the lines of {sizes[-1]} pixels would lie at {sizes[-1] / sizes[0]:.0f} times the "
-            f"number per value of those of {sizes[0]}. "
+            " An image of N pixels a side has N² combinations. If a network needed a fixed share "
+            f"of them, those of {sizes[-1]} pixels would need {sizes[-1] / sizes[0]:.0f} times as "
+            f"many per value as those of {sizes[0]}; if it needed a fixed number per value, the "
+            "lines of both would lie on each other. "
         )
         without = average_right(grown)[WAYS["none"]].unstack("N").dropna()
         apart = without[sizes[-1]] - without[sizes[0]]
@@ -268,7 +269,7 @@ def describe_imbalance(judged: pd.DataFrame) -> Markdown:
         for cell in cells.itertuples()
     )
     return Markdown(
-        "**Is the axis with more values learned apart?** Where x has four times as many values as "
+        "Where x has four times as many values as "
         "y, and each axis is learned alone, the images needed lie "
         f"{cells['control'].mean():.2f} doublings apart. In networks that draw both they lie apart "
         f"by {' and '.join(ways)}. These are other networks than those of *x and y*."

@@ -78,7 +78,8 @@ def conclude(classified: pd.DataFrame) -> str:
     return (
         f"Of pairs well inside {_name_gap(classified)}, which training left out, a network "
         f"that is given x and y as a list of numbers draws {_tell_how_many(without)}. One that "
-        f"is given them as two lines beside the image draws {_tell_how_many(lines)}."
+        f"is given them as two lines beside the image draws {_tell_how_many(lines)}; but the lines "
+        "show it the place."
     )
 
 

@@ -93,20 +93,21 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
     could = [count_possible(cells, side, FROZEN) for side in (FOR, AGAINST)]
     aside = sum(cell.criterion in SET_ASIDE and cell.supports for cell in cells)
     told = (
-        f" The frozen file counts {aside} of those that are not its claims for the paper; we set "
-        "that aside, as the log says."
+        f" Of those that are not its claims, the frozen file would count {aside} for the paper; "
+        "the log says why we do not."
         if aside
         else ""
     )
     sides = [read_side(cell) for cell in cells]
+    still = [cell for cell, side in zip(cells, sides, strict=True) if side == OPEN]
+    unlikely = sum(bool(_list_limits(cell, FROZEN)) for cell in still)
     verdict = (
-        f"Of {len(cells)} tests of the paper's claims {sides.count(OPEN)} are still open; "
-        f"so far the paper is supported by {sides.count(FOR)} and contradicted by "
+        f"Of {len(cells)} tests {len(still)} are still open, {unlikely} of which are unlikely ever "
+        f"to be decided; so far the paper is supported by {sides.count(FOR)} and contradicted by "
         f"{sides.count(AGAINST)}."
     )
     text = (
-        f"Of {len(judged)} tests (a criterion under a condition), so far: {count_sides(cells)}."
-        f"{told} "
+        f"A test is a criterion under a condition. So far: {count_sides(cells)}.{told} "
         f"By what they measure {could[0]} can come out for the paper and {could[1]} against it. "
         f"There are {len(records)} runs so far, with seeds that the criteria were not made from."
     )
@@ -312,9 +313,11 @@ def describe_order_first(judged: pd.DataFrame) -> Markdown:
         "whether that depends on the size of the images"
     )
     return Markdown(
-        "**Which comes first, order or accuracy?** How long order comes before accuracy, in "
+        "How long order comes before accuracy, in "
         "doublings of the training images, beyond what an untrained network shows (below 0, it "
-        f"comes after):\n\n{effects}\n\nThe signs {signs}, and {told}. "
+        f"comes after):\n\n{effects}\n\nThe signs {signs}, and {told}. An untrained network that "
+        "is shown these images finds the bumps in them, so that to take off what it shows is "
+        "strict. "
         "[Edition 1](claims.ipynb) counts the other way round, from accuracy to order, and does "
         "not take off what the untrained network shows: there, order comes first below 0."
     )

@@ -30,7 +30,11 @@ def describe_both(density: list[Record], spread: list[Record]) -> Lead:
         factor = factors[name] = max(times.values()) / min(times.values())
         least, *_, most = times
         inner = [times[value] for value in times if least < value < most]
-        without = f"; {max(inner) / min(inner):.1f} without both ends" if len(inner) > 1 else ""
+        without = (
+            f"; {max(inner) / min(inner):.1f} without the least and the most"
+            if len(inner) > 1
+            else ""
+        )
         texts.append(
             f"by a factor of {factor:.1f} with the {name} ({least:g} to {most:g} pixels{without})"
         )
@@ -48,12 +52,13 @@ def describe_both(density: list[Record], spread: list[Record]) -> Lead:
 
 def describe_diagram(records: list[Record], field: str, means: str) -> Markdown:
     """Say what to see in the phase diagram of a field, whose high values mean what `means` says."""
-    times, symbol = range_of_times(records, field), SYMBOLS[field]
+    times, symbol, N = range_of_times(records, field), SYMBOLS[field], records[0].configuration.N
     missed = {getattr(r.configuration, field) for r in records} - times.keys()
     text = (
-        "Phases over training, for what is drawn (above) and what layer 4 represents (below). Each "
-        f"bar is a data set, from {means}. A boundary that runs straight up says that {symbol} "
-        "does not matter. Colours are faint where networks of one data set differ."
+        f"Phases over training on images of {N} × {N} pixels, for what is drawn (above) and what "
+        f"layer 4 represents (below). Each bar is a data set, from {means}. A boundary that runs "
+        f"straight up says that {symbol} does not matter. The fainter a colour, the fewer of a "
+        "data set's networks are in that phase."
     )
     if times:
         first, last = min(times, key=times.get), max(times, key=times.get)

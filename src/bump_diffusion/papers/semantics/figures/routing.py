@@ -295,7 +295,9 @@ def describe_settling(watched: list[Record]) -> Markdown:
         "Each line is a network; the dashed line is when half of its images are right. In "
         f"{early} networks for 32 × 32 pixels the layers that hold x and y at the end hold them "
         f"before that, from when {min(right, default=0):.0%} to {max(right, default=0):.0%} of the "
-        f"images were right ({doublings.mean():.1f} doublings of training before, on average)."
+        f"images were right ({doublings.mean():.1f} doublings of training before, on average). "
+        "That the layers have their share before images are right is what the paper's third claim "
+        "would lead one to expect; it does not show that one brings about the other."
     )
 
 

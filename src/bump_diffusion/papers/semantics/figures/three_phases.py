@@ -119,10 +119,10 @@ def conclude(records: list[Record], passed: list[int]) -> str:
     """Say how many networks draw the phases, and what that tells, from `count_passed`."""
     N, (drawn, held, untrained) = records[0].configuration.N, passed
     causes = (
-        "This does not tell whether phases inside the network cause them: an untrained layer that "
-        "is shown the same drawings passes through as many."
+        "Layer 4 passes through phases too, but no more often than an untrained layer 4 that is "
+        "shown the same drawings."
         if untrained >= held
-        else "So does what more networks hold inside than untrained ones that see these drawings."
+        else "So does layer 4, in more of them than an untrained one that is shown these drawings."
     )
     return (
         f"On images of {N} × {N} pixels {choose_quantity(drawn, len(records))} networks draw the "
@@ -146,10 +146,9 @@ def describe_phases(records: list[Record]) -> Lead:
         conclude(records, passed),
         f"In {drawn} networks for {N} × {N} pixels the drawings pass through the three phases. So "
         f"does what layer 4 holds, the label taken away, in {held}; but shown these drawings, so "
-        f"does a network that was never trained, in {untrained}. So this does not tell whether "
-        "the layer's phases cause those of the drawing. The phase of layer 4 agrees with that of "
-        f"the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), the untrained one's "
-        f"by {control:.2f} ({name_runs(records)}).{_describe_judged()}",
+        f"does a network that was never trained, in {untrained}. The phase of layer 4 agrees with "
+        f"that of the drawing by a κ of {agree:.2f} (0 is chance, 1 full agreement), the untrained "
+        f"one's by {control:.2f} ({name_runs(records)}).{_describe_judged()}",
     )
 
 

@@ -61,10 +61,7 @@ def describe_use(records: list[Record]) -> Lead:
     mean = average_fates(records)
     chosen = _choose_layers(mean)
     sides = {N: count_values(N, layers[0]) for N, layers in chosen.items()}
-    lead, swapped = "", "a layer"
-    if len(sides) > 1 and len(set(sides.values())) == 1:
-        side = next(iter(sides.values()))
-        lead, swapped = f"The layer of {side} × {side} values matters. ", "it"
+    swapped = "it" if len(set(sides.values())) == 1 else "a layer"
     parts = []
     for N, layers in chosen.items():
         untouched = mean.loc[(N, ""), "correct"]
@@ -76,28 +73,32 @@ def describe_use(records: list[Record]) -> Lead:
                 f"{_name_change(untouched, change)}"
             )
     taken = " and ".join(
-        f"{mean.loc[(N, layers[0]), 'at_other']:.0%} with {spell_layer(layers[0])} on {N} × {N}"
+        f"{mean.loc[(N, layers[0]), 'at_other']:.0%} of the images of {N} × {N} pixels "
+        f"({spell_layer(layers[0])})"
         for N, layers in chosen.items()
     )
     return Lead(
         conclude(mean),
-        f"{lead}If {swapped} is swapped between two requests, the share of images that are right "
-        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, so it does not tell "
-        f"whether the order there is what counts. Of the swapped images {taken} pixels show the "
-        "bump just where the other request asks for it; on the larger ones many bumps move along "
-        f"one axis alone ({name_runs(records)}).",
+        f"If {swapped} is swapped between two requests, the share of images that are right "
+        f"changes: {'; '.join(parts)}. A swap moves all that a layer holds, not its order alone. "
+        f"It takes the bump to the other's place, within a pixel, in {taken}; on the larger ones "
+        f"many bumps move along one axis alone ({name_runs(records)}).",
     )
 
 
 def conclude(mean: pd.DataFrame) -> str:
-    """Say on which sizes of image layer 4 is needed, from `average_fates`."""
-    parts = []
-    for N in sorted(mean.index.unique("N"), reverse=True):
-        needed = _find_deepest(mean.loc[N, "correct"])
-        what = "is needed" if needed == "layer4" else "is not needed"
-        instead = f", but {spell_layer(needed)} is" if needed not in ("", "layer4") else ""
-        parts.append(f"For images of {N} × {N} pixels layer 4 {what}{instead}.")
-    return " ".join(parts)
+    """Say without which layer on the way down images go wrong, from `average_fates`."""
+    sizes = sorted(mean.index.unique("N"), reverse=True)
+    deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
+    if not all(deepest.values()):
+        return "Images go right, whichever layer on the way down is exchanged."
+    named = ", ".join(f"{spell_layer(deepest[N])} on {N} × {N} pixels" for N in sizes)
+    values = {count_values(N, layer) for N, layer in deepest.items()}
+    side = f" of {min(values)} × {min(values)} values" if len(values) == 1 else ""
+    return (
+        f"Networks go wrong without their layer{side} ({named}). Whether the order in it is what "
+        "counts is not known."
+    )
 
 
 def _choose_layers(mean: pd.DataFrame) -> dict[int, list[str]]:
@@ -152,8 +153,8 @@ def describe_bottleneck(records: list[Record]) -> Markdown:
             f"no run {on_these} begins at the full rate, so what it would do there is not known."
         )
     return Markdown(
-        "The paper says that its bottleneck, the layer behind layer 4, carries little signal: that "
-        "little can be read there. An exchange asks another question, whether layer 4's way leads "
+        "The paper says that little can be read from its bottleneck, the layer behind layer 4. An "
+        "exchange asks another question, whether layer 4's way leads "
         f"through it. By this measure ours carries {', but '.join(parts)}. "
         "These networks raise the learning rate slowly at the start of training (*warm-up*). "
         "Without it the bottleneck "
@@ -174,9 +175,9 @@ def describe_fates(records: list[Record], patched: list[Record]) -> Markdown:
         "asked for, in the purple part it lies within a pixel of where the other request asks for "
         "it, in the blue part at neither place; what is left shows several bumps or none. With "
         f"layer 4 exchanged on {largest} × {largest} pixels {at_other['layer4']:.0%} are purple "
-        f"and {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} blue. Of the blue ones "
-        f"{near:.0%} miss the other's place by at most {NEAR} pixels, and "
-        f"{one_axis:.0%} have moved along one axis alone, which the next page follows. "
+        f"and {mean.loc[(largest, 'layer4'), 'elsewhere']:.0%} blue: {near:.0%} of those miss the "
+        f"other's place by at most {NEAR} pixels, and {one_axis:.0%} have moved along one axis "
+        "alone, which the next page follows. "
         f"{spell_layer(follows).capitalize()}, which comes later and has all that the "
         f"layers before it know, takes {at_other[follows]:.0%} to the other's place. The "
         "bottleneck is fed by layer 4 alone, so that exchanging either does the same."

@@ -115,7 +115,7 @@ def conclude(records: list[Record], couplings: pd.DataFrame) -> str:
     if not np.isnan(told):
         how = "apart" if told < LITTLE else "together" if told > 1 - LITTLE else "partly together"
         learned = f"Where one can tell, they are learned {how}."
-    return f"In {split} networks x and y are in layers of their own. {learned}"
+    return f"{learned} In {split} networks x and y are in layers of their own."
 
 
 def describe_shares(records: list[Record]) -> Markdown:
@@ -153,11 +153,15 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
-        where = f"- **At spacings of {d_x:g} pixels along x and {d_y:g} along y**, {N} × {N} pixels:"
+        where = (
+            f"- **At spacings of {d_x:g} pixels along x and {d_y:g} along y**, {N} × {N} pixels:"
+        )
         if runs["index"].isna().all():
             others.append(
-                f"{where} trained alone, x and y take about equally long (x {alone:.2f} times as "
-                "long as y). So one cannot tell if they are learned together."
+                f"{where} in images x and y are learned at about the same time (x takes "
+                f"{together:.2f} times as long as y), as the paper finds. But trained alone they "
+                f"take about equally long too ({alone:.2f} times), so that one cannot tell if they "
+                "are learned together."
             )
         else:
             tellable.append(
