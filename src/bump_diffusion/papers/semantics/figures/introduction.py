@@ -83,8 +83,8 @@ def describe_whole(
     if blocks := average_blocks(call):
         well = "well" if blocks[0].min() > COMPOSES else "badly"
         verdict += (
-            f" Pairs of x and y that were not in training are drawn {well} if a whole region of them "
-            "is missing"
+            f" Pairs of x and y that were not in training are drawn {well} if a whole region of "
+            "them is missing"
         )
         scattered = judged[
             (judged["criterion"] == "held-out-gap") & judged["condition"].str.startswith("K-")

@@ -101,8 +101,8 @@ def conclude(drawn: pd.DataFrame, order: pd.DataFrame) -> str:
     own = noise["trained"] - noise["untrained"] > matters
     return (
         "In layer 4, where the paper looks, much order comes with the label and the image; "
-        f"training adds {'some' if added > matters else 'little'}. In pure noise, with labels that bring no "
-        f"order, a later layer (up 3) {'has a map of its own' if own else 'has none either'}."
+        f"training adds {'some' if added > matters else 'little'}. In pure noise, with labels "
+        f"that bring no order, a later layer (up 3) {'has a map of its own' if own else 'has none either'}."
     )
 
 
