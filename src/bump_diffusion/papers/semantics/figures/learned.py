@@ -102,7 +102,8 @@ def conclude(drawn: pd.DataFrame, order: pd.DataFrame) -> str:
     return (
         "In layer 4, where the paper looks, much order comes with the label and the image; "
         f"training adds {'some' if added > matters else 'little'}. In pure noise, with labels "
-        f"that bring no order, a later layer (up 3) {'has a map of its own' if own else 'has none either'}."
+        "that bring no order, a later layer (up 3) has "
+        f"{'a map of its own' if own else 'none either'}."
     )
 
 
