@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bump_diffusion.page.colours import QUIET
+from bump_diffusion.page.colours import PIXELS, QUIET
 from bump_diffusion.page.drawing import WIDTH
 from bump_diffusion.page.words import short
 
@@ -22,8 +22,11 @@ IMAGES_SEEN = "images seen in training"
 
 
 def show_pixels(ax: Axes, image: np.ndarray, low: float = -1, high: float = 1) -> None:
-    """Show an image (height, width) in grey, framed, `low` black and `high` white."""
-    ax.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    """Show an image (height, width) in grey, framed, `low` black and `high` white.
+
+    It is less bright in the dark theme.
+    """
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", gid=PIXELS)
     hide_ticks(ax)
     for spine in ax.spines.values():
         spine.set(visible=True, color=QUIET, linewidth=0.6)

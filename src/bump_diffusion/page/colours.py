@@ -22,6 +22,9 @@ GROUND = "#fefefe"
 ON_DARK = {INK: "#ced6dd", QUIET: "#98a1ad", GRID: "#343a44", GROUND: "#121212"}
 """What each is in the dark theme; palettes add theirs (`lighten`)."""
 
+PIXELS = "pixels"
+"""The name, in a figure's SVG, of images in grey, which would glare in the dark theme."""
+
 CONTRAST = 4.5
 """Of a line in the dark theme to the ground, at least (WCAG 2.2)."""
 
@@ -58,5 +61,6 @@ def follow_theme(svg: str) -> str:
         "svg{" + "".join(f"--{names[0][1:]}:{names[theme]};" for names in pairs) + "}"
         for theme in (0, 1)
     )
-    style = f"<style>{light}@media (prefers-color-scheme: dark){{{dark}}}</style>"
+    dim = f"image[id={PIXELS}]{{filter:brightness(0.8)}}"
+    style = f"<style>{light}@media (prefers-color-scheme: dark){{{dark}{dim}}}</style>"
     return svg.replace("</svg>", f"{style}</svg>")

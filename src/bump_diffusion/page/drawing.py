@@ -26,11 +26,11 @@ from bump_diffusion.runs.record import Record
 WIDTH = 5.4
 """Width of a figure, inches."""
 
-CSS_PIXELS_PER_INCH = {"wide": 120, "tall": 96}
+CSS_PIXELS_PER_INCH = {"wide": 112, "tall": 96}
 """A figure that is taller than wide is less enlarged, to be seen at once."""
 
-LEAST_TYPE = 10
-"""The smallest type of a figure on a page, CSS pixels; of 10 points, it fits a phone of 390."""
+LEAST_TYPE = 11
+"""The smallest type of a figure on a page, CSS pixels; of 11 points, it fits a phone of 390."""
 
 LETTERS_PER_LINE = 66
 """Of the label below a figure."""

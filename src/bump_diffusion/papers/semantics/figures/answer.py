@@ -221,8 +221,9 @@ def data_needed(records: list[Record], grown: pd.DataFrame) -> Drawn:
             ax.plot(runs["per_value"], runs["right"], "o-", color=colours[N], ms=4, lw=1.2)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.set(xlabel="trained combinations, per value", ylim=(-0.03, 1.03))
-    axes[0].set_ylabel("share right, never trained")
+        ax.set(ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("share right,\nnever trained")
+    figure.supxlabel("trained combinations, per value")
     legend_above(
         figure, {f"{N} × {N} pixels": {"color": colour} for N, colour in colours.items()}, ncols=3
     )

@@ -130,7 +130,11 @@ def accuracy_by_bias(records: list[Record], classified: pd.DataFrame) -> Drawn:
     for gap, (above, ax) in zip(gaps, axes.T, strict=True):
         above.imshow(is_trained(examples[gap]), cmap="gray", vmin=-0.4, vmax=1)
         hide_ticks(above)
-        above.set_title(textwrap.fill(gaps[gap], 8, break_long_words=False))
+        name = textwrap.fill(gaps[gap], 8, break_long_words=False)
+        if len(name) > 8 and "\n" not in name:  # above its neighbours' last lines
+            above.set_title(f"{name}\n", loc="right")
+        else:
+            above.set_title(name)
         of_gap = scores.xs(gap, level="held_out")
         for y, bias in enumerate(rows):
             of_bias = of_gap[of_gap.index.get_level_values("bias") == bias]

@@ -153,8 +153,12 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
 
 def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
+    of_one = classified.groupby(["held_out", "bias"])
+    asked = of_one.apply(lambda rows: len(rows[["mu_x", "mu_y"]].drop_duplicates()))
+    places = classified["mu_x"].nunique() * classified["mu_y"].nunique()
+    untried = " (a place that was never asked for is hatched)" if asked.min() < places else ""
     return Markdown(
-        "Bright is right, dark is wrong, hatched was not tried. In the first row the label enters "
+        f"Bright is right, dark is wrong{untried}. In the first row the label enters "
         "as a vector, in the others it is drawn in two more input images. Where dots are, inside "
         "the orange outlines, no combination was trained. At least two pixels from what was "
         f"trained, right are, from left to right: {_name_shares(classified)}."

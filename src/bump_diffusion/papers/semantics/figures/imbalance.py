@@ -249,13 +249,13 @@ def composed_images(along_x: list[Record], along_y: list[Record]) -> Drawn:
     table = pd.concat(pairs, names=["record"]).reset_index("record").query("step > 0")
     table = table.assign(images_seen=table["images_seen"] / 2)
     lines = frame([*along_x, *along_y]).query("step > 0")
-    figure, ((ax,),) = panels_over_training(lines, height=3, caption="")
+    figure, ((ax,),) = panels_over_training(lines, height=3.4, caption="")
     for (record, *_), (axis, colour) in zip((along_x, along_y), AXIS_COLOURS.items(), strict=True):
         d = record.configuration.d_x
         style = {"color": colour, "linestyle": ":", "label": f"lines along {axis}, d = {d:g}"}
         curve(ax, lines[lines["d_x"] == d], "accuracy_x", **style)
     curve(ax, table, "accuracy", color=INK, label="images composed")
-    ax.set(xlabel=f"lines seen of each axis; {band(lines)}", ylim=(-0.02, 1.02))
+    ax.set(xlabel=f"lines seen of each axis;\n{band(lines)}", ylim=(-0.02, 1.02))
     ax.set_ylabel("accuracy (share of lines, of images)")
     ax.legend()
     end = table.loc[table["step"] == table["step"].max(), "accuracy"].mean()
