@@ -94,11 +94,7 @@ def describe_whole(
             if (scattered["verdict"] == "negligible").any()
             else "."
         )
-    return Lead(
-        verdict,
-        "A network learns to draw one bump at a requested (x, y). Does it build a map of the plane "
-        "inside, and use it?",
-    )
+    return Lead(verdict)
 
 
 def describe_standing(judged: pd.DataFrame) -> Markdown:

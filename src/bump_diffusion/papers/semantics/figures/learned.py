@@ -214,7 +214,7 @@ def describe_readings(readings: pd.DataFrame) -> str:
         f"images. With the label ablated, trained networks hold more than untrained ones in "
         f"{int((more > 0).sum())} of {len(readings)} ways to read it that we tried. With the label "
         f"left in, both hold as much in {alike}, and the trained ones more in "
-        f"{int((left_in >= 0.01).sum())}."
+        f"{int((left_in >= 0.01).sum()) or 'none'}."
     )
 
 

@@ -111,11 +111,11 @@ def conclude(records: list[Record], couplings: pd.DataFrame) -> str:
     """Say if networks hold x and y in one layer, and if they learn them together."""
     split = choose_quantity(len(_list_split(records)), len(records))
     told = couplings["index"].mean()
-    learned = "Whether they are learned together cannot be told."
+    learned = "Whether x and y are learned together cannot be told."
     if not np.isnan(told):
         how = "apart" if told < LITTLE else "together" if told > 1 - LITTLE else "partly together"
-        learned = f"Where one can tell, they are learned {how}."
-    return f"{learned} In {split} networks x and y are in layers of their own."
+        learned = f"Where one can tell, x and y are learned {how}."
+    return f"{learned} In {split} networks they are in layers of their own."
 
 
 def describe_shares(records: list[Record]) -> Markdown:
