@@ -111,8 +111,8 @@ def describe_call(
             f"never saw together. {tell_where_others_compose(judged)}"
         )
         text = (
-            "Of combinations well inside a block that is missing, the usual network draws "
-            f"{without} right, depending on the block; one that gets the label as two extra input "
+            "Of combinations well inside a region that is missing, the usual network draws "
+            f"{without} right, depending on the region; one that gets the label as two extra input "
             f"images, a line at x and a line at y, {lines}. But these show it the place. "
             f"{_describe_others(classified)}"
         )

@@ -102,8 +102,8 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
     still = [cell for cell, side in zip(cells, sides, strict=True) if side == OPEN]
     unlikely = sum(bool(_list_limits(cell, FROZEN)) for cell in still)
     verdict = (
-        f"Of {len(cells)} tests {len(still)} are still open, {unlikely} of which are unlikely ever "
-        f"to be decided; so far the paper is supported by {sides.count(FOR)} and contradicted by "
+        f"Of {len(cells)} tests {len(still)} are still open, {unlikely} of them unlikely to be "
+        f"decided with the networks that they may have; so far the paper is supported by {sides.count(FOR)} and contradicted by "
         f"{sides.count(AGAINST)}."
     )
     text = (

@@ -61,7 +61,7 @@ def describe_use(records: list[Record]) -> Lead:
     mean = average_fates(records)
     chosen = _choose_layers(mean)
     sides = {N: count_values(N, layers[0]) for N, layers in chosen.items()}
-    exchanged = "it" if len(set(sides.values())) == 1 else "a layer"
+    which = "it" if len(set(sides.values())) == 1 else "a layer"
     parts = []
     for N, layers in chosen.items():
         untouched = mean.loc[(N, ""), "correct"]
@@ -79,9 +79,9 @@ def describe_use(records: list[Record]) -> Lead:
     )
     return Lead(
         conclude(mean),
-        f"If {exchanged} is exchanged between two requests, the share of images that are right "
-        f"changes: {'; '.join(parts)}. An exchange moves all that a layer holds, not its order alone. "
-        f"It takes the bump to the other's place, within a pixel, in {taken}; on the larger ones "
+        f"If {which} is exchanged between two requests, the share of images that are right "
+        f"changes: {'; '.join(parts)}. An exchange moves all that a layer holds, not its order "
+        f"alone. It takes the bump to the other's place, within a pixel, in {taken}; on the larger ones "
         f"many bumps move along one axis alone ({name_runs(records)}).",
     )
 
