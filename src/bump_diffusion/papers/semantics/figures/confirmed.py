@@ -103,8 +103,8 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
     unlikely = sum(bool(_list_limits(cell, FROZEN)) for cell in still)
     verdict = (
         f"Of {len(cells)} tests {len(still)} are still open, {unlikely} of them unlikely to be "
-        f"decided with the networks that they may have; so far the paper is supported by {sides.count(FOR)} and contradicted by "
-        f"{sides.count(AGAINST)}."
+        "decided with the networks that they may have; so far the paper is supported by "
+        f"{sides.count(FOR)} and contradicted by {sides.count(AGAINST)}."
     )
     text = (
         f"A test is a criterion under a condition. So far: {count_sides(cells)}.{told} "
