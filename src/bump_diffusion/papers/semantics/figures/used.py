@@ -81,8 +81,8 @@ def describe_use(records: list[Record]) -> Lead:
         conclude(mean),
         f"If {which} is exchanged between two requests, the share of images that are right "
         f"changes: {'; '.join(parts)}. An exchange moves all that a layer holds, not its order "
-        f"alone. It takes the bump to the other's place, within a pixel, in {taken}; on the larger ones "
-        f"many bumps move along one axis alone ({name_runs(records)}).",
+        f"alone. It takes the bump to the other's place, within a pixel, in {taken}; on the larger "
+        f"ones many bumps move along one axis alone ({name_runs(records)}).",
     )
 
 
