@@ -52,13 +52,9 @@ LAST = ["test_rebuild"]
 """Builds again what the first has built."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate([*FIRST, "", *LAST])}
     items.sort(key=lambda item: order.get(item.path.stem, order[""]))
-    for item in items:  # a test process has all tests of a file, unless they ask to be apart
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture

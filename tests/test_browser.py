@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import matplotlib.pyplot as plt
-import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import sync_playwright
 
@@ -16,8 +15,6 @@ from bump_diffusion.book import build
 from .test_live import CHROMIUM, needs_chromium
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-PARTS = 3
-"""Of the pages, which test processes look at beside each other."""
 
 SETTLED = """async () => {
     const article = document.querySelector(".bd-article, body");
@@ -72,11 +69,7 @@ def find_barriers(page, size, scheme):
     ]
 
 
-@needs_chromium
-@pytest.mark.parametrize(
-    "part", [pytest.param(i, marks=pytest.mark.xdist_group(f"pages {i}")) for i in range(PARTS)]
-)
-def test_every_page_in_a_browser_without_a_network(site, part):
+def look_at(paths):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         # What folds out is measured at once.
@@ -85,7 +78,7 @@ def test_every_page_in_a_browser_without_a_network(site, part):
         page.on("console", lambda m: complaints.append(m.text))
         page.on("pageerror", lambda e: complaints.append(str(e)))
         page.on("requestfailed", lambda r: complaints.append(r.url))
-        for path in site.pages()[part::PARTS]:
+        for path in paths:
             page.set_viewport_size(PHONE)
             page.goto(path.as_uri())
             page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -106,6 +99,28 @@ def test_every_page_in_a_browser_without_a_network(site, part):
                 assert find_barriers(page, size, scheme) == [], path
         browser.close()
         assert complaints == []
+
+
+@needs_chromium
+class Pages:
+    """A part of the pages: test processes look at them beside each other, a class for each."""
+
+    part: int
+
+    def test_every_page_in_a_browser_without_a_network(self, site):
+        look_at(site.pages()[self.part :: 3])
+
+
+class TestPages1(Pages):
+    part = 0
+
+
+class TestPages2(Pages):
+    part = 1
+
+
+class TestPages3(Pages):
+    part = 2
 
 
 FIND_CUT = """() => [...document.querySelectorAll("figure.drawing img.still")].flatMap(image => {

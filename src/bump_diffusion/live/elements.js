@@ -244,7 +244,9 @@ class Networks extends Live {
 
   describe() {
     const checkpoints = this.shown();
-    const title = [...new Set(checkpoints.map((checkpoint) => checkpoint.title))].join(" / ");
+    const titles = [...new Set(checkpoints.map((checkpoint) => checkpoint.title))];
+    const bare = (title) => title.replace(/ steps$/, "");  // the unit once, to fit a phone's line
+    const title = [...titles.slice(0, -1).map(bare), titles.at(-1)].join(" / ");
     this.root.querySelector(".live-title").textContent = title;
     this.slider.setAttribute("aria-valuetext", title);
     const [column, row] = this.label.map(Math.round), { heldOut } = this.config;
