@@ -286,7 +286,9 @@ def test_the_start_has_an_answer_to_each_claim(images):
     judged.loc[judged["criterion"] == "order-added", ["verdict", "supports"]] = "shown", True
     (cells, _), (call, _) = confirmed.load(), confirmed.load(CURE)
     whole = introduction.describe_whole(images, larger, cells, call)
-    assert "much of the order" in whole.verdict and "drawn badly if a whole" in whole.verdict
+    assert (
+        "much of the order" in whole.verdict and "drawn badly if they fill a whole" in whole.verdict
+    )
     answers = dict.fromkeys(range(1, 6), "An answer.")
     rendered = introduction.render_claims(answers, cells, call, images).data
     page = Tags(rendered)

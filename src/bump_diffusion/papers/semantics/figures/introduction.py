@@ -83,14 +83,14 @@ def describe_whole(
     if blocks := average_blocks(call):
         well = "well" if blocks[0].min() > COMPOSES else "badly"
         verdict += (
-            f" Pairs of x and y that were not in training are drawn {well} if a whole region of "
-            "them is missing"
+            f" Pairs of x and y that were not in training are drawn {well} if they fill a whole "
+            "region"
         )
         scattered = judged[
             (judged["criterion"] == "held-out-gap") & judged["condition"].str.startswith("K-")
         ]
         verdict += (
-            ", and as well as others if the missing ones are scattered among enough trained ones."
+            ", and as well as others if they are scattered among enough trained ones."
             if (scattered["verdict"] == "negligible").any()
             else "."
         )
