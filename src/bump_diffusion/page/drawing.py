@@ -1,8 +1,8 @@
 """A figure on a page: image, text alternative, source, provenance.
 
 A figure function takes records, or what else it draws, and returns the figure with its text
-alternative; the decorator `drawn` makes of that a `Drawing`, which a notebook shows with a link to
-the function and, folded, the provenance of the records. Figures are drawn 5.4 inches wide on no
+alternative; the decorator `drawn` makes of that a `Drawing`, which a notebook shows with, folded, a
+link to the function and the provenance of the records. Figures are drawn 5.4 inches wide on no
 ground, to be read in print and on a phone, in light and dark.
 """
 

@@ -153,8 +153,8 @@ def right_over_plane(records: list[Record], classified: pd.DataFrame) -> Drawn:
 
 def describe_plane(classified: pd.DataFrame) -> Markdown:
     """Say what to see in `right_over_plane`."""
-    of_one = classified.groupby(["held_out", "bias"])
-    asked = of_one.apply(lambda rows: len(rows[["mu_x", "mu_y"]].drop_duplicates()))
+    panel = ["held_out", "bias"]
+    asked = classified[[*panel, "mu_x", "mu_y"]].drop_duplicates().value_counts(panel)
     places = classified["mu_x"].nunique() * classified["mu_y"].nunique()
     untried = " (a place that was never asked for is hatched)" if asked.min() < places else ""
     return Markdown(

@@ -71,6 +71,9 @@ NAMES = {
 AGAINST_IF_SHOWN, NO_CLAIM = "*", "°"
 """Marks of criteria for which "shown" does not speak for the paper."""
 
+UNLIKELY = "unlikely to be decided"
+"""What is said of a test that is expected to need more networks than the frozen file allows."""
+
 LEAST, MOST = -3.0, 10.0
 """Effects in units of the smallest of interest are drawn between these."""
 
@@ -100,10 +103,10 @@ def render_answer(judged: pd.DataFrame, records: Sequence[Record]) -> Answer:
     )
     sides = [read_side(cell) for cell in cells]
     still = [cell for cell, side in zip(cells, sides, strict=True) if side == OPEN]
-    unlikely = sum(bool(_list_limits(cell, FROZEN)) for cell in still)
+    unlikely = sum(UNLIKELY in _list_limits(cell, FROZEN) for cell in still)
     verdict = (
-        f"Of {len(cells)} tests {len(still)} are still open, {unlikely} of them unlikely to be "
-        "decided with the networks that they may have; so far the paper is supported by "
+        f"Of {len(cells)} tests {len(still)} are still open, {unlikely} of them {UNLIKELY} "
+        "with the networks that they may have; so far the paper is supported by "
         f"{sides.count(FOR)} and contradicted by {sides.count(AGAINST)}."
     )
     text = (
@@ -207,7 +210,7 @@ def _list_limits(cell, frozen: Frozen) -> list[str]:
         limits.append(f"could not be {' or '.join(unreachable)} with {cap} seeds")
     is_started = cell.seeds >= frozen.first
     if is_started and len(cell.values) + cell.more > cap and not lacks_room(cell):
-        limits.append("unlikely to be decided")
+        limits.append(UNLIKELY)
     return limits
 
 

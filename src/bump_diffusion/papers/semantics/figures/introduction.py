@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from bump_diffusion.analysis.frame import frame
-from bump_diffusion.analysis.phases import first_phases, pass_in_order
 from bump_diffusion.page.tables import Lead, Page
 from bump_diffusion.papers.semantics.criteria import CURE, FROZEN
 from bump_diffusion.papers.semantics.cure import COMPOSES
@@ -19,7 +17,7 @@ from bump_diffusion.papers.semantics.figures.confirmed import (
 )
 from bump_diffusion.papers.semantics.figures.learned import read_drawn
 from bump_diffusion.papers.semantics.figures.sentences import count_of
-from bump_diffusion.papers.semantics.figures.three_phases import load_judged
+from bump_diffusion.papers.semantics.figures.three_phases import count_passed
 from bump_diffusion.papers.semantics.reading import count_sides
 from bump_diffusion.runs.record import Record
 
@@ -67,8 +65,7 @@ def describe_whole(
 
     `judged` are the verdicts on the criteria of the paper's claims, `call` on the cure's.
     """
-    images = [*images, *load_judged()]
-    passed = int(pass_in_order(first_phases(frame(images), "generation")).sum())
+    passed, *_ = count_passed(images)
     order = read_drawn(controls).loc["direct"]
     much = order["untrained, ablated"] > order["ablated"] / 2
     inside = (

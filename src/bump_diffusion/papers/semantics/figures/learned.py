@@ -202,19 +202,18 @@ READ = (
 """What a number of `tabulate_readings` is."""
 
 
-def describe_readings(readings: pd.DataFrame) -> str:
+def describe_readings(readings: pd.DataFrame) -> Markdown:
     """Say what `tabulate_readings` gives, and in how many of its rows training has added order."""
     more, left_in = (
-        readings[LEGEND[trained]] - readings[LEGEND[control]]
+        (readings[LEGEND[trained]] - readings[LEGEND[control]]).round(2)
         for trained, control in (("ablated", "untrained, ablated"), ("trained", "untrained"))
     )
-    alike = int((left_in.abs() < 0.01).sum())
-    return (
+    return Markdown(
         "How much of the position layer 4 holds depends on how one reads it, and from which "
-        f"images. With the label ablated, trained networks hold more than untrained ones in "
-        f"{int((more > 0).sum())} of {len(readings)} ways to read it that we tried. With the label "
-        f"left in, both hold as much in {alike}, and the trained ones more in "
-        f"{int((left_in >= 0.01).sum()) or 'none'}."
+        "images. With the label ablated, trained networks hold more than untrained ones in "
+        f"{(more > 0).sum()} of {len(readings)} ways to read it that we tried. With the label left "
+        f"in, both hold as much in {(left_in == 0).sum()}, and the trained ones more in "
+        f"{(left_in > 0).sum() or 'none'}."
     )
 
 

@@ -162,7 +162,7 @@ def _describe_judged() -> str:
     judged = load_judged()
     if not judged:
         return ""
-    passed = int(pass_in_order(first_phases(frame(judged), "generation")).sum())
+    passed, *_ = count_passed(judged)
     cell = judge_cell("misplaced-phase", "larger")
     factor = describe_interval(cell, lambda doublings: f"{2**doublings:.1f}")
     return (

@@ -88,12 +88,14 @@ def describe_use(records: list[Record]) -> Lead:
 
 def conclude(mean: pd.DataFrame) -> str:
     """Say without which layer on the way down images go wrong, from `average_fates`."""
-    sizes = sorted(mean.index.unique("N"), reverse=True)
-    deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
-    if not all(deepest.values()):
+    needed = _find_needed(mean)
+    if not any(needed.values()):
         return "Images go right, whichever layer on the way down is exchanged."
-    named = ", ".join(f"{spell_layer(deepest[N])} on {N} × {N} pixels" for N in sizes)
-    values = {count_values(N, layer) for N, layer in deepest.items()}
+    named = ", ".join(
+        f"{spell_layer(layer) if layer else 'none'} on {N} × {N} pixels"
+        for N, layer in needed.items()
+    )
+    values = {count_values(N, layer) for N, layer in needed.items() if layer}
     side = f" of {min(values)} × {min(values)} values" if len(values) == 1 else ""
     return (
         f"Networks go wrong without their layer{side} ({named}). Whether the order in it is what "
@@ -102,16 +104,19 @@ def conclude(mean: pd.DataFrame) -> str:
 
 
 def _choose_layers(mean: pd.DataFrame) -> dict[int, list[str]]:
-    """Choose by N the deepest layer that is needed, and layer 4, from `average_fates`."""
-    sizes = sorted(mean.index.unique("N"), reverse=True)
-    deepest = {N: _find_deepest(mean.loc[N, "correct"]) for N in sizes}
-    return {N: list(dict.fromkeys(filter(None, [deepest[N], "layer4"]))) for N in sizes}
+    """Choose by N the layer of `_find_needed`, if there is one, and layer 4."""
+    needed = _find_needed(mean)
+    return {N: list(dict.fromkeys(filter(None, [needed[N], "layer4"]))) for N in needed}
 
 
-def _find_deepest(correct: pd.Series) -> str:
-    """Find the last layer on the way down whose exchange leaves less than half right, if any."""
-    needed = [layer for layer in DOWN if correct[layer] < correct[""] / 2]
-    return needed[-1] if needed else ""
+def _find_needed(mean: pd.DataFrame) -> dict[int, str]:
+    """Find by N the last layer on the way down whose exchange leaves less than half right."""
+    found = {}
+    for N in sorted(mean.index.unique("N"), reverse=True):
+        correct = mean.loc[N, "correct"]
+        needed = [layer for layer in DOWN if correct[layer] < correct[""] / 2]
+        found[N] = needed[-1] if needed else ""
+    return found
 
 
 def count_values(N: int, layer: str) -> int:

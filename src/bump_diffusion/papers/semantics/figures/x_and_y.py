@@ -9,7 +9,11 @@ from bump_diffusion.metrics.outcomes import TOLERANCE
 from bump_diffusion.page.axes import legend_above, panels
 from bump_diffusion.page.drawing import Drawn, drawn
 from bump_diffusion.page.words import percent_range, spell_layer, with_range
-from bump_diffusion.papers.semantics.confirm import axes_pulled_together, placement_coupling
+from bump_diffusion.papers.semantics.confirm import (
+    Baseline,
+    axes_pulled_together,
+    placement_coupling,
+)
 from bump_diffusion.papers.semantics.confirmed import find_runs
 from bump_diffusion.papers.semantics.figures.imbalance import (
     DATA_SET,
@@ -150,6 +154,7 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
     if np.isnan(told) or not LITTLE < told < 1 - LITTLE:
         verdict = ""
     tellable, others, N = [], [], records[0].configuration.N
+    judged = find_runs("imbalanced-wide")
     uneven = couplings[couplings["d_x"] != couplings["d_y"]]
     for (d_x, d_y), runs in uneven.groupby(DATA_SET):
         alone, together = np.exp(runs[["separate", "joint"]].mean())
@@ -167,7 +172,7 @@ def describe_coupling(couplings: pd.DataFrame, records: list[Record]) -> Markdow
             tellable.append(
                 f"{where} trained alone, x takes {alone:.2f} times as long as y; in images "
                 f"{together:.2f} times.{verdict} On a log scale {_describe_index(runs)} of the "
-                f"difference is gone ({len(runs)} networks{_describe_judged()})."
+                f"difference is gone ({len(runs)} networks{_describe_judged(judged, d_x, d_y)})."
             )
     cost = (
         "- **Is that inefficient?** An image needs as many training images as its two lines need "
@@ -203,9 +208,13 @@ def _describe_index(runs: pd.DataFrame) -> str:
     return f"{index:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 
-def _describe_judged() -> str:
-    """Say how far the judged networks are on the way; empty if there are none."""
-    values = (axes_pulled_together(*run) for run in find_runs("imbalanced-wide"))
+def _describe_judged(judged: list[tuple[Record, Baseline]], d_x: float, d_y: float) -> str:
+    """Say how far the judged networks of a data set are on the way; empty if there are none."""
+    values = (
+        axes_pulled_together(*run)
+        for run in judged
+        if (run[0].configuration.d_x, run[0].configuration.d_y) == (d_x, d_y)
+    )
     shares = [value.effect / value.control for value in values if value.control > 0]
     if not shares:
         return ""
